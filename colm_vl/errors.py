@@ -1,0 +1,121 @@
+"""Everything colm-vl raises on purpose, in one tree.
+
+    ColmError
+    ├── ConfigError              the team file, the policy or an option is wrong
+    │   └── MissingPackage       an extra is not installed; the hint is the `pip install` line
+    ├── InputError               the question, its choices or its pictures cannot be used
+    ├── NoAnswer                 every way to an answer failed; the message names each failure
+    └── BackendError             one call of one model failed
+        ├── Unreachable          refused, reset, unknown host
+        ├── TimedOut             the time-out of the stage or of the request ran out
+        ├── RateLimited          told to wait; `retry_after` in seconds where it was said
+        ├── Unavailable          the endpoint's own fault (5xx)
+        ├── Refused              not allowed: a missing or wrong key (401, 403)
+        ├── ModelNotFound        no such model, or no such folder
+        ├── ContextTooLong       the request does not fit the model's context
+        ├── Unsupported          more than the model can take: pictures, too many pictures
+        ├── BadReply             what came back is no reply: HTML, an error body, cut off, empty
+        └── LoadFailed           a local model could not be loaded or ran out of memory
+
+`processors.errors.ImageError`, raised for a picture that cannot be used, carries the same `hint` and `retryable`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ColmError(Exception):
+    """Root of the tree.
+
+    The message is one line: the thing, its value, what was expected. `hint` says what to do about it, `retryable`
+    whether the same call may succeed a moment later, `kind` is the name that a `Failure` in a trace carries.
+    """
+
+    kind: ClassVar[str] = "error"
+    retryable: bool = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(" ".join(message.split()))
+        self.hint = " ".join(hint.split())
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class ConfigError(ColmError):
+    kind = "config"
+
+
+class MissingPackage(ConfigError):
+    kind = "missing_package"
+
+
+class InputError(ColmError):
+    kind = "input"
+
+
+class NoAnswer(ColmError):
+    kind = "no_answer"
+
+
+class BackendError(ColmError):
+    """One call failed. `status` is the HTTP status where there was one."""
+
+    kind = "backend"
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class Unreachable(BackendError):
+    kind = "unreachable"
+    retryable = True
+
+
+class TimedOut(BackendError):
+    kind = "timed_out"
+    retryable = True
+
+
+class RateLimited(BackendError):
+    kind = "rate_limited"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = 429, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.retry_after = retry_after
+
+
+class Unavailable(BackendError):
+    kind = "unavailable"
+    retryable = True
+
+
+class Refused(BackendError):
+    kind = "refused"
+
+
+class ModelNotFound(BackendError):
+    kind = "model_not_found"
+
+
+class ContextTooLong(BackendError):
+    kind = "context_too_long"
+
+
+class Unsupported(BackendError):
+    kind = "unsupported"
+
+
+class BadReply(BackendError):
+    kind = "bad_reply"
+    retryable = True
+
+
+class LoadFailed(BackendError):
+    kind = "load_failed"
