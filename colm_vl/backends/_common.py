@@ -1,0 +1,34 @@
+"""What several backends do alike before they answer."""
+
+from __future__ import annotations
+
+from colm_vl.backends.base import Request
+from colm_vl.errors import Unsupported
+from colm_vl.types import Sent
+
+
+def check_pictures(request: Request, limit: int | None, model: str) -> None:
+    """Raises Unsupported if the request carries more pictures than `limit` (None: any number)."""
+    count = len(request.images)
+    if limit is None or count <= limit:
+        return
+    if limit == 0:
+        raise Unsupported(
+            f"model {model!r} takes text only, got {_pictures(count)}",
+            hint="ask without pictures, or use a vision model",
+        )
+    raise Unsupported(
+        f"model {model!r} takes at most {_pictures(limit)}, got {count}",
+        hint="send fewer pictures, or raise max_images if the model takes more",
+    )
+
+
+def pictures_sent(request: Request, max_pixels: int | None) -> Sent:
+    """The pictures that the model gets and their pixels, once they are within `max_pixels` each; no bytes."""
+    images = request.images
+    shown = images if max_pixels is None else tuple(image.thumbnail(max_pixels) for image in images)
+    return Sent(pictures=len(images), pixels=sum(image.pixels for image in shown))
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
