@@ -1,0 +1,247 @@
+"""From whatever the caller has to the bytes of a picture's file: path, data URI, URL, file object."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import os
+import re
+import stat
+import urllib.parse
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from processors.errors import ImageError
+from processors.fetching import FetchPolicy, fetch_picture
+
+ACCEPTED = "a JPEG, PNG, WebP, GIF or BMP picture"
+
+_SNIFFED = 1 << 16  # bytes from which a file's kind is told
+
+
+class Encoded(NamedTuple):
+    """A picture's file, undecoded."""
+
+    data: bytes
+    subject: str
+    """How messages call it."""
+    source: str
+
+
+def read(source: object, max_pixels: int, policy: FetchPolicy | None) -> Encoded:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return Encoded(bytes(source), "the picture given as bytes", "bytes")
+    if isinstance(source, str):
+        scheme = re.match(r"(data|https?|file|[a-z][a-z0-9+.-]*(?=://)):", source, re.IGNORECASE)
+        if scheme:
+            return _read_uri(source, scheme[1].lower(), policy)
+        return _read_path(source, max_pixels)
+    if isinstance(source, os.PathLike):
+        return _read_path(os.fsdecode(source), max_pixels)
+    if callable(getattr(source, "read", None)):
+        return _read_file_object(source, max_pixels)
+    raise ImageError(
+        f"a picture cannot be opened from an object of type {type(source).__name__}",
+        hint="pass a path, bytes, a data URI, a file object or a Pillow image; PIL.Image.fromarray makes one of an array",
+    )
+
+
+def _read_uri(uri: str, scheme: str, policy: FetchPolicy | None) -> Encoded:
+    if scheme == "data":
+        return Encoded(_data_of(uri), "the picture in a data URI", "data URI")
+    if scheme == "https" and policy is not None:
+        fetched = fetch_picture(uri, policy)
+        return Encoded(fetched.data, f"the picture at {fetched.place}", fetched.name)
+    # The query may carry a signature: it is never repeated.
+    place = shown(re.split(r"[?#]", uri, maxsplit=1)[0])
+    if scheme == "https":
+        raise ImageError(
+            f"the picture {place} is remote, and fetching is off",
+            hint="download it and pass its path, or pass a FetchPolicy that allows its host",
+        )
+    if scheme == "file":
+        raise ImageError(f"the picture {place} is a file: URL", hint="pass the path itself, without file://")
+    raise ImageError(
+        f"the picture {place} has the unsupported scheme {scheme}:",
+        hint="download it and pass its path; only https can be fetched, and only with a FetchPolicy",
+    )
+
+
+def _data_of(uri: str) -> bytes:
+    header, comma, payload = uri.partition(",")
+    if not comma:
+        raise ImageError(
+            f"the data URI {shown(uri, 40)} has no comma",
+            hint="the form is data:image/png;base64,<the picture's bytes>",
+        )
+    if not header.lower().endswith(";base64"):
+        raise ImageError(
+            f"the data URI {shown(uri, 40)} is not in base64",
+            hint="the form is data:image/png;base64,<the picture's bytes>",
+        )
+    text = re.sub(r"\s+", "", urllib.parse.unquote(payload)).rstrip("=")
+    wrong = re.search(r"[^A-Za-z0-9+/]", text)
+    if wrong:
+        raise ImageError(
+            f"the data URI {shown(uri, 40)} has wrong base64: {wrong[0]!a} at position {wrong.start()}",
+            hint="encode the picture's bytes with base64.b64encode",
+        )
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        raise ImageError(
+            f"the data URI {shown(uri, 40)} has wrong base64: {len(text):,} characters cannot be whole bytes",
+            hint="it was probably cut off: encode the picture's bytes again",
+        ) from None
+
+
+def _read_path(path: str, max_pixels: int) -> Encoded:
+    subject = f"the picture {shown(path)}"
+    if not path:
+        raise ImageError("the picture's path is empty", hint="pass the path of a picture")
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{subject} is a folder, not a file", hint="pass the pictures in it one by one")
+        # Pipes are files too (`--image <(curl …)`); a device such as /dev/zero never ends.
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+            raise ImageError(f"{subject} is not a regular file", hint=f"pass the path of {ACCEPTED}")
+        with Path(path).open("rb") as file:
+            return Encoded(_read_bounded(file, subject, max_pixels), subject, Path(path).name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(
+            f"{subject} does not exist", hint="check the path; a relative one starts at the current folder"
+        ) from None
+    except PermissionError:
+        raise ImageError(
+            f"{subject} may not be read", hint="check the permissions of the file and its folders"
+        ) from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "input/output error"
+        raise ImageError(f"{subject} cannot be read: {reason}", hint=_PATH_HINT) from None
+    except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{subject} is not a path", hint=_PATH_HINT) from None  # a NUL character, a lone surrogate
+
+
+_PATH_HINT = "check the path; a picture in base64 goes into a data URI: data:image/png;base64,…"
+
+
+def _read_file_object(file: object, max_pixels: int) -> Encoded:
+    name = getattr(file, "name", None)
+    source = Path(name).name if isinstance(name, str) else "file object"
+    subject = f"the picture in the file object {shown(source)}" if source != "file object" else "the file object"
+    try:
+        return Encoded(_read_bounded(file, subject, max_pixels), subject, source)  # type: ignore[arg-type]
+    except ImageError:
+        raise
+    except Exception:  # a file object is anyone's code: closed, not readable, a lost connection
+        raise ImageError(
+            f"{subject} cannot be read", hint="open it for reading in binary mode, and keep it open"
+        ) from None
+
+
+def _read_bounded(file: IO[bytes], subject: str, max_pixels: int) -> bytes:
+    """The rest of `file`; what does not begin like a picture is refused before the rest of it is read."""
+    limit = 4 * max_pixels + (64 << 20)  # an uncompressed picture with alpha, and generous metadata
+    parts: list[bytes] = []
+    size = 0
+    while part := file.read(_SNIFFED if size < _SNIFFED else 1 << 20):
+        if not isinstance(part, (bytes, bytearray)):
+            raise ImageError(
+                f"{subject} gives {type(part).__name__}, not bytes", hint='open it in binary mode: open(path, "rb")'
+            )
+        parts.append(bytes(part))
+        size += len(part)
+        if size > limit:
+            raise ImageError(
+                f"{subject} has more than {limit:,} bytes, the most for a picture of {max_pixels:,} pixels",
+                hint="check that it is the right file, or raise max_pixels",
+            )
+        if size >= _SNIFFED and size - len(part) < _SNIFFED:
+            file_format(b"".join(parts), subject)
+    return b"".join(parts)
+
+
+def shown(text: str, keep: int = 100) -> str:
+    """Text from outside for a one-line message: quoted, control characters escaped, a long one without its middle."""
+    if len(text) > keep:
+        text = f"{text[: keep // 2]}…{text[-(keep // 2 - 1) :]}"
+    return f"'{''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)}'"
+
+
+_FORMATS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+)
+
+_CONVERT = "convert it to PNG or JPEG first"
+_FOREIGN = (
+    (0, b"II*\0", "a TIFF picture", _CONVERT),
+    (0, b"MM\0*", "a TIFF picture", _CONVERT),
+    (4, b"ftypavif", "an AVIF picture", _CONVERT),
+    (4, b"ftypavis", "an AVIF picture", _CONVERT),
+    (4, b"ftypheic", "a HEIC picture", _CONVERT),
+    (4, b"ftypheix", "a HEIC picture", _CONVERT),
+    (4, b"ftyphevc", "a HEIC picture", _CONVERT),
+    (4, b"ftypmif1", "a HEIF picture", _CONVERT),
+    (4, b"ftypmsf1", "a HEIF picture", _CONVERT),
+    (4, b"ftyp", "a video", "save one of its frames as PNG or JPEG"),
+    (0, b"\x1aE\xdf\xa3", "a video", "save one of its frames as PNG or JPEG"),
+    (0, b"\xff\x0a", "a JPEG XL picture", _CONVERT),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture", _CONVERT),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture", _CONVERT),
+    (0, b"8BPS", "a Photoshop document", _CONVERT),
+    (0, b"\0\0\1\0", "an icon", _CONVERT),
+    (0, b"%PDF-", "a PDF document", "save the page as PNG first, for instance with pdftoppm -png"),
+    (0, b"PK\3\4", "a ZIP archive", "unpack it and pass the pictures in it"),
+    (0, b"\x1f\x8b", "a gzip archive", "unpack it and pass the picture in it"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the picture itself", "run: git lfs pull"),
+)
+
+
+def file_format(data: bytes, subject: str) -> str:
+    """JPEG, PNG, WEBP, GIF or BMP, told from the first bytes of a file. Raises ImageError for anything else."""
+    head = data[:_SNIFFED]
+    for magic, name in _FORMATS:
+        if head.startswith(magic):
+            return name
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    # Two letters are little to go by ("BMW …"): the size of the second header has to be one that exists.
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in {12, 16, 40, 52, 56, 64, 108, 124}:
+        return "BMP"
+    if not head:
+        raise ImageError(f"{subject} is empty (zero bytes)", hint="save, copy or download it again")
+    for offset, magic, what, hint in _FOREIGN:
+        if head.startswith(magic, offset):
+            raise ImageError(f"{subject} is {what}; expected {ACCEPTED}", hint=hint)
+    if not _is_text(head):
+        raise ImageError(
+            f"{subject} is in no known format; expected {ACCEPTED}", hint="open it in a viewer to check it"
+        )
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        raise ImageError(
+            f"{subject} is a web page (HTML); expected {ACCEPTED}",
+            hint="download the picture, not the page that shows it",
+        )
+    if text.startswith(b"<") and b"<svg" in text:
+        raise ImageError(f"{subject} is an SVG drawing; expected {ACCEPTED}", hint="convert it to PNG first")
+    raise ImageError(
+        f"{subject} is text; expected {ACCEPTED}", hint="pass the picture itself; its name does not make it one"
+    )
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character that is cut at the end is no error
+    except UnicodeDecodeError:
+        return False
+    return not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
