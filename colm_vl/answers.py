@@ -61,16 +61,16 @@ def find_choice(text: str, choices: Sequence[str]) -> str | None:
     if len(exact) == 1:
         return exact[0]
     bracketed = {letter.upper() for letter in _BRACKETED.findall(plain)} & set(letters)
-    if len(bracketed) == 1:
-        return bracketed.pop()
+    if bracketed:
+        return bracketed.pop() if len(bracketed) == 1 else None
     leading = _LETTER.match(plain)
     if leading and not _is_article(plain, leading):
         letter = str(leading.group(1)).upper()
         if letter in letters:
             return letter
     words = f" {normalize(plain)} "
-    named = [letter for letter, choice in zip(letters, choices, strict=True) if f" {normalize(choice)} " in words]
-    return named[0] if len(named) == 1 else None
+    named = [index for index, choice in enumerate(choices) if f" {normalize(choice)} " in words]
+    return letters[named[0]] if len(named) == 1 else None
 
 
 def _is_article(text: str, letter: re.Match[str]) -> bool:

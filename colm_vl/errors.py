@@ -22,7 +22,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from colm_vl.types import Trace
 
 
 class ColmError(Exception):
@@ -57,7 +60,13 @@ class InputError(ColmError):
 
 
 class NoAnswer(ColmError):
+    """`trace` is the record of what was tried."""
+
     kind = "no_answer"
+
+    def __init__(self, message: str, *, hint: str = "", trace: Trace | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.trace = trace
 
 
 class BackendError(ColmError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from colm_vl import answers
 from colm_vl.backends.base import Message, Part
-from colm_vl.types import Query, Share
+from colm_vl.types import Query
 
 DRAFT_SYSTEM = (
     "You answer questions, with pictures where there are any. Your specialty: {specialty}. "
@@ -90,13 +90,14 @@ _ANSWER_IS = re.compile(r"\banswer\s+(?:is|would be)\s*:?\s*(.+?)\s*(?:[.!](?=\s
 class Reply:
     """What was read from a client's reply. Empty strings and None where a line was missing; nothing is invented.
 
-    `stated_confidence` is from 0 to 1.
+    `stated_confidence` is from 0 to 1; `answer_span` is where in the text the answer stands, from and up to.
     """
 
     answer: str
     choice: str | None
     caption: str
     stated_confidence: float | None
+    answer_span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,29 +149,30 @@ def peers_messages(
     return *conversation, Message("assistant", (reply,)), Message("user", (ask,))
 
 
-def guidance_messages(query: Query, drafts: Mapping[str, str], share: Share = "pictures") -> tuple[Message, ...]:
-    """The server's call: pictures (unless only captions are shared), question, drafts by heading, what to write."""
+def guidance_messages(query: Query, drafts: Mapping[str, str], *, pictures_hidden: bool = False) -> tuple[Message, ...]:
+    """The server's call: pictures, question, drafts by heading, what to write.
+
+    `pictures_hidden` tells it that there are pictures which it is not shown.
+    """
     return (
         Message("system", (GUIDE_SYSTEM,)),
-        Message("user", (*_shared_pictures(query, share), _with_drafts(query, drafts, share, GUIDE_TASK))),
+        Message("user", (*_pictures(query), _with_drafts(query, drafts, pictures_hidden, GUIDE_TASK))),
     )
 
 
-def verdict_messages(query: Query, drafts: Mapping[str, str], share: Share = "pictures") -> tuple[Message, ...]:
+def verdict_messages(query: Query, drafts: Mapping[str, str], *, pictures_hidden: bool = False) -> tuple[Message, ...]:
     """The server answers for itself, from the same material as for guidance."""
     return (
         Message("system", (VERDICT_SYSTEM,)),
-        Message("user", (*_shared_pictures(query, share), _with_drafts(query, drafts, share, _reply_format(query)))),
+        Message("user", (*_pictures(query), _with_drafts(query, drafts, pictures_hidden, _reply_format(query)))),
     )
 
 
-def selection_messages(
-    query: Query, specialties: Mapping[str, str], count: int, share: Share = "pictures"
-) -> tuple[Message, ...]:
+def selection_messages(query: Query, specialties: Mapping[str, str], count: int) -> tuple[Message, ...]:
     """The server picks `count` clients by name and specialty."""
     roster = "\n".join(f"{name}: {_one_line(specialty) or 'no specialty'}" for name, specialty in specialties.items())
     ask = f"{question_block(query)}\n\n{SELECT_TASK.format(count=count)}\n{roster}"
-    return Message("system", (SELECT_SYSTEM,)), Message("user", (*_shared_pictures(query, share), ask))
+    return Message("system", (SELECT_SYSTEM,)), Message("user", (*_pictures(query), ask))
 
 
 def question_block(query: Query) -> str:
@@ -212,14 +214,10 @@ def _pictures(query: Query) -> tuple[Part, ...]:
     return tuple(part for number, image in enumerate(query.images, 1) for part in (f"Picture {number}:", image))
 
 
-def _shared_pictures(query: Query, share: Share) -> tuple[Part, ...]:
-    return () if share == "captions" else _pictures(query)
-
-
-def _with_drafts(query: Query, drafts: Mapping[str, str], share: Share, task: str) -> str:
+def _with_drafts(query: Query, drafts: Mapping[str, str], pictures_hidden: bool, task: str) -> str:
     boundary = draw_boundary(*drafts, *drafts.values())
     parts = [question_block(query), ""]
-    if share == "captions" and query.images:
+    if pictures_hidden:
         parts.append(NO_PICTURES)
     parts += [DRAFTS_INTRO.format(boundary=boundary), _fence_all(drafts, boundary), "", task]
     return "\n".join(parts)
@@ -251,7 +249,13 @@ def read_reply(text: str, choices: Sequence[str] = ()) -> Reply:
     said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(text, lines)
     choice = answers.find_choice(said, choices) if choices else None
     answer = choices[ord(choice) - ord("A")] if choice else ("" if choices else answers.strip_markup(said))
-    return Reply(answer, choice, lines.get("caption", ""), _read_confidence(lines.get("confidence", "")))
+    return Reply(
+        answer,
+        choice,
+        lines.get("caption", ""),
+        _read_confidence(lines.get("confidence", "")),
+        _find_answer(text, said) if answer else None,
+    )
 
 
 def read_guidance(text: str) -> GuidanceReply:
@@ -307,6 +311,16 @@ def _unlabelled_answer(text: str, lines: Mapping[str, str]) -> str:
         return str(sentences[-1]).strip()
     written = [line.strip() for line in text.splitlines() if line.strip()]
     return written[0] if not lines and len(written) == 1 and len(written[0]) <= 200 else ""
+
+
+def _find_answer(text: str, said: str) -> tuple[int, int] | None:
+    """Where `said` stands: behind the last label that it follows, so that a number in a caption is not taken for it."""
+    labels = list(re.finditer(r"answer\b", text, re.IGNORECASE))
+    for start in (*(label.end() for label in reversed(labels)), 0):
+        position = text.find(said, start)
+        if position >= 0:
+            return position, position + len(said)
+    return None
 
 
 def _read_confidence(text: str) -> float | None:

@@ -171,8 +171,8 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether the server was asked in this round, and why. `shadow`: skipping was right, and it was asked all the same
-    to learn what skipping costs; then the answers from before stand."""
+    """Whether the server was asked in this round, and why. `shadow`: the gate would have skipped it, and it was asked
+    all the same, so that the drafts beside the refinements tell what skipping would have cost."""
 
     round: int
     asked: bool
@@ -224,7 +224,7 @@ class Settlement:
 
     answer: str
     choice: str | None = None
-    method: Literal["asker", "vote", "server", "sample_vote"] = "asker"
+    method: Literal["asker", "vote", "server"] = "asker"
     by: tuple[str, ...] = ()
     votes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -123,6 +123,9 @@ class Options(BaseModel):
     """What every member may set for its model, whatever the backend. Backends add theirs in a subclass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    in_process: ClassVar[bool] = False
+    """Whether the model takes this process's memory; `max_loaded` counts those."""
 
     model: str = Field(min_length=1)
     max_pixels: int | None = Field(default=None, ge=28 * 28, description="pictures are shrunk to this many pixels")

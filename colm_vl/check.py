@@ -1,0 +1,58 @@
+"""Whether the members of a team work: each is asked for one token, with a tiny picture where it should see."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import PIL.Image
+
+from colm_vl.backends.base import Message, Request, Sampling
+from colm_vl.errors import ColmError, TimedOut
+from colm_vl.pool import Pool
+from colm_vl.team import Member, Team
+from processors.errors import ImageError
+from processors.images import Image
+
+_SIDE = 56  # a picture that every family's processor takes
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What one member can do, or why it cannot. `pictures` and `logprobs` as in `backends.base.Capabilities`."""
+
+    member: Member
+    seconds: float
+    pictures: int | None = None
+    logprobs: bool | None = None
+    detail: str = ""
+    problem: str = ""
+    hint: str = ""
+
+    @property
+    def works(self) -> bool:
+        return not self.problem
+
+
+async def check_team(team: Team, pool: Pool) -> Sequence[Health]:
+    """Ask every member, all at the same time. A member that fails does not stop the others."""
+    return await asyncio.gather(*(_check(member, pool, team.policy.timeout("draft")) for member in team.members))
+
+
+async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(limit), pool.use(member) as backend:
+            can = await backend.capabilities()
+            picture = () if can.pictures == 0 else (Image.open(PIL.Image.new("RGB", (_SIDE, _SIDE), "white")),)
+            request = Request((Message("user", (*picture, "Say yes.")),), Sampling(max_tokens=1), timeout=limit)
+            reply = await backend.generate(request)
+        logprobs = can.logprobs if can.logprobs is not None else reply.logprobs is not None
+        return Health(member, time.monotonic() - begun, can.pictures, logprobs, can.detail)
+    except TimeoutError:
+        error: ColmError | ImageError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
+    except (ColmError, ImageError) as raised:
+        error = raised
+    return Health(member, time.monotonic() - begun, problem=str(error), hint=error.hint)

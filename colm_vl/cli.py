@@ -1,0 +1,168 @@
+"""The command line: parses, calls, prints. `colm-vl --help` teaches it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from colm_vl import CoLM, ColmError, ConfigError, ImageError, InputError, NoAnswer, Team, Trace, __version__
+from colm_vl.colm import answered
+from colm_vl.display import Conversation, clean, health_table, summary
+from colm_vl.strategies import STRATEGIES
+from colm_vl.types import Event
+
+ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+POCKET_NOTE = (
+    "The pocket team answers: tiny models that know only a small world of drawn pictures. "
+    "For your own pictures, give a team file with real models (--team team.toml)."
+)
+
+app = typer.Typer(
+    name="colm-vl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Several small vision-language models draft answers, a scarce large one guides, each refines its own.",
+    epilog="Without --team the pocket team answers: four tiny models that know only a world of drawn pictures.",
+)
+team_app = typer.Typer(no_args_is_help=True, help="Look after a team file.")
+app.add_typer(team_app, name="team")
+
+_STRATEGY_HELP = "How to get to an answer: " + "; ".join(f"{name} ({s.summary})" for name, s in STRATEGIES.items())
+
+TeamOption = Annotated[
+    Path | None, typer.Option("--team", "-t", help="A team.toml; without it the pocket team answers.")
+]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", "-s", help=_STRATEGY_HELP)]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the libraries' log.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"colm-vl {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Option("--question", "-q", help="The question; - reads it from standard input.")],
+    image: Annotated[list[str] | None, typer.Option("--image", "-i", help="A picture; repeat it for several.")] = None,
+    choice: Annotated[
+        list[str] | None, typer.Option("--choice", "-c", help="A choice; repeat it, and the answer is one of them.")
+    ] = None,
+    team: TeamOption = None,
+    strategy: StrategyOption = None,
+    client: Annotated[
+        str | None, typer.Option("--client", help="The client that asks: its own answer counts, not a vote.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of guidance and refinement.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Only so many clients, the best suited ones.")] = None,
+    share: Annotated[
+        str | None, typer.Option(help="What the server may see: pictures, thumbnails or captions.")
+    ] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON and nothing else.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Ask one question, about pictures or without, and watch the team work.
+
+    [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
+    """
+    _set_up_logging(debug)
+    policy: dict[str, Any] = {"strategy": strategy, "asker": client, "rounds": rounds, "top_k": top_k, "share": share}
+    policy |= {"gate": _gate(gate)}
+    question = sys.stdin.read() if question == "-" else question
+    with CoLM.from_team(team, **{key: value for key, value in policy.items() if value is not None}) as colm:
+        events = colm.stream(question, image or (), choices=choice or ())
+        if as_json:
+            trace = next(event for event in events if isinstance(event, Trace))
+            typer.echo(json.dumps(trace.to_dict(), ensure_ascii=False, indent=2))
+        else:
+            trace = _watch(colm.team, events)
+    if trace.settlement is None:
+        raise typer.Exit(_tell_unanswered(trace))
+
+
+@team_app.command("check")
+def check(
+    file: Annotated[Path | None, typer.Argument(help="The team file; without it the pocket team is checked.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Call every member once, with one token and a tiny picture, and say what works and how to mend what does not."""
+    _set_up_logging(debug)
+    console = Console()
+    with CoLM.from_team(file) as colm, Console(stderr=True).status("asking every member…"):
+        rows = colm.check()
+    console.print(health_table(rows))
+    if not all(row.works for row in rows):
+        raise typer.Exit(NOT_ANSWERED)
+
+
+def main() -> None:
+    """The console script. Whatever colm-vl raises on purpose becomes one line and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except (ColmError, ImageError) as error:
+        if debug:
+            raise
+        _tell(str(error), error.hint)
+        sys.exit(BAD_INPUT if isinstance(error, ConfigError | InputError | ImageError) else NOT_ANSWERED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(NOT_ANSWERED)
+
+
+def _watch(team: Team, events: Iterable[Event]) -> Trace:
+    console = Console(highlight=False)
+    if team.is_pocket:
+        console.print(Text(POCKET_NOTE, style="dim"))
+    with Conversation(console) as conversation:
+        for event in events:
+            if isinstance(event, Trace):
+                break
+            conversation.show(event)
+    assert isinstance(event, Trace)
+    console.print()
+    console.print(summary(event))
+    return event
+
+
+def _tell_unanswered(trace: Trace) -> int:
+    try:
+        answered(trace)
+    except NoAnswer as error:
+        _tell(str(error), error.hint)
+    return NOT_ANSWERED
+
+
+def _tell(message: str, hint: str) -> None:
+    """One line on standard error. Not wrapped, so that it can be searched for and cut."""
+    line = Text("error: ", style="bold red") + Text(clean(message)) + Text(f" ({clean(hint)})" if hint else "")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+
+
+def _gate(value: str | None) -> Any:
+    if value is None or not value.startswith("confidence="):
+        return value
+    return {"confidence": value.removeprefix("confidence=")}
+
+
+def _set_up_logging(debug: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")

@@ -1,0 +1,235 @@
+"""How a question under way, and a team's health, look in a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from colm_vl.check import Health
+from colm_vl.types import (
+    Confidence,
+    Delta,
+    Draft,
+    Event,
+    Failure,
+    Gate,
+    Guidance,
+    Note,
+    Refinement,
+    Selection,
+    Stage,
+    StageStarted,
+    Trace,
+    Usage,
+    Verdict,
+)
+
+_TITLES: dict[Stage, str] = {
+    "select": "Selecting",
+    "draft": "Drafts",
+    "guide": "Guidance",
+    "refine": "Refined answers",
+    "settle": "Answer",
+}
+_PREVIEW_LINES = 4
+
+
+def clean(text: str) -> str:
+    """A model's text made safe for a terminal: control characters, with which it could move the cursor or rewrite what
+    stands there, are taken out."""
+    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
+
+
+class Conversation:
+    """Shows events as they arrive: what is finished stays; what is being written is shown below it, in a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._writing: dict[str, str] = {}
+        self._before: dict[str, Draft] = {}
+        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> Conversation:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, event: Event) -> None:
+        match event:
+            case StageStarted():
+                self._writing = dict.fromkeys(event.members, "")
+                self._print(Text(f"{_TITLES[event.stage]}{_of_round(event.round)}", style="bold"))
+            case Delta():
+                self._writing[event.member] = self._writing.get(event.member, "") + event.text
+            case Selection():
+                self._show_selection(event)
+            case Refinement():
+                self._finished(event.client, _refinement(self._before.get(event.client), event))
+                self._before[event.client] = event
+            case Draft():
+                self._finished(event.client, _draft(event))
+                self._before[event.client] = event
+            case Guidance():
+                self._finished(event.server, Text(clean(event.text.strip())))
+            case Verdict():
+                self._finished(event.server, _answer_line(event.choice, event.answer, event.confidence))
+            case Failure():
+                self._finished(event.member, _failure(event))
+            case Gate() if not event.asked:
+                self._print(Text(f"The server was not asked: {event.reason}", style="dim"))
+            case Note():
+                self._print(Text(clean(event.text), style="yellow"))
+            case _:
+                pass
+        self._refresh()
+
+    def _show_selection(self, selection: Selection) -> None:
+        if selection.method != "all":
+            self._print(Text(f"Chosen by {selection.method}: {', '.join(selection.clients)}", style="dim"))
+        if selection.dropped:
+            self._print(Text(f"No such client: {clean(', '.join(selection.dropped))}", style="yellow"))
+
+    def _finished(self, member: str, body: RenderableType) -> None:
+        self._writing.pop(member, None)
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=10, style="cyan", no_wrap=True)
+        table.add_column(ratio=1)
+        table.add_row(Text(member), body)
+        self._print(Padding(table, (0, 0, 0, 2)))
+
+    def _print(self, what: RenderableType) -> None:
+        self._console.print(what)
+
+    def _refresh(self) -> None:
+        if not self._live:
+            return
+        rows = [
+            Text(f"  {member} … ", style="dim")
+            + Text("\n".join(clean(text).splitlines()[-_PREVIEW_LINES:]), style="dim")
+            for member, text in self._writing.items()
+        ]
+        self._live.update(Group(*rows), refresh=True)
+
+
+def summary(trace: Trace) -> RenderableType:
+    """The settled answer, who is behind it, and what each stage took."""
+    lines: list[RenderableType] = []
+    if trace.settlement is not None:
+        lines.append(Text("Answer: ", style="bold") + Text(_labelled(trace.choice, trace.answer), style="bold green"))
+        lines.append(Text(_behind(trace), style="dim"))
+    if trace.degraded:
+        lines.append(Text(f"Degraded: {_missing(trace)}", style="yellow"))
+    lines.append(Text(_account(trace), style="dim"))
+    return Group(*lines)
+
+
+def health_table(rows: Iterable[Health]) -> RenderableType:
+    """What `team check` found: a row for each member."""
+    table = Table(header_style="bold", show_lines=False)
+    for title in ("member", "model", "works", "seconds", "pictures", "logprobs", "what"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(
+            Text(row.member.name),
+            Text(f"{row.member.backend}: {row.member.options.model}"),
+            Text("yes", style="green") if row.works else Text("no", style="red"),
+            f"{row.seconds:.1f}",
+            _limit(row.pictures),
+            {True: "yes", False: "no", None: "?"}[row.logprobs],
+            Text(clean(row.problem), style="red") + Text(f" ({row.hint})" if row.hint else "")
+            if row.problem
+            else Text(clean(row.detail)),
+        )
+    return table
+
+
+def _limit(pictures: int | None) -> str:
+    return {None: "yes", 0: "none"}.get(pictures, f"up to {pictures}")
+
+
+def _draft(draft: Draft) -> RenderableType:
+    lines: list[RenderableType] = [_answer_line(draft.choice, draft.answer, draft.confidence)]
+    if draft.caption:
+        lines.append(Text(clean(draft.caption), style="dim"))
+    if not draft.readable:
+        lines.append(Text(clean(draft.text.strip()), style="dim"))
+    return Group(*lines)
+
+
+def _refinement(before: Draft | None, now: Refinement) -> RenderableType:
+    line = _answer_line(now.choice, now.answer, now.confidence)
+    if now.changed and before is not None:
+        return (
+            Text(f"{_labelled(before.choice, before.answer)} → ", style="dim")
+            + line
+            + Text("  changed", style="yellow")
+        )
+    return line + Text("  kept", style="dim")
+
+
+def _answer_line(choice: str | None, answer: str, confidence: Confidence) -> Text:
+    if not answer:
+        return Text("no readable answer", style="yellow")
+    line = Text(_labelled(choice, answer), style="bold")
+    if confidence.value is not None:
+        line += Text(f"  {confidence.value:.0%} ({confidence.source})", style="dim")
+    return line
+
+
+def _failure(failure: Failure) -> Text:
+    return Text(clean(failure.message), style="red") + Text(f" ({failure.hint})" if failure.hint else "", style="dim")
+
+
+def _labelled(choice: str | None, answer: str) -> str:
+    return f"({choice}) {clean(answer)}" if choice else clean(answer)
+
+
+def _of_round(round: int) -> str:
+    return f", round {round}" if round > 1 else ""
+
+
+def _behind(trace: Trace) -> str:
+    assert trace.settlement is not None
+    by = ", ".join(trace.settlement.by)
+    against = [name for voters in trace.settlement.votes.values() for name in voters if name not in trace.settlement.by]
+    how = {"asker": "the asking client's own", "vote": "a vote", "server": "the server's word"}[trace.settlement.method]
+    return f"{how}: {by}" + (f"; against: {', '.join(against)}" if against else "")
+
+
+def _missing(trace: Trace) -> str:
+    parts = [f"{failure.member} failed at {failure.stage}" for failure in trace.failures]
+    return "; ".join([*parts, *([f"fell back to {trace.fallback}"] if trace.fallback else [])])
+
+
+def _account(trace: Trace) -> str:
+    stages: dict[str, list[int]] = {}
+    for number, call in enumerate(trace.calls):
+        stages.setdefault(call.stage + _of_round(call.round), []).append(number)
+    parts = []
+    for title, numbers in stages.items():
+        calls = [trace.calls[number] for number in numbers]
+        seconds = max(call.started + call.seconds for call in calls) - min(call.started for call in calls)
+        parts.append(f"{title} {seconds:.1f} s, {_tokens(sum((call.usage for call in calls), Usage()))}")
+    parts.append(f"total {trace.seconds:.1f} s, {len(trace.calls)} calls, {trace.sent.bytes:,} bytes sent")
+    return " · ".join(parts)
+
+
+def _tokens(usage: Usage) -> str:
+    cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+    return f"{usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens"
+
+
+__all__: Sequence[str] = ["Conversation", "clean", "health_table", "summary"]

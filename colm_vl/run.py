@@ -1,0 +1,251 @@
+"""One question under way: makes its calls, keeps its account, tells its events.
+
+Stages say what to ask of whom; `Run.call` sees to time-outs, failures, the journal and the bookkeeping, so that no
+stage and no strategy can forget any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+from colm_vl.backends.base import Generation, Message, Request, Sampling
+from colm_vl.errors import BadReply, ColmError, TimedOut
+from colm_vl.pool import Pool
+from colm_vl.team import Member, Policy, Team
+from colm_vl.types import (
+    Call,
+    Delta,
+    Draft,
+    Event,
+    Failure,
+    Gate,
+    Guidance,
+    Note,
+    Picture,
+    Query,
+    Refinement,
+    Selection,
+    Settlement,
+    Stage,
+    StageStarted,
+    Trace,
+    Verdict,
+)
+from processors.errors import ImageError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What makes two calls the same call: everything that the reply depends on, and where in the protocol it stands."""
+
+    member: Member
+    stage: Stage
+    round: int
+    sample: int
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex. Pictures count by their own digest. The prompts and what earlier stages wrote are in the
+        messages, so a change of either, or of the member's settings, is another call; a change of others is not."""
+        spoken = [
+            [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
+            for message in self.messages
+        ]
+        place = [self.member.name, self.member.fingerprint, self.stage, self.round, self.sample, asdict(self.sampling)]
+        return hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
+
+
+class CallStore(Protocol):
+    """Finished calls by key. A batch keeps them in a file; a single question keeps none."""
+
+    async def get(self, key: CallKey) -> Generation | None: ...
+
+    async def put(self, key: CallKey, generation: Generation) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A client's conversation up to and including its latest reply."""
+
+    messages: tuple[Message, ...]
+    generation: Generation
+
+
+class Run:
+    """The state of one question. Strategies and stages get it; nobody keeps it when the question is answered."""
+
+    def __init__(
+        self,
+        query: Query,
+        team: Team,
+        pool: Pool,
+        *,
+        emit: Callable[[Event], None] | None = None,
+        store: CallStore | None = None,
+    ) -> None:
+        self.query = query
+        self.team = team
+        self.pool = pool
+        self.turns: dict[str, Turn] = {}
+        self.fallback = ""
+        self._emit = emit
+        self._store = store
+        self._events: list[Event] = []
+        self._calls: list[Call] = []
+        self._begun = time.monotonic()
+
+    @property
+    def policy(self) -> Policy:
+        return self.team.policy
+
+    @property
+    def pictures_hidden(self) -> bool:
+        """Whether the server is not to see the pictures that there are."""
+        return self.policy.share == "captions" and bool(self.query.images)
+
+    @property
+    def server_query(self) -> Query:
+        """The question as the server may see it: with whole pictures, small ones, or none."""
+        if self.policy.share == "captions":
+            return replace(self.query, images=())
+        if self.policy.share == "thumbnails":
+            small = tuple(image.thumbnail(self.policy.thumbnail_pixels) for image in self.query.images)
+            return replace(self.query, images=small)
+        return self.query
+
+    def record(self, event: Event) -> None:
+        """Keep an event for the trace and tell whoever listens."""
+        self._events.append(event)
+        if self._emit:
+            self._emit(event)
+
+    def begin(self, stage: Stage, members: Sequence[Member], round: int = 0) -> None:
+        self.record(StageStarted(stage, tuple(member.name for member in members), round))
+
+    def fall_back(self, strategy: str, reason: str) -> None:
+        self.fallback = strategy
+        self.record(Note(f"{reason}; falling back to {strategy}"))
+
+    async def call(
+        self,
+        member: Member,
+        stage: Stage,
+        messages: tuple[Message, ...],
+        *,
+        round: int = 0,
+        sample: int = 0,
+        continues: Generation | None = None,
+        sampling: Sampling | None = None,
+    ) -> Generation | Failure:
+        """Ask one member. What a model or an endpoint does never raises: it comes back as a recorded `Failure`."""
+        sampling = sampling or self.policy.sampling_for(stage)
+        key = CallKey(member, stage, round, sample, messages, sampling)
+        started = time.monotonic() - self._begun
+        finished = await self._store.get(key) if self._store else None
+        if finished is not None:
+            self._account(key, finished, started, reused=True)
+            return finished
+        timeout = self.policy.timeout(stage)
+        request = Request(messages, sampling, continues, timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                generation = await self._generate(member, stage, round, request)
+            if not generation.text.strip():
+                raise BadReply(f"{member.name}: the reply is empty")
+        except TimeoutError:
+            error: ColmError = TimedOut(
+                f"{member.name}: no reply within {timeout:g} s", hint=f"raise policy.timeouts.{stage} or ask for less"
+            )
+            return self._fail(member, stage, round, error)
+        except (ColmError, ImageError) as error:
+            return self._fail(member, stage, round, error)
+        except Exception as error:  # a backend's own fault must not take the other members down
+            logger.debug("unexpected error in %s", member.name, exc_info=True)
+            return self._fail(member, stage, round, ColmError(f"{member.name}: unexpected {type(error).__name__}"))
+        if self._store:
+            await self._store.put(key, generation)
+        self._account(key, generation, started, reused=False)
+        return generation
+
+    async def _generate(self, member: Member, stage: Stage, round: int, request: Request) -> Generation:
+        async with self.pool.use(member) as backend:
+            if self._emit is None:
+                return await backend.generate(request)
+            generation: Generation | None = None
+            async for piece in backend.stream(request):
+                if isinstance(piece, Generation):
+                    generation = piece
+                else:
+                    self._emit(Delta(stage, member.name, piece, round))
+            if generation is None:
+                raise BadReply(f"{member.name}: the reply ended before it was complete")
+            return generation
+
+    def _account(self, key: CallKey, generation: Generation, started: float, *, reused: bool) -> None:
+        seconds = 0.0 if reused else time.monotonic() - self._begun - started
+        self._calls.append(
+            Call(
+                key.member.name,
+                key.stage,
+                key.round,
+                started,
+                seconds,
+                generation.usage,
+                generation.sent,
+                generation.attempts,
+                reused,
+                key.sample,
+            )
+        )
+
+    def _fail(self, member: Member, stage: Stage, round: int, error: ColmError | ImageError) -> Failure:
+        kind = error.kind if isinstance(error, ColmError) else "image"
+        failure = Failure(member.name, stage, kind, str(error), error.hint, round)
+        self.record(failure)
+        return failure
+
+    def trace(self) -> Trace:
+        """Everything that has happened so far, as one record."""
+        query = self.query
+        return Trace(
+            question=query.question,
+            strategy=self.policy.strategy,
+            id=query.id,
+            choices=query.choices,
+            pictures=tuple(
+                Picture(image.digest, image.width, image.height, image.source, image.note) for image in query.images
+            ),
+            members=tuple(member.info for member in self.team.members),
+            asker=self.policy.asker or "",
+            selection=next((event for event in self._events if isinstance(event, Selection)), None),
+            # A refinement is a draft too, but it has a place of its own.
+            drafts=tuple(event for event in self._events if type(event) is Draft),
+            guidance=tuple(event for event in self._events if isinstance(event, Guidance)),
+            refinements=tuple(event for event in self._events if isinstance(event, Refinement)),
+            verdict=next((event for event in reversed(self._events) if isinstance(event, Verdict)), None),
+            gates=tuple(event for event in self._events if isinstance(event, Gate)),
+            failures=tuple(event for event in self._events if isinstance(event, Failure)),
+            settlement=next((event for event in reversed(self._events) if isinstance(event, Settlement)), None),
+            fallback=self.fallback,
+            calls=tuple(sorted(self._calls, key=lambda call: call.started)),
+            notes=tuple(event.text for event in self._events if isinstance(event, Note)),
+            seconds=time.monotonic() - self._begun,
+            metadata=dict(query.metadata),
+        )
+
+
+Replies = Mapping[str, Draft]
+"""Each client's latest answer, by name, in the team's order. A client that failed is not in it."""
+
+__all__ = ["CallKey", "CallStore", "Replies", "Run", "Turn"]

@@ -1,0 +1,312 @@
+"""The stages of the protocol: select, draft, guide, refine, settle; and exchange and verdict, what others do instead.
+
+Each asks members through `Run.call`, reads the replies and records what came of it. A member that fails drops out of
+the stage; the stage goes on with the others. The method is CoLM (arXiv 2511.06991).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from colm_vl import answers, prompts
+from colm_vl.backends.base import Generation, Message
+from colm_vl.run import Replies, Run, Turn
+from colm_vl.team import ConfidenceGate, Member
+from colm_vl.types import Confidence, Draft, Failure, Gate, Guidance, Note, Refinement, Selection, Settlement, Verdict
+
+
+async def select(run: Run) -> tuple[Member, ...]:
+    """Who takes part: all clients, or the `top_k` that the server picks, or whose specialty the question mentions.
+
+    A client that asks takes part in any case. Names that the server makes up are dropped and recorded.
+    """
+    clients, top_k = run.team.clients, run.policy.top_k
+    if top_k is None or top_k >= len(clients):
+        run.record(Selection(tuple(client.name for client in clients)))
+        return clients
+    selection = None
+    if run.policy.select == "server" and run.team.server:
+        selection = await _ask_server_to_select(run, run.team.server, top_k)
+    if selection is None:
+        reason = "words that the question shares with the specialty"
+        selection = Selection(_rank_by_specialty(run.query.question, clients)[:top_k], "specialty", reason=reason)
+    asker = run.policy.asker
+    if asker is not None and asker not in selection.clients:
+        names = (*selection.clients[: top_k - 1], asker)
+        selection = replace(selection, clients=names, reason=f"{selection.reason}; {asker} asks".lstrip("; "))
+    run.record(selection)
+    return tuple(client for client in clients if client.name in selection.clients)
+
+
+async def draft(run: Run, clients: Sequence[Member]) -> Replies:
+    """Each client answers on its own."""
+    run.begin("draft", clients)
+
+    async def one(client: Member) -> Draft | None:
+        messages = prompts.draft_messages(run.query, client.specialty)
+        generation = await run.call(client, "draft", messages)
+        if isinstance(generation, Failure):
+            return None
+        run.turns[client.name] = Turn(messages, generation)
+        return _read_draft(run, client, generation)
+
+    return await _for_each(run, clients, one)
+
+
+async def sample(run: Run, client: Member, count: int, temperature: float) -> Sequence[Draft]:
+    """The same client answers `count` times, each time with a seed of its own. Failed samples are left out."""
+    run.begin("draft", [client])
+    messages = prompts.draft_messages(run.query, client.specialty)
+    base = replace(run.policy.sampling_for("draft"), temperature=temperature)
+
+    async def one(number: int) -> Draft | None:
+        sampling = replace(base, seed=run.policy.seed + number)
+        generation = await run.call(client, "draft", messages, sample=number, sampling=sampling)
+        return None if isinstance(generation, Failure) else _read_draft(run, client, generation)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_recorded(run, one(number))) for number in range(1, count + 1)]
+    return [draft for task in tasks if (draft := task.result()) is not None]
+
+
+async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | None:
+    """The server sees question, pictures and all drafts, and writes guidance. None if it is gone or there is none."""
+    server = run.team.server
+    if server is None:
+        return None
+    run.begin("guide", [server], round)
+    messages = prompts.guidance_messages(run.server_query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
+    generation = await run.call(server, "guide", messages, round=round)
+    if isinstance(generation, Failure):
+        return None
+    read = prompts.read_guidance(generation.text)
+    guidance = Guidance(server.name, generation.text, round, read.evidence, read.disagreement, read.check)
+    run.record(guidance)
+    return guidance
+
+
+async def refine(run: Run, replies: Replies, guidance: Guidance, *, round: int = 1) -> Replies:
+    """Each client that drafted gets the guidance, looks again, and keeps or changes its own answer."""
+
+    def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
+        return prompts.refine_messages(turn.messages, turn.generation.text, run.query, guidance.text)
+
+    return await _reconsider(run, replies, conversation, round)
+
+
+async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
+    """Each client that drafted gets the others' drafts, concatenated, in place of guidance.
+
+    The vision version of the method as its authors published it. A client without peers keeps its answer.
+    """
+    if len(replies) < 2:
+        return replies
+
+    def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
+        peers = {_heading(run, name): reply.text for name, reply in replies.items() if name != client}
+        return prompts.peers_messages(turn.messages, turn.generation.text, run.query, peers)
+
+    return await _reconsider(run, replies, conversation, round)
+
+
+async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | None:
+    """The server answers: with drafts, from pictures and drafts; without, as a model that is asked alone."""
+    server = run.team.server
+    if server is None:
+        return None
+    run.begin("guide", [server], round)
+    if replies:
+        messages = prompts.verdict_messages(run.server_query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
+    else:
+        messages = prompts.draft_messages(run.server_query)
+    generation = await run.call(server, "guide", messages, round=round)
+    if isinstance(generation, Failure):
+        return None
+    draft = _read_draft(run, server, generation)
+    said = Verdict(server.name, draft.text, draft.answer, draft.choice, draft.caption, draft.confidence)
+    run.record(said)
+    return said
+
+
+def gate(run: Run, replies: Replies, *, round: int) -> Gate:
+    """Whether the server is to be asked. Unreadable drafts agree with nothing; unknown confidence is not above any."""
+    policy = run.policy.gate
+    first, *others = list(replies.values())
+    agree = first.readable and all(_same_reply(first, other) for other in others)
+    if policy == "always":
+        asked, reason = True, "the policy asks always"
+    elif not agree:
+        asked, reason = True, "the answers differ"
+    elif isinstance(policy, ConfidenceGate):
+        least = min((reply.confidence.value or 0.0) for reply in replies.values())
+        asked = least <= policy.confidence
+        reason = f"all agree, least confidence {least:.2f} against {policy.confidence:.2f}"
+    else:
+        asked, reason = False, "all answers agree"
+    watched = run.policy.shadow and not asked
+    decision = Gate(round, asked or watched, reason, shadow=watched)
+    run.record(decision)
+    return decision
+
+
+def settle(run: Run, replies: Replies) -> Settlement | None:
+    """The answer of the client that asked, or a vote over all. None without a readable answer."""
+    asker = run.policy.asker or run.team.clients[0].name
+    if (run.policy.settle or ("asker" if run.policy.asker else "vote")) == "asker":
+        own = replies.get(asker)
+        if own is not None and own.readable:
+            return _settled(run, Settlement(own.answer, own.choice, "asker", (asker,)))
+        run.fall_back("vote", f"{asker}, which asks, has no readable answer")
+    return settle_by_vote(run, list(replies.values()))
+
+
+def settle_by_vote(run: Run, replies: Sequence[Draft]) -> Settlement | None:
+    """The answer that most replies give; confidence breaks ties. None without a readable answer."""
+    counted = answers.vote(
+        answers.Ballot(reply.client, reply.choice or reply.answer, reply.confidence.value or 0.0) for reply in replies
+    )
+    if counted is None:
+        return None
+    voters = counted.votes[counted.winner]
+    chosen = next(reply for reply in replies if (reply.choice or reply.answer) == counted.winner)
+    return _settled(run, Settlement(chosen.answer, chosen.choice, "vote", voters, counted.votes))
+
+
+def settle_on(run: Run, verdict: Verdict) -> Settlement | None:
+    """The server's word, for the strategies in which it gives one. None if it could not be read."""
+    if not verdict.answer:
+        return None
+    return _settled(run, Settlement(verdict.answer, verdict.choice, "server", (verdict.server,)))
+
+
+def _settled(run: Run, settlement: Settlement) -> Settlement:
+    run.record(settlement)
+    return settlement
+
+
+# --- shared by the stages ---
+
+
+async def _for_each(
+    run: Run, clients: Sequence[Member], one: Callable[[Member], Coroutine[Any, Any, Draft | None]]
+) -> Replies:
+    """Ask the clients at the same time; keep the replies there are, in the team's order. Cancelling one cancels all."""
+    async with asyncio.TaskGroup() as group:
+        tasks = {client.name: group.create_task(_recorded(run, one(client))) for client in clients}
+    return {name: reply for name, task in tasks.items() if (reply := task.result()) is not None}
+
+
+async def _recorded(run: Run, asked: Coroutine[Any, Any, Draft | None]) -> Draft | None:
+    reply = await asked
+    if reply is not None:
+        run.record(reply)
+        if not reply.readable:
+            run.record(Note(f"{reply.client}: no answer could be read from its reply"))
+    return reply
+
+
+async def _reconsider(
+    run: Run, replies: Replies, conversation: Callable[[str, Turn], tuple[Message, ...]], round: int
+) -> Replies:
+    """One more turn for each client. One that fails keeps the answer it had."""
+    clients = [client for client in run.team.clients if client.name in replies]
+    run.begin("refine", clients, round)
+
+    async def one(client: Member) -> Draft | None:
+        turn = run.turns[client.name]
+        messages = conversation(client.name, turn)
+        generation = await run.call(client, "refine", messages, round=round, continues=turn.generation)
+        if isinstance(generation, Failure):
+            return None
+        run.turns[client.name] = Turn(messages, generation)
+        before, now = replies[client.name], _read_draft(run, client, generation)
+        return Refinement(
+            now.client, now.text, now.answer, now.choice, now.caption, now.confidence,
+            round, changed=not _same_reply(before, now),
+        )  # fmt: skip
+
+    refined = await _for_each(run, clients, one)
+    # An unreadable refinement does not take away an answer that could be read.
+    return {name: new if (new := refined.get(name)) and new.readable else old for name, old in replies.items()}
+
+
+def _read_draft(run: Run, member: Member, generation: Generation) -> Draft:
+    read = prompts.read_reply(generation.text, run.query.choices)
+    return Draft(member.name, generation.text, read.answer, read.choice, read.caption, _confidence(generation, read))
+
+
+def _confidence(generation: Generation, read: prompts.Reply) -> Confidence:
+    probability = _answer_probability(generation, read.answer_span)
+    if probability is not None:
+        return Confidence(probability, "logprobs")
+    if read.stated_confidence is not None:
+        return Confidence(read.stated_confidence, "stated")
+    return Confidence()
+
+
+def _answer_probability(generation: Generation, span: tuple[int, int] | None) -> float | None:
+    """Mean probability of the tokens that the answer is written in; None without log-probabilities."""
+    if not generation.logprobs or span is None:
+        return None
+    written = "".join(token.token for token in generation.logprobs)
+    shift = written.find(generation.text)  # backends strip white space that the tokens still have
+    if shift < 0:
+        return None
+    start, end, position, probabilities = span[0] + shift, span[1] + shift, 0, []
+    for token in generation.logprobs:
+        if position < end and position + len(token.token) > start:
+            probabilities.append(math.exp(token.logprob))
+        position += len(token.token)
+    return sum(probabilities) / len(probabilities) if probabilities else None
+
+
+def _same_reply(one: Draft, other: Draft) -> bool:
+    if one.choice or other.choice:
+        return one.choice == other.choice
+    return answers.same(one.answer, other.answer)
+
+
+def _heading(run: Run, name: str) -> str:
+    return prompts.draft_heading(name, run.team.client(name).specialty)
+
+
+def _shown(run: Run, replies: Replies) -> Mapping[str, str]:
+    """The drafts as the server sees them, by heading: in the team's order, or blind, without names and shuffled."""
+    if not run.policy.blind:
+        return {_heading(run, name): reply.text for name, reply in replies.items()}
+    texts = [reply.text for reply in replies.values()]
+    random.Random(f"{run.policy.seed} {run.query.question}").shuffle(texts)
+    return {f"Model {number}": text for number, text in enumerate(texts, 1)}
+
+
+async def _ask_server_to_select(run: Run, server: Member, top_k: int) -> Selection | None:
+    run.begin("select", [server])
+    specialties = {client.name: client.specialty for client in run.team.clients}
+    messages = prompts.selection_messages(run.server_query, specialties, top_k)
+    generation = await run.call(server, "select", messages)
+    if isinstance(generation, Failure):
+        run.record(Note("the server could not be asked to select; the clients' specialties decide"))
+        return None
+    read = prompts.read_selection(generation.text, tuple(specialties))
+    if not read.names:
+        run.record(Note("the server named no client that exists; the clients' specialties decide"))
+        return None
+    return Selection(read.names[:top_k], "server", read.dropped)
+
+
+def _rank_by_specialty(question: str, clients: Sequence[Member]) -> tuple[str, ...]:
+    """Names by how many of the question's words stand in the specialty; among equals, in the team's order."""
+    words = set(_words(question))
+    ranked = sorted(clients, key=lambda client: -len(words & set(_words(client.specialty))))
+    return tuple(client.name for client in ranked)
+
+
+def _words(text: str) -> list[str]:
+    """Words, with a plural's s taken off so that "charts" meets "chart"."""
+    return [word.removesuffix("s") for word in re.findall(r"\w{3,}", text.casefold())]

@@ -1,0 +1,262 @@
+"""team.toml → `Team`: who takes part and by which policy. The only reader of configuration."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from colm_vl.backends import registry
+from colm_vl.backends.base import Options, Sampling
+from colm_vl.errors import ConfigError
+from colm_vl.types import MemberInfo, Share, Stage
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+DEFAULT_THUMBNAIL_PIXELS = 256 * 256
+POCKET = "the pocket team"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConfidenceGate(_Table):
+    confidence: float = Field(ge=0, le=1)
+
+
+class SamplingPolicy(_Table):
+    """`temperature` 0 is greedy."""
+
+    max_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class StageSampling(_Table):
+    select: SamplingPolicy = SamplingPolicy(max_tokens=64)
+    draft: SamplingPolicy = SamplingPolicy()
+    guide: SamplingPolicy = SamplingPolicy()
+    refine: SamplingPolicy = SamplingPolicy()
+
+
+class Timeouts(_Table):
+    """Seconds that one call of each stage may take, waiting, retries and a local model's loading included."""
+
+    select: float = Field(default=120, gt=0)
+    draft: float = Field(default=300, gt=0)
+    guide: float = Field(default=300, gt=0)
+    refine: float = Field(default=300, gt=0)
+
+
+class Policy(_Table):
+    """How the members work together; each field may be set in the team file under `[policy]`, or for one question."""
+
+    strategy: str = Field(default="colm", min_length=1)
+    top_k: int | None = Field(default=None, ge=1, description="clients that take part; all if not set")
+    select: Literal["server", "specialty"] = Field(default="server", description="who chooses the top k")
+    rounds: int = Field(default=1, ge=1, le=10)
+    min_drafts: int = Field(default=1, ge=1, description="drafts without which the server is not asked")
+    gate: Literal["always", "disagreement"] | ConfidenceGate = Field(
+        default="always", description="when the server is asked"
+    )
+    shadow: bool = Field(default=False, description="ask the server all the same where the gate would skip it")
+    share: Share = Field(default="pictures", description="what the server may see")
+    thumbnail_pixels: int = Field(default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28)
+    blind: bool = Field(default=False, description="drafts without names and in an order drawn by the seed")
+    asker: str | None = Field(default=None, description="the client that asked; the first if not set")
+    settle: Literal["asker", "vote"] | None = Field(
+        default=None, description="whose answer counts; the asker's where one is named, else a vote"
+    )
+    samples: int | None = Field(default=None, ge=1, description="for self_consistency")
+    layers: int = Field(default=2, ge=1, le=5, description="for moa")
+    seed: int = 0
+    max_loaded: int | None = Field(default=None, ge=1, description="local models in memory at once")
+    timeouts: Timeouts = Timeouts()
+    sampling: StageSampling = StageSampling()
+
+    def timeout(self, stage: Stage) -> float | None:
+        return None if stage == "settle" else float(getattr(self.timeouts, stage))
+
+    def sampling_for(self, stage: Stage) -> Sampling:
+        chosen: SamplingPolicy = getattr(self.sampling, stage)
+        seed = self.seed if chosen.temperature > 0 else None
+        return Sampling(chosen.max_tokens, chosen.temperature, chosen.top_p, seed)
+
+    def updated(self, changes: Mapping[str, Any]) -> Policy:
+        """This policy with some fields changed and checked. Raises `ConfigError` naming the field."""
+        return _validate(Policy, self.model_dump() | dict(changes), "policy")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model of the team. `options` are its backend's own, already checked."""
+
+    name: str
+    role: Literal["client", "server"]
+    backend: str
+    options: Options
+    specialty: str = ""
+
+    @property
+    def info(self) -> MemberInfo:
+        return MemberInfo(self.name, self.role, self.backend, self.options.model, self.specialty)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over what changes this model's replies. The name, the specialty and how a key is found do not: what
+        of them reaches the model is in its prompts."""
+        settings = self.options.model_dump(mode="json", exclude={"api_key_env"}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps([self.backend, settings], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """One or more clients, perhaps a server, and a policy. `source` is where it was read from, for messages."""
+
+    clients: tuple[Member, ...]
+    server: Member | None = None
+    policy: Policy = field(default_factory=Policy)
+    source: str = "team"
+
+    def __post_init__(self) -> None:
+        if not self.clients:
+            raise ConfigError(f"{self.source}: no clients", hint="add at least one [[clients]] table")
+        names = [member.name for member in self.members]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"{self.source}: two members are called {twice!r}", hint="give each a name of its own")
+        if self.policy.asker is not None:
+            self.client(self.policy.asker)
+
+    @property
+    def is_pocket(self) -> bool:
+        return self.source == POCKET
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return (*self.clients, self.server) if self.server else self.clients
+
+    def client(self, name: str) -> Member:
+        found = next((client for client in self.clients if client.name == name), None)
+        if found is None:
+            known = ", ".join(client.name for client in self.clients)
+            raise ConfigError(f"no client is called {name!r}", hint=f"the clients of {self.source}: {known}")
+        return found
+
+    def with_policy(self, **changes: Any) -> Team:
+        """This team with some fields of its policy changed. Raises `ConfigError` naming the field."""
+        return replace(self, policy=self.policy.updated(changes))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Team:
+        """Read a team file. A relative `model` that is a folder beside the file is that folder.
+
+        Raises `ConfigError` naming file, key and what is allowed.
+        """
+        file = Path(path)
+        return cls.from_dict(_read_toml(file), source=file.name, folder=file.parent)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, source: str = "team", folder: Path | None = None) -> Team:
+        """As `load`, from the file's content."""
+        _refuse_unknown(data, ("clients", "server", "policy"), source)
+        clients, server = data.get("clients", []), data.get("server")
+        if not isinstance(clients, list) or not all(isinstance(table, Mapping) for table in clients):
+            raise ConfigError(f"{source}: clients is no list of tables", hint="write each client as [[clients]]")
+        if server is not None and not isinstance(server, Mapping):
+            raise ConfigError(f"{source}: server is no table", hint="write it as [server]")
+        return cls(
+            clients=tuple(
+                _read_member(table, "client", f"{source}: clients[{number}]", folder)
+                for number, table in enumerate(clients, 1)
+            ),
+            server=_read_member({"name": "server", **server}, "server", f"{source}: server", folder)
+            if server
+            else None,
+            policy=_validate(Policy, data.get("policy", {}), f"{source}: policy"),
+            source=source,
+        )
+
+    @classmethod
+    def pocket(cls) -> Team:
+        """The four tiny models in the package. They know only a small world of drawn pictures."""
+        from colm_vl import pocket
+
+        return replace(cls.load(pocket.team_file()), source=POCKET)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such team file", hint="give the path of a team.toml, or none") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{file}: is a folder, expected a team file") from None
+    except (PermissionError, OSError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is not UTF-8 text", hint="a team file is TOML") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+
+
+def _read_member(
+    table: Mapping[str, Any], role: Literal["client", "server"], where: str, folder: Path | None
+) -> Member:
+    settings = dict(table)
+    texts = {}
+    for key, default in (("name", None), ("backend", None), ("specialty", "")):
+        value = settings.pop(key, default)
+        if not isinstance(value, str) or (not value.strip() and default is None):
+            given = "missing" if value is None else f"{value!r}"
+            raise ConfigError(f"{where}: {key} is {given}, expected a text", hint=_member_hint(key))
+        texts[key] = value.strip()
+    options_class = registry.options_class(texts["backend"])
+    _refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty"))
+    options = _validate(options_class, _resolve_model(settings, folder), where)
+    return Member(texts["name"], role, texts["backend"], options, texts["specialty"])
+
+
+def _member_hint(key: str) -> str:
+    return f"one of: {', '.join(registry.names())}" if key == "backend" else ""
+
+
+def _resolve_model(settings: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    model = settings.get("model")
+    if folder is not None and isinstance(model, str) and model.strip() and (folder / model).is_dir():
+        return settings | {"model": str((folder / model).resolve())}
+    return settings
+
+
+def _refuse_unknown(table: Mapping[str, Any], allowed: Sequence[str], where: str, also: Sequence[str] = ()) -> None:
+    known = (*also, *allowed)
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            guess = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"{where}: unknown key {key!r}", hint=f"{guess}known here: {', '.join(known)}")
+
+
+def _validate(model: type[_Model], data: Any, where: str) -> _Model:
+    if isinstance(data, Mapping):
+        _refuse_unknown(data, tuple(model.model_fields), where)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(step) for step in first["loc"])
+        given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"
+        raise ConfigError(f"{where}: {key or 'value'}: {first['msg']}{given}") from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
