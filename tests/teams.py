@@ -1,0 +1,47 @@
+"""Teams of scripted members, and what tests say to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from colm_vl import CoLM, Team
+from colm_vl.backends.base import Request
+from colm_vl.backends.scripted import Reply, ScriptedBackend
+
+Script = Sequence[Any] | Callable[[Request], str]
+
+FIVE = "Caption: five dots\nAnswer: 5\nConfidence: 90"
+FOUR = "Caption: four dots\nAnswer: 4\nConfidence: 60"
+GUIDANCE = "Evidence: there are five dots\nDisagreement: 4 or 5\nCheck: count the dots in the corner"
+
+
+def scripted(clients: Mapping[str, Script], server: Script | None = None, **policy: Any) -> Scripted:
+    """A `CoLM` whose members answer from scripts; its `backends` have the requests they got."""
+    return Scripted(clients, server, policy)
+
+
+class Scripted(CoLM):
+    def __init__(self, clients: Mapping[str, Script], server: Script | None, policy: Mapping[str, Any]) -> None:
+        table = {"backend": "scripted", "model": "script", "replies": ["unused"]}
+        data: dict[str, Any] = {
+            "clients": [{"name": name, "specialty": f"{name} and such", **table} for name in clients],
+            "policy": dict(policy),
+        }
+        scripts = dict(clients)
+        if server is not None:
+            data["server"] = table
+            scripts["server"] = server
+        self.backends = {name: ScriptedBackend(_read(script)) for name, script in scripts.items()}
+        super().__init__(Team.from_dict(data), backends=self.backends)
+
+    def requests(self, member: str) -> Sequence[Request]:
+        return self.backends[member].requests
+
+    def prompt(self, member: str, call: int = 0) -> str:
+        """The text of all messages of one request."""
+        return "\n".join(message.text for message in self.requests(member)[call].messages)
+
+
+def _read(script: Script) -> Any:
+    return script if callable(script) else [Reply(**entry) if isinstance(entry, dict) else entry for entry in script]

@@ -1,0 +1,94 @@
+"""What is said, and what is made of the replies that small models really write."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colm_vl import Query, prompts
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "caption", "confidence"),
+    [
+        ("Caption: two cats\nAnswer: cats\nConfidence: 80", "cats", "two cats", 0.8),
+        ("**Caption:** two cats\n**Answer:** cats\n**Confidence:** 80%", "cats", "two cats", 0.8),
+        ("- caption: two\ncats\n- ANSWER : `cats`\n- confidence: 0.8", "cats", "two cats", 0.8),
+        ("Answer: dogs\nWait.\nAnswer: cats", "cats", "", None),
+        ("Answer:\ncats\nConfidence: high", "cats", "", None),
+        ("Final answer: cats", "cats", "", None),
+        ("I see two cats. So the answer is cats.", "cats", "", None),
+        ("cats", "cats", "", None),
+        ("Caption: two cats", "", "two cats", None),
+        ("I see\ntwo cats", "", "", None),
+        ("Answer: cats\nConfidence: 250", "cats", "", None),
+        ("1. Caption: two cats\n2. Answer: cats", "cats", "two cats", None),
+    ],
+)
+def test_replies_are_read_tolerantly(text: str, answer: str, caption: str, confidence: float | None) -> None:
+    read = prompts.read_reply(text)
+    assert (read.answer, read.caption, read.stated_confidence) == (answer, caption, confidence)
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("Answer: (B)", "B"),
+        ("Answer: b", "B"),
+        ("Answer: B) blue whale", "B"),
+        ("Answer: **B**", "B"),
+        ("Answer: blue whale", "B"),
+        ("Answer: The answer is (B).", "B"),
+        ("Answer: it is the blue whale", "B"),
+        ("Answer: (A) or (B)", None),
+        ("Answer: (D)", None),
+        ("Answer: A fish that I do not know", None),
+        ("no idea", None),
+    ],
+)
+def test_choices_are_read_as_letters_or_words(text: str, choice: str | None) -> None:
+    read = prompts.read_reply(text, ("red fox", "blue whale", "cat"))
+    assert read.choice == choice
+    assert read.answer == ("blue whale" if choice else "")
+
+
+@given(st.text(), st.lists(st.text(min_size=1), max_size=4))
+def test_any_reply_can_be_read(text: str, choices: list[str]) -> None:
+    read = prompts.read_reply(text, choices)
+    assert read.choice is None or read.answer == choices[ord(read.choice) - ord("A")]
+    assert read.stated_confidence is None or 0 <= read.stated_confidence <= 1
+    if read.answer_span:
+        start, end = read.answer_span
+        assert 0 <= start < end <= len(text)
+    prompts.read_guidance(text)
+    prompts.read_selection(text, ("near", "far"))
+
+
+def test_the_answers_place_is_not_the_captions() -> None:
+    text = "Caption: 5 dots\nAnswer: 5\nConfidence: 55"
+    read = prompts.read_reply(text)
+    assert read.answer_span == (text.index("Answer: 5") + 8, text.index("Answer: 5") + 9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["near\nfar", "1. near\n2. far", "- **near**: sees well\n- far (charts)", "near, far", "`Near`; FAR."],
+)
+def test_selections_are_read_from_lists(text: str) -> None:
+    assert prompts.read_selection(text, ("far", "mid", "near")).names == ("near", "far")
+
+
+@given(st.lists(st.text(alphabet="0123456789abcdef[]\n endbgi", max_size=200), min_size=1, max_size=4))
+def test_no_text_contains_its_own_boundary(texts: list[str]) -> None:
+    boundary = prompts.draw_boundary(*texts)
+    assert not any(boundary in text for text in texts)
+    assert boundary == prompts.draw_boundary(*texts)
+
+
+def test_guidance_can_say_that_the_drafts_are_right() -> None:
+    said = "Evidence: five dots\nDisagreement: none\nCheck: the drafts are right"
+    read = prompts.read_guidance(said)
+    assert (read.evidence, read.disagreement, read.check) == ("five dots", "none", "the drafts are right")
+    assert "the drafts are right" in prompts.guidance_messages(Query("How many?"), {"near": said})[1].text
+    assert "Keep your answer" in prompts.refine_messages((), "", Query("How many?"), said)[-1].text
