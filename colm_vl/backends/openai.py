@@ -1,0 +1,97 @@
+"""Any OpenAI-compatible endpoint: vLLM, SGLang, Ollama, LM Studio, llama.cpp, hosted ones.
+
+    [[clients]]
+    name = "photos"
+    backend = "openai"
+    model = "llava:7b"
+    base_url = "http://localhost:11434/v1"
+
+Nothing of the `openai` package is imported before `connect`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, field_validator
+
+from colm_vl.backends import base
+from colm_vl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from colm_vl.backends._openai_client import OpenAIBackend
+
+# What `extra_body` may not touch, since it is told elsewhere.
+_RESERVED = frozenset({"model", "messages", "stream", "stream_options", "n"})
+
+
+class Options(base.Options):
+    """Where the model is served, and how patiently it is asked."""
+
+    # A value that was refused may hold a secret (a key within the address).
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: str = Field(description="the address that /chat/completions is under, such as http://localhost:8000/v1")
+    api_key_env: str | None = Field(
+        default=None, min_length=1, description="the environment variable that holds the key; none: no key is sent"
+    )
+    max_concurrency: int = Field(
+        default=8,
+        ge=1,
+        le=1000,  # as many connections as the SDK's client opens
+        description="requests in flight to this endpoint, over all members that use it; the smallest counts",
+    )
+    max_retries: int = Field(default=3, ge=0, description="further attempts after a failure that may pass")
+    retry_delay: float = Field(default=0.5, gt=0, description="seconds before the first of them, doubled for each next")
+    timeout_connect: float = Field(default=5.0, gt=0, description="seconds for the connection to be accepted")
+    detail: Literal["auto", "low", "high"] | None = Field(
+        default=None, description="how closely pictures are looked at, where the endpoint knows the setting"
+    )
+    extra_body: Mapping[str, Any] = Field(
+        default_factory=dict, description="more fields of the request, as this endpoint defines them"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an address that begins with http:// or https://")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise ValueError("expected an address without user, password, query and fragment; keys go by api_key_env")
+        return url.rstrip("/")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _adds_only(cls, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if taken := sorted(_RESERVED & body.keys()):
+            raise ValueError(f"{', '.join(taken)} cannot be set here")
+        return body
+
+
+def connect(options: Options) -> OpenAIBackend:
+    """Calls nothing yet. Raises ConfigError if the key's environment variable is not set."""
+    key = _key(options.api_key_env)
+    from colm_vl.backends._openai_client import OpenAIBackend
+
+    return OpenAIBackend(options, key)
+
+
+def _key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(
+            f"environment variable {variable!r}, named by api_key_env, is not set",
+            hint=f"export {variable}=..., or name another variable with api_key_env",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"environment variable {variable!r}, named by api_key_env, holds characters that no key has",
+            hint=f"set {variable} to the key alone",
+        )
+    return key
