@@ -84,8 +84,14 @@ def ask(
     [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
     """
     _set_up_logging(debug)
-    policy: dict[str, Any] = {"strategy": strategy, "asker": client, "rounds": rounds, "top_k": top_k, "share": share}
-    policy |= {"gate": _gate(gate)}
+    policy: dict[str, Any] = {
+        "strategy": strategy,
+        "asker": client,
+        "rounds": rounds,
+        "top_k": top_k,
+        "share": share,
+        "gate": gate,
+    }
     question = sys.stdin.read() if question == "-" else question
     with CoLM.from_team(team, **{key: value for key, value in policy.items() if value is not None}) as colm:
         events = colm.stream(question, image or (), choices=choice or ())
@@ -158,11 +164,9 @@ def _tell(message: str, hint: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(line)
 
 
-def _gate(value: str | None) -> Any:
-    if value is None or not value.startswith("confidence="):
-        return value
-    return {"confidence": value.removeprefix("confidence=")}
-
-
 def _set_up_logging(debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from colm_vl.backends import registry
 from colm_vl.backends.base import Options, Sampling
@@ -81,6 +81,19 @@ class Policy(_Table):
     max_loaded: int | None = Field(default=None, ge=1, description="local models in memory at once")
     timeouts: Timeouts = Timeouts()
     sampling: StageSampling = StageSampling()
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _read_gate(cls, gate: object) -> object:
+        """Also takes `confidence=0.8`, as it is written on a command line."""
+        if isinstance(gate, str) and gate.startswith("confidence="):
+            gate = {"confidence": gate.removeprefix("confidence=")}
+        if gate in ("always", "disagreement") or isinstance(gate, ConfidenceGate):
+            return gate
+        try:
+            return ConfidenceGate.model_validate(gate)
+        except ValidationError:
+            raise ValueError("expected always, disagreement, or a confidence from 0 to 1") from None
 
     def timeout(self, stage: Stage) -> float | None:
         return None if stage == "settle" else float(getattr(self.timeouts, stage))
@@ -254,7 +267,7 @@ def _validate(model: type[_Model], data: Any, where: str) -> _Model:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(step) for step in first["loc"])
         given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"
-        raise ConfigError(f"{where}: {key or 'value'}: {first['msg']}{given}") from None
+        raise ConfigError(f"{where}: {key or 'value'}: {first['msg'].removeprefix('Value error, ')}{given}") from None
 
 
 def _short(value: Any) -> str:

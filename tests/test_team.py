@@ -1,0 +1,94 @@
+"""What a team file may say, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from colm_vl import ConfigError, Team
+from colm_vl.team import ConfidenceGate, Policy
+
+CLIENT = '[[clients]]\nname = "near"\nbackend = "scripted"\nmodel = "x"\nreplies = ["Answer: 5"]\n'
+
+
+def load(folder: Path, text: str) -> Team:
+    file = folder / "team.toml"
+    file.write_text(text)
+    return Team.load(file)
+
+
+def test_a_team_file_gives_clients_server_and_policy(tmp_path: Path) -> None:
+    team = load(
+        tmp_path,
+        CLIENT
+        + '[server]\nbackend = "scripted"\nmodel = "big"\nreplies = ["x"]\n'
+        + "[policy]\nrounds = 2\ngate = { confidence = 0.8 }\nsampling.draft.temperature = 0.5\ntimeouts.guide = 7\n",
+    )
+    assert [member.name for member in team.members] == ["near", "server"]
+    assert team.policy.rounds == 2
+    assert team.policy.gate == ConfidenceGate(confidence=0.8)
+    assert team.policy.sampling_for("draft").temperature == 0.5
+    assert team.policy.sampling_for("guide").temperature == 0
+    assert team.policy.timeout("guide") == 7
+
+
+def test_a_relative_model_folder_is_found_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    team = load(tmp_path, CLIENT.replace('"x"', '"weights"'))
+    assert team.clients[0].options.model == str((tmp_path / "weights").resolve())
+    assert load(tmp_path, CLIENT).clients[0].options.model == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "no clients", "[[clients]]"),
+        (CLIENT + CLIENT, "two members are called 'near'", "name of its own"),
+        (CLIENT + 'colour = "red"\n', "unknown key 'colour'", "known here: name, backend, specialty, model"),
+        (CLIENT + 'modle = "red"\n', "unknown key 'modle'", "did you mean 'model'"),
+        (CLIENT.replace('name = "near"', ""), "name is missing", ""),
+        (CLIENT.replace('model = "x"', ""), "model: Field required", ""),
+        (CLIENT.replace('"x"', "7"), "model: Input should be a valid string (given: 7)", ""),
+        (CLIENT.replace("scripted", "magic"), "unknown backend 'magic'", "scripted"),
+        (CLIENT + "[policy]\nroundz = 2\n", "policy: unknown key 'roundz'", "did you mean 'rounds'"),
+        (CLIENT + "[policy]\nrounds = 0\n", "policy: rounds", ""),
+        (CLIENT + '[policy]\nasker = "far"\n', "no client is called 'far'", "near"),
+        (CLIENT + '[policy]\ngate = "sometimes"\n', "expected always, disagreement", ""),
+        (CLIENT + "[policy.sampling.draft]\ntemprature = 1\n", "sampling.draft.temprature", ""),
+        (CLIENT + "servers = 1\n", "unknown key 'servers'", ""),
+        ("clients = 3\n", "clients is no list", "[[clients]]"),
+        ("server = 3\n" + CLIENT, "server is no table", "[server]"),
+        ("[[clients]\n", "not valid TOML", ""),
+    ],
+)
+def test_a_wrong_team_file_is_told_by_file_key_and_remedy(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text)
+    assert message in raised.value.message
+    assert "team.toml" in raised.value.message + raised.value.hint or "backend" in raised.value.message
+    assert hint in raised.value.hint
+    assert "\n" not in raised.value.message
+
+
+def test_files_that_are_no_team_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such team file"):
+        Team.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        Team.load(tmp_path)
+    (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        Team.load(tmp_path / "picture.toml")
+
+
+def test_a_policy_is_checked_when_it_is_changed() -> None:
+    assert Policy().updated({"gate": "confidence=0.9"}).gate == ConfidenceGate(confidence=0.9)
+    with pytest.raises(ConfigError, match="policy: rounds"):
+        Policy().updated({"rounds": "many"})
+
+
+def test_a_fingerprint_changes_with_what_changes_replies(tmp_path: Path) -> None:
+    one = load(tmp_path, CLIENT).clients[0]
+    renamed = load(tmp_path, CLIENT.replace("near", "far")).clients[0]
+    other = load(tmp_path, CLIENT.replace('"x"', '"y"')).clients[0]
+    assert one.fingerprint == renamed.fingerprint != other.fingerprint
