@@ -1,0 +1,136 @@
+"""From scores to tokens to text, for a batch whose rows each have their own sampling, length, stream and end.
+
+`Decoding` hooks into transformers' `generate` twice a step: `choose` draws each row's next token, `advance` sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from colm_vl.backends.base import Sampling, TokenLogprob
+
+
+class Detokenizer:
+    """Text of tokens as they come. A character whose bytes are spread over several tokens comes with the last."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        # Tokens from `_start` on are decoded together, since a tokenizer may treat a text's beginning differently;
+        # those before `_said` have been said.
+        self._start = 0
+        self._said = 0
+
+    def push(self, token: int) -> str:
+        self._ids.append(token)
+        text = self._text(None)
+        if text.endswith("\ufffd"):  # in the middle of a character
+            return ""
+        piece = text[len(self._text(self._said)) :]
+        self._start, self._said = self._said, len(self._ids)
+        return piece
+
+    def flush(self) -> str:
+        """What is held back, broken characters and all."""
+        piece = self._text(None)[len(self._text(self._said)) :]
+        self._start = self._said = len(self._ids)
+        return piece
+
+    def _text(self, end: int | None) -> str:
+        ids = self._ids[self._start : end]
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class Row:
+    """One reply in the making. `on_piece` gets its text piece by piece, `gone` tells that nobody wants it any more."""
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        max_tokens: int,
+        tokenizer: Any,
+        on_piece: Callable[[str], None] | None,
+        on_end: Callable[[Row], None],
+        gone: Callable[[], bool],
+    ) -> None:
+        self.sampling = sampling
+        self.max_tokens = max_tokens
+        self.gone = gone
+        self.ids: list[int] = []
+        self.tokens: list[TokenLogprob] = []
+        self.ended = False
+        self.stopped_itself = False
+        self._detokenizer = Detokenizer(tokenizer)
+        self._on_piece = on_piece
+        self._on_end = on_end
+
+    @property
+    def text(self) -> str:
+        return "".join(token.token for token in self.tokens)
+
+    def push(self, token: int, logprob: float, stops: frozenset[int]) -> None:
+        self.ids.append(token)
+        self.stopped_itself = token in stops
+        self.ended = self.stopped_itself or len(self.ids) >= self.max_tokens
+        piece = "" if self.stopped_itself else self._detokenizer.push(token)
+        if self.ended:
+            piece += self._detokenizer.flush()
+        # Rounding may put a token that is certain a hair above 0.
+        self.tokens.append(TokenLogprob(piece, min(logprob, 0.0)))
+        if piece and self._on_piece:
+            self._on_piece(piece)
+        if self.ended:
+            self._on_end(self)
+
+
+class Decoding:
+    """Rows that are generated together. Greedy decoding must be on in `generate`: `choose` leaves the token that it
+    drew with the highest score."""
+
+    def __init__(self, rows: Sequence[Row], stops: frozenset[int], torch: Any) -> None:
+        self._rows = rows
+        self._stops = stops
+        self._torch = torch
+        self._generators: dict[int, Any] = {}
+        self._logprobs: Any = None
+
+    def choose(self, input_ids: Any, scores: Any) -> Any:
+        """Adds Gumbel noise to the rows that sample, each from its own generator: then the highest score is a sample,
+        and the same seed gives the same reply whatever else is in the batch."""
+        torch = self._torch
+        logprobs = torch.log_softmax(scores.float(), dim=-1)
+        drawn = scores.clone() if any(row.sampling.temperature > 0 for row in self._rows) else scores
+        for index, row in enumerate(self._rows):
+            if row.sampling.temperature > 0 and not row.ended:
+                drawn[index] = self._noisy(index, logprobs[index], row.sampling)
+        chosen = drawn.argmax(dim=-1, keepdim=True)
+        self._logprobs = logprobs.gather(1, chosen).squeeze(1)
+        return drawn
+
+    def advance(self, input_ids: Any, scores: Any) -> Any:
+        """Which rows are at their end. Rows that nobody wants any more are: the others go on without them."""
+        tokens = input_ids[:, -1].tolist()
+        logprobs = self._logprobs.tolist()
+        for row, token, logprob in zip(self._rows, tokens, logprobs, strict=True):
+            if not row.ended and not row.gone():
+                row.push(token, logprob, self._stops)
+        ended = [row.ended or row.gone() for row in self._rows]
+        return self._torch.tensor(ended, dtype=self._torch.bool, device=input_ids.device)
+
+    def _noisy(self, index: int, logprobs: Any, sampling: Sampling) -> Any:
+        torch = self._torch
+        scaled = logprobs / sampling.temperature
+        if sampling.top_p < 1:
+            ordered, places = torch.sort(scaled, descending=True)
+            before = ordered.softmax(dim=-1).cumsum(dim=-1) - ordered.softmax(dim=-1)
+            beyond = before > sampling.top_p  # never the first, whose mass before is 0
+            scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(0, places, beyond), float("-inf"))
+        if index not in self._generators:
+            generator = torch.Generator(device=scaled.device)
+            if sampling.seed is None:
+                generator.seed()
+            else:
+                generator.manual_seed(sampling.seed)
+            self._generators[index] = generator
+        return scaled - torch.empty_like(scaled).exponential_(generator=self._generators[index]).log()

@@ -1,0 +1,238 @@
+"""Opening a checkpoint: a folder or an id of the Hugging Face hub becomes a model with its family."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from colm_vl.backends import base
+from colm_vl.backends.registry import require
+from colm_vl.errors import BackendError, ColmError, LoadFailed, ModelNotFound, Refused, Unreachable
+from processors.families import Budget, Family, FamilyError, Source
+
+logger = logging.getLogger(__name__)
+
+# While a model is being made, transformers changes settings of the whole process, such as torch's default dtype.
+_LOADING = threading.Lock()
+
+
+class Options(base.Options):
+    """`model` is a folder or an id of the Hugging Face hub."""
+
+    revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
+    offline: bool = Field(default=False, description="take only what is on this machine")
+    quantization: Literal["nf4", "int8"] | None = Field(default=None, description="needs the extra 'quant'")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="auto: as saved")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0, mps, or a device map of accelerate")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    min_pixels: int | None = Field(default=None, ge=1, description="pictures are enlarged to it (Qwen-VL only)")
+    max_batch: int = Field(default=8, ge=1, description="requests that run together")
+    batch_wait: float = Field(default=0.01, ge=0, le=10, description="seconds that a request waits for company")
+
+    @model_validator(mode="after")
+    def _a_budget(self) -> Options:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """`context` is in tokens, None if the checkpoint does not say. `stops` are the ids that end a reply."""
+
+    name: str
+    model: Any
+    family: Family
+    context: int | None
+    stops: frozenset[int]
+    detail: str
+
+
+def load(options: Options) -> LocalModel:
+    """Takes as long as the weights take to read, and to download the first time.
+
+    Raises MissingPackage, ModelNotFound, Refused, Unreachable, LoadFailed.
+    """
+    with _LOADING:
+        torch = require("torch", "local")
+        transformers = require("transformers", "local")
+        source = Source(_place(options.model), options.revision, options.offline)
+        started = time.monotonic()
+        logger.info("loading %s", options.model)
+        try:
+            with _bars_on_a_terminal(transformers):
+                loaded = _open(options, source, torch, transformers)
+        except ColmError:
+            raise
+        except Exception as error:
+            raise _explained(error, options, source, torch) from error
+        logger.info("loaded %s in %.1f s", options.model, time.monotonic() - started)
+        return loaded
+
+
+def out_of_memory(error: BaseException, torch: ModuleType) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _open(options: Options, source: Source, torch: ModuleType, transformers: ModuleType) -> LocalModel:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    from processors import families
+
+    config = transformers.AutoConfig.from_pretrained(source.model, **source.options())
+    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if not sees and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise LoadFailed(
+            f"model {options.model!r} is of type {config.model_type!r}, expected one that writes text",
+            hint="use an image-text-to-text or a causal language model",
+        )
+    family = families.load(config, source, Budget(options.min_pixels, options.max_pixels), sees=sees)
+    head = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+    placing = _placing(options, torch)
+    model = head.from_pretrained(
+        source.model,
+        config=config,
+        dtype=options.dtype,
+        attn_implementation=options.attention,
+        quantization_config=_quantization(options, torch, transformers),
+        **placing,
+        **source.options(),
+    ).eval()
+    _plain_decoding(model.generation_config)
+    return LocalModel(
+        name=options.model,
+        model=model,
+        family=family,
+        context=_context(config, options.context),
+        stops=_stops(model.generation_config, family.tokenizer),
+        detail=", ".join(filter(None, (config.model_type, str(model.device), options.quantization))),
+    )
+
+
+def _placing(options: Options, torch: ModuleType) -> dict[str, Any]:
+    device = options.device
+    if device == "auto" and not torch.accelerator.is_available():
+        device = "cpu"
+    if device != "cpu":
+        require("accelerate", "local")
+    return {"device_map": device}
+
+
+def _quantization(options: Options, torch: ModuleType, transformers: ModuleType) -> Any:
+    if options.quantization is None:
+        return None
+    require("bitsandbytes", "quant")
+    if options.quantization == "int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    compute = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    default = torch.bfloat16 if torch.accelerator.is_available() else torch.float32
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute.get(options.dtype, default),
+    )
+
+
+def _plain_decoding(config: Any) -> None:
+    """A request says how tokens are drawn; what a checkpoint suggests must not mix in. Penalties on repetition stay:
+    they belong to the checkpoint, and requests know of none."""
+    config.do_sample = False
+    config.num_beams = 1
+    for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "max_new_tokens"):
+        setattr(config, name, None)
+
+
+def _context(config: Any, wanted: int | None) -> int | None:
+    own: int | None = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return min((limit for limit in (own, wanted) if limit is not None), default=None)
+
+
+def _stops(config: Any, tokenizer: Any) -> frozenset[int]:
+    ids = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+    config.eos_token_id = ids
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
+
+
+def _place(model: str) -> str:
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelNotFound(
+                f"model folder {model!r} has no config.json", hint="name the folder that save_pretrained wrote"
+            )
+        return str(path)
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise ModelNotFound(f"model folder {model!r} does not exist", hint="check the path")
+    return model
+
+
+@contextmanager
+def _bars_on_a_terminal(transformers: ModuleType) -> Iterator[None]:
+    bars = transformers.utils.logging
+    if sys.stderr.isatty() or not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()
+
+
+def _explained(error: Exception, options: Options, source: Source, torch: ModuleType) -> BackendError:
+    """What went wrong, in terms of what the user can change."""
+    name = f"model {options.model!r}"
+    if isinstance(error, FamilyError):
+        return LoadFailed(f"{name}: {error}", hint=error.hint)
+    if out_of_memory(error, torch):
+        return LoadFailed(f"{name} does not fit in memory", hint='set quantization = "nf4", or use a smaller model')
+    causes = {type(cause).__name__ for cause in _chain(error)}
+    if "GatedRepoError" in causes:
+        return Refused(f"{name} is gated", hint="accept its licence on the hub, then run `hf auth login`")
+    if "RevisionNotFoundError" in causes:
+        return ModelNotFound(
+            f"{name} has no revision {options.revision!r}", hint="see its branches and tags on the hub"
+        )
+    if isinstance(error, OSError) and not Path(source.model).is_dir():
+        if options.offline or "OfflineModeIsEnabled" in causes:
+            return ModelNotFound(
+                f"{name} is not on this machine, and offline is set",
+                hint=f"download it first (hf download {options.model}), or allow the network",
+            )
+        if "LocalEntryNotFoundError" in causes:
+            return Unreachable(f"{name} is not on this machine, and the hub does not answer", hint="check the network")
+    if causes & {"RepositoryNotFoundError", "HFValidationError"}:
+        return ModelNotFound(f"{name} is neither a folder here nor a model on the hub", hint="check the name")
+    if "SafetensorError" in causes:
+        return LoadFailed(f"{name}: its weights are damaged or incomplete", hint="download or copy them again")
+    return LoadFailed(f"{name} could not be loaded: {_first_line(error)}", hint="try the checkpoint with transformers")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

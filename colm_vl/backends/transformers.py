@@ -1,0 +1,103 @@
+"""Models on this machine, through transformers: vision-language and text-only ones, whole or in 4 or 8 bits.
+
+    [[clients]]
+    name = "charts"
+    backend = "transformers"
+    model = "Qwen/Qwen2.5-VL-3B-Instruct"   # or a folder
+    quantization = "nf4"
+    max_pixels = 802816
+
+A model is loaded at its first request, in a thread of its own, where requests that are waiting run as one batch.
+Sampling, lengths, time-outs and streams are each request's own, so that all of them may share a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator
+from functools import partial
+
+from colm_vl.backends._common import check_pictures
+from colm_vl.backends._loading import LocalModel, Options, load
+from colm_vl.backends._worker import Event, Job, Worker
+from colm_vl.backends.base import Capabilities, Generation, Request
+from colm_vl.errors import BackendError, ColmError, TimedOut
+
+__all__ = ["Options", "TransformersBackend", "connect"]
+
+
+def connect(options: Options) -> TransformersBackend:
+    return TransformersBackend(options)
+
+
+class TransformersBackend:
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._closed = False
+        self._worker = Worker(
+            partial(load, options),
+            max_batch=options.max_batch,
+            batch_wait=options.batch_wait,
+            max_pixels=options.max_pixels,
+        )
+        # A backend that is dropped without being closed frees its model all the same.
+        weakref.finalize(self, self._worker.stop).atexit = False
+
+    async def generate(self, request: Request) -> Generation:
+        async for event in self._events(request, streamed=False):
+            if isinstance(event, Generation):
+                return event
+        raise BackendError(f"model {self._options.model!r} gave nothing")
+
+    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+        async for event in self._events(request, streamed=True):
+            if isinstance(event, (str, Generation)):
+                yield event
+
+    async def capabilities(self) -> Capabilities:
+        async for event in self._events(None, streamed=False):
+            if isinstance(event, LocalModel):
+                pictures = self._options.max_images if event.family.sees else 0
+                return Capabilities(pictures, True, event.context, event.detail)
+        raise BackendError(f"model {self._options.model!r} gave nothing")
+
+    async def aclose(self) -> None:
+        """Waits for the step that is being computed, if there is one."""
+        self._closed = True
+        await asyncio.to_thread(self._worker.close)
+
+    async def _events(self, request: Request | None, *, streamed: bool) -> AsyncIterator[Event]:
+        if self._closed:
+            raise BackendError(f"model {self._options.model!r} was closed", hint="connect it again")
+        if request is not None:
+            check_pictures(request, self._options.max_images, self._options.model)
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        job = Job(request, partial(_hand_over, loop, events), streamed)
+        timeout = request.timeout if request else None
+        deadline = None if timeout is None else loop.time() + timeout
+        self._worker.submit(job)
+        try:
+            while True:
+                # Around each wait and not around the loop: whoever consumes a stream may take its time.
+                async with asyncio.timeout_at(deadline):
+                    event = await events.get()
+                if isinstance(event, ColmError):
+                    raise event
+                yield event
+                if not isinstance(event, str):
+                    return
+        except TimeoutError:
+            raise TimedOut(
+                f"model {self._options.model!r} did not answer within {timeout:g} s",
+                hint="allow more time, fewer tokens, or a lower max_pixels",
+            ) from None
+        finally:
+            job.cancelled = True  # on success as well: then it is over anyway
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
+    """From the worker's thread to the event loop of whoever asked."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(events.put_nowait, event)

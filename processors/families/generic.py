@@ -1,0 +1,24 @@
+"""Any other image-text-to-text model of transformers, through its own processor.
+
+Such processors bring pictures to sizes and tiles of their own. `max_pixels` shrinks a picture before that, which
+spares tokens where the processor cuts large pictures into tiles; `min_pixels` has no effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.families.base import Budget, FamilyError, Source, VisionEncoder, load_processor
+
+MODEL_TYPES: frozenset[str] = frozenset()  # what no other family claims
+
+
+def load(config: Any, source: Source, budget: Budget) -> VisionEncoder:
+    processor = load_processor(config.model_type, source)
+    encoder = VisionEncoder(processor, max_pixels=budget.max_pixels)
+    if not encoder.chat.usable:
+        raise FamilyError(
+            f"{source.model!r} has neither a chat template nor a token for pictures",
+            hint="use an instruct model",
+        )
+    return encoder

@@ -1,0 +1,28 @@
+"""LLaVA and its relatives.
+
+Pictures are brought to one fixed size, so that a picture costs the same tokens whatever its pixels (LLaVA-NeXT: one to
+five times as many, by its shape). `max_pixels` shrinks a picture before that; `min_pixels` has no effect.
+
+Early checkpoints lack two things: a chat template (then prompts are plain USER/ASSISTANT ones), and what their
+processor needs to count a picture's tokens (then it is read from the model's config).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.families.base import Budget, Source, VisionEncoder, load_processor
+
+MODEL_TYPES = frozenset({"llava", "llava_next", "vipllava"})
+
+_WITH_CLASS_TOKEN = frozenset({"clip_vision_model"})
+
+
+def load(config: Any, source: Source, budget: Budget) -> VisionEncoder:
+    processor = load_processor(config.model_type, source)
+    if processor.patch_size is None:
+        vision = config.vision_config
+        processor.patch_size = vision.patch_size
+        processor.vision_feature_select_strategy = getattr(config, "vision_feature_select_strategy", "default")
+        processor.num_additional_image_tokens = int(vision.model_type in _WITH_CLASS_TOKEN)
+    return VisionEncoder(processor, max_pixels=budget.max_pixels)
