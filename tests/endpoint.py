@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -45,13 +46,15 @@ FaultKind = Literal[
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. Words are its tokens; `probability` is each word's, None gives no log-probabilities."""
+    """An answer. Words are its tokens; `probability` is each word's, None gives no log-probabilities. `as_parts`: its
+    content is a list, as some endpoints have it."""
 
     text: str
     finish_reason: str = "stop"
     probability: float | None = 0.5
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    as_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Seen:
 
     number: int
     path: str
-    headers: Mapping[str, str]
+    headers: Message
     body: Mapping[str, Any]
     size: int
 
@@ -124,7 +127,7 @@ class Endpoint:
     errors: list[BaseException] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.closing = threading.Event()
         self.gate = threading.Semaphore(self.places or 10_000)
         self._answers = iter([]) if callable(self.script) or isinstance(self.script, Answer) else iter(self.script)
@@ -149,6 +152,12 @@ class Endpoint:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def wait_for(self, count: int, timeout: float = 20) -> None:
+        """Blocks until so many requests have arrived."""
+        with self.lock:
+            if not self.lock.wait_for(lambda: len(self.seen) >= count, timeout):
+                raise TimeoutError(f"{len(self.seen)} of {count} requests after {timeout:g} s")
 
     def answer(self, seen: Seen) -> Answer:
         if callable(self.script):
@@ -219,10 +228,11 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         endpoint = self.endpoint
         with endpoint.lock:
-            seen = Seen(len(endpoint.seen), self.path, dict(self.headers), json.loads(raw), len(raw))
+            seen = Seen(len(endpoint.seen), self.path, self.headers, json.loads(raw), len(raw))
             endpoint.seen.append(seen)
             endpoint.in_flight += 1
             endpoint.peak = max(endpoint.peak, endpoint.in_flight)
+            endpoint.lock.notify_all()
         try:
             with endpoint.gate:
                 if endpoint.latency:
@@ -321,9 +331,10 @@ class _Handler(BaseHTTPRequestHandler):
         return whole[: len(whole) // 2]
 
     def _completion(self, reply: Reply, seen: Seen) -> dict[str, object]:
+        content = [{"type": "text", "text": word} for word in _words(reply.text)] if reply.as_parts else reply.text
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": reply.text},
+            "message": {"role": "assistant", "content": content},
             "finish_reason": reply.finish_reason,
             "logprobs": self._logprobs(reply, seen, _words(reply.text)),
         }
