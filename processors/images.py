@@ -29,10 +29,19 @@ from processors.sources import Encoded, file_format, read, shown
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | PIL.Image.Image | IO[bytes] | Image"
 
 DEFAULT_MAX_PIXELS = 64_000_000
-"""A 50-megapixel phone picture passes; decoding takes at most some 450 MB."""
+"""A 50-megapixel phone picture passes. Decoding takes up to 16 bytes a pixel for a moment: 1 GB at this limit."""
+
+
+class _Jpeg(JpegImageFile):
+    """Without reading all of the EXIF block for the sake of a printer's resolution, and warning of what is damaged."""
+
+    @override
+    def _read_dpi_from_exif(self) -> None:
+        return
+
 
 _PLUGINS: MappingProxyType[str, type[ImageFile]] = MappingProxyType(
-    {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "BMP": BmpImageFile}
+    {"JPEG": _Jpeg, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "BMP": BmpImageFile}
 )
 
 _SCALE_HINT = "scale the picture down first, or raise max_pixels"
@@ -54,7 +63,7 @@ class _Derived:
         return _Derived, ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Image:
     """A picture: RGB pixels, upright, bounded. Made by `Image.open`; equal to, and hashed like, any of equal digest.
 
@@ -227,10 +236,10 @@ def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         grey = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
         return grey.convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     if image.mode == "La":  # premultiplied; goes to RGBA only by way of LA
         image = image.convert("LA")
-    rgba = image.convert("RGBA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     canvas = PIL.Image.new("RGB", image.size, "white")
     canvas.paste(rgba, mask=rgba.getchannel("A"))
     return canvas

@@ -30,10 +30,11 @@ class Encoded(NamedTuple):
 
 
 def read(source: object, max_pixels: int, policy: FetchPolicy | None) -> Encoded:
+    """The bytes of `source`, whatever it is. Raises ImageError."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Encoded(bytes(source), "the picture given as bytes", "bytes")
     if isinstance(source, str):
-        scheme = re.match(r"(data|https?|file|[a-z][a-z0-9+.-]*(?=://)):", source, re.IGNORECASE)
+        scheme = re.match(r"(data|https?|file|[a-z][a-z0-9+.-]+(?=://)):", source, re.IGNORECASE)
         if scheme:
             return _read_uri(source, scheme[1].lower(), policy)
         return _read_path(source, max_pixels)
@@ -43,7 +44,7 @@ def read(source: object, max_pixels: int, policy: FetchPolicy | None) -> Encoded
         return _read_file_object(source, max_pixels)
     raise ImageError(
         f"a picture cannot be opened from an object of type {type(source).__name__}",
-        hint="pass a path, bytes, a data URI, a file object or a Pillow image; PIL.Image.fromarray makes one of an array",
+        hint="pass a path, bytes, a data URI, a file object or a Pillow image (PIL.Image.fromarray for an array)",
     )
 
 
@@ -109,6 +110,8 @@ def _read_path(path: str, max_pixels: int) -> Encoded:
             raise ImageError(f"{subject} is not a regular file", hint=f"pass the path of {ACCEPTED}")
         with Path(path).open("rb") as file:
             return Encoded(_read_bounded(file, subject, max_pixels), subject, Path(path).name)
+    except ImageError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError(
             f"{subject} does not exist", hint="check the path; a relative one starts at the current folder"
@@ -120,10 +123,8 @@ def _read_path(path: str, max_pixels: int) -> Encoded:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
         raise ImageError(f"{subject} cannot be read: {reason}", hint=_PATH_HINT) from None
-    except ValueError as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{subject} is not a path", hint=_PATH_HINT) from None  # a NUL character, a lone surrogate
+    except ValueError:  # a NUL character, a lone surrogate
+        raise ImageError(f"{subject} is not a path", hint=_PATH_HINT) from None
 
 
 _PATH_HINT = "check the path; a picture in base64 goes into a data URI: data:image/png;base64,…"
