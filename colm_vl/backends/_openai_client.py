@@ -142,13 +142,13 @@ class OpenAIBackend:
         messages = await self._messages(call)
         async with self._session().endpoint.place():
             raw = await self._send(call, messages, stream=False)
-        reader = ReplyReader(self._place.label)
+        reader = ReplyReader(self._place)
         reader.add(self._json(raw.text))
         return self._generation(call, reader)
 
     async def _attempt_stream(self, call: _Call) -> AsyncGenerator[str | Generation, None]:
         # The time-out is renewed around each wait of ours: what the caller does between two pieces is not ours to cut.
-        reader = ReplyReader(self._place.label)
+        reader = ReplyReader(self._place)
         async with AsyncExitStack() as stack:
             async with asyncio.timeout_at(call.deadline):
                 messages = await self._messages(call)

@@ -172,7 +172,7 @@ def _key_hint(place: Place) -> str:
 def _redirect_hint(location: str, place: Place) -> str:
     """Not followed: the request holds a key and pictures, meant for the host in the team file and for no other."""
     target = urlsplit(location)
-    where = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
+    where = f"{target.scheme}://{target.netloc.rpartition('@')[2]}{target.path}" if target.hostname else target.path
     return f"it redirects to {place.scrub(where)}; if that is right, set base_url accordingly"
 
 
@@ -205,9 +205,8 @@ def _why(error: APIConnectionError) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came of, groups (of a host with several addresses) included."""
     yield error
-    for cause in (error.__cause__, None if error.__suppress_context__ else error.__context__):
-        if cause is not None:
-            yield from _causes(cause)
+    if cause := error.__cause__ or error.__context__:  # the HTTP library suppresses the context, which is what we want
+        yield from _causes(cause)
     if isinstance(error, BaseExceptionGroup):
         for member in error.exceptions:
             yield from _causes(member)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
-from colm_vl.backends._openai_errors import message_of
+from colm_vl.backends._openai_errors import Place, message_of
 from colm_vl.backends.base import Message, Part, Sampling, TokenLogprob
 from colm_vl.errors import BadReply
 from colm_vl.types import Usage
@@ -59,12 +59,12 @@ def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) ->
 
 
 class ReplyReader:
-    """Reads a reply, whole or piece by piece. Raises BadReply, which names `source`, for what is none."""
+    """Reads a reply, whole or piece by piece. Raises BadReply for what is none."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, place: Place) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage = Usage()
-        self._source = source
+        self._place = place
         self._pieces: list[str] = []
         self._logprobs: list[TokenLogprob] = []
 
@@ -81,7 +81,8 @@ class ReplyReader:
         if not isinstance(data, Mapping):
             raise self._bad("sent JSON that is no completion")
         if data.get("error") or data.get("object") == "error":
-            raise self._bad(f"answered with an error: {message_of(data) or 'it does not say which'}")
+            said = self._place.scrub(message_of(data))
+            raise self._bad(f"is an error: {said or 'it does not say which'}")
         self.usage = _usage(data.get("usage")) or self.usage
         choice = _first(data.get("choices"))
         if choice is None:  # as in the last event of a stream, which has only the usage
@@ -89,10 +90,10 @@ class ReplyReader:
         if reason := choice.get("finish_reason"):
             self.finish_reason = self._finish_reason(reason)
         self._logprobs += _logprobs(choice.get("logprobs"))
-        said = _mapping(choice.get("message")) or _mapping(choice.get("delta"))
-        if said.get("refusal"):
+        turn = _mapping(choice.get("message")) or _mapping(choice.get("delta"))
+        if turn.get("refusal"):
             raise self._bad("was refused by the model", retryable=False)
-        piece = _text(said.get("content"))
+        piece = _text(turn.get("content"))
         self._pieces.append(piece)
         return piece
 
@@ -109,7 +110,7 @@ class ReplyReader:
         return "length" if reason == "length" else "stop"
 
     def _bad(self, what: str, *, hint: str = "", retryable: bool = True) -> BadReply:
-        error = BadReply(f"the reply of {self._source} {what}", hint=hint)
+        error = BadReply(f"the reply of {self._place.label} {what}", hint=hint)
         error.retryable = retryable
         return error
 
