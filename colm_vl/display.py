@@ -144,7 +144,7 @@ def health_table(rows: Iterable[Health]) -> RenderableType:
     for row in rows:
         table.add_row(
             Text(row.member.name),
-            Text(f"{row.member.backend}: {row.member.options.model}"),
+            Text(f"{row.member.label} ({row.member.backend})"),
             Text("yes", style="green") if row.works else Text("no", style="red"),
             f"{row.seconds:.1f}",
             _limit(row.pictures),

@@ -22,6 +22,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 DEFAULT_THUMBNAIL_PIXELS = 256 * 256
 POCKET = "the pocket team"
+_SAMPLED_BYTES = 1 << 16
 
 
 class _Table(BaseModel):
@@ -110,24 +111,30 @@ class Policy(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A model of the team. `options` are its backend's own, already checked."""
+    """A model of the team. `options` are its backend's own, already checked; `label` is its model as the team file
+    writes it, without the folders of this machine.
+
+    `fingerprint` is a SHA-256 over what changes this model's replies: backend, options, and for a model in a folder a
+    sample of its files. The name, the specialty and how a key is found do not count: what of them reaches the model is
+    in its prompts.
+    """
 
     name: str
     role: Literal["client", "server"]
     backend: str
     options: Options
     specialty: str = ""
+    label: str = ""
+    fingerprint: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        model = self.label or Path(self.options.model).name or self.options.model
+        object.__setattr__(self, "label", model)
+        object.__setattr__(self, "fingerprint", _fingerprint(self.backend, model, self.options))
 
     @property
     def info(self) -> MemberInfo:
-        return MemberInfo(self.name, self.role, self.backend, self.options.model, self.specialty)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over what changes this model's replies. The name, the specialty and how a key is found do not: what
-        of them reaches the model is in its prompts."""
-        settings = self.options.model_dump(mode="json", exclude={"api_key_env"}, exclude_defaults=True)
-        return hashlib.sha256(json.dumps([self.backend, settings], sort_keys=True).encode()).hexdigest()
+        return MemberInfo(self.name, self.role, self.backend, self.label, self.specialty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +242,7 @@ def _read_member(
     options_class = registry.options_class(texts["backend"])
     _refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty"))
     options = _validate(options_class, _resolve_model(settings, folder), where)
-    return Member(texts["name"], role, texts["backend"], options, texts["specialty"])
+    return Member(texts["name"], role, texts["backend"], options, texts["specialty"], _label(settings["model"]))
 
 
 def _member_hint(key: str) -> str:
@@ -247,6 +254,27 @@ def _resolve_model(settings: dict[str, Any], folder: Path | None) -> dict[str, A
     if folder is not None and isinstance(model, str) and model.strip() and (folder / model).is_dir():
         return settings | {"model": str((folder / model).resolve())}
     return settings
+
+
+def _label(model: str) -> str:
+    """A model as it may be shown: a hub id or a relative folder as written, of an absolute path the last part."""
+    return Path(model).name if Path(model).is_absolute() else model
+
+
+def _fingerprint(backend: str, model: str, options: Options) -> str:
+    settings = options.model_dump(mode="json", exclude={"api_key_env", "model"}, exclude_defaults=True)
+    digest = hashlib.sha256(json.dumps([backend, model, settings], sort_keys=True).encode())
+    folder = Path(options.model)
+    if options.in_process and folder.is_dir():
+        # Weights trained anew in the same folder are another model. Both ends of each file tell, and 20 GB need not be
+        # read for it.
+        for file in sorted(path for path in folder.iterdir() if path.is_file()):
+            with file.open("rb") as content:
+                size = file.stat().st_size
+                head = content.read(_SAMPLED_BYTES)
+                content.seek(max(0, size - _SAMPLED_BYTES))
+                digest.update(f"{file.name} {size} ".encode() + head + content.read(_SAMPLED_BYTES))
+    return digest.hexdigest()
 
 
 def _refuse_unknown(table: Mapping[str, Any], allowed: Sequence[str], where: str, also: Sequence[str] = ()) -> None:

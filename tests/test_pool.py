@@ -1,0 +1,108 @@
+"""Which models are in memory, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from colm_vl.backends import base, registry
+from colm_vl.backends.base import Backend
+from colm_vl.backends.scripted import ScriptedBackend
+from colm_vl.pool import Pool
+from colm_vl.team import Member
+
+
+class LocalOptions(base.Options):
+    in_process = True
+
+
+class Loads:
+    """Counts the models that are in memory at once."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.most = 0
+
+    def connect(self, name: str, options: base.Options) -> Backend:
+        loads = self
+
+        class Local(ScriptedBackend):
+            async def aclose(self) -> None:
+                loads.now -= 1
+
+        self.now += 1
+        self.most = max(self.most, self.now)
+        return Local(["Answer: 5"])
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
+    counter = Loads()
+    monkeypatch.setattr(registry, "connect", counter.connect)
+    return counter
+
+
+def members(*names: str) -> list[Member]:
+    return [Member(name, "client", "local", LocalOptions(model=name)) for name in names]
+
+
+async def use(pool: Pool, member: Member) -> None:
+    async with pool.use(member):
+        await asyncio.sleep(0)
+
+
+async def test_at_most_so_many_models_are_in_memory(loads: Loads) -> None:
+    pool = Pool(max_loaded=2)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for member in members("a", "b", "c", "d") * 3:
+            group.create_task(use(pool, member))
+    assert loads.most == 2
+    await pool.aclose()
+    assert loads.now == 0
+
+
+async def test_a_model_in_use_is_not_put_away(loads: Loads) -> None:
+    first, second = members("a", "b")
+    pool = Pool(max_loaded=1)
+    async with pool.use(first):
+        waiting = asyncio.create_task(use(pool, second))
+        await asyncio.sleep(0)
+        assert pool.loads == {"a": 1}
+    async with asyncio.timeout(10):
+        await waiting
+    assert pool.loads == {"a": 1, "b": 1}
+
+
+async def test_cancelling_whoever_waits_leaves_the_pool_usable(loads: Loads) -> None:
+    first, second = members("a", "b")
+    pool = Pool(max_loaded=1)
+    async with pool.use(first):
+        waiting = asyncio.create_task(use(pool, second))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    async with asyncio.timeout(10):
+        await use(pool, second)
+
+
+async def test_without_a_bound_every_model_stays(loads: Loads) -> None:
+    pool = Pool()
+    for member in members("a", "b", "a"):
+        await use(pool, member)
+    assert pool.loads == {"a": 1, "b": 1}
+
+
+def test_weights_trained_anew_are_another_model(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one" * 100_000)
+    before = Member("a", "client", "local", LocalOptions(model=str(tmp_path))).fingerprint
+    assert Member("a", "client", "local", LocalOptions(model=str(tmp_path))).fingerprint == before
+    weights.write_bytes(b"one" * 99_999 + b"two")
+    assert Member("a", "client", "local", LocalOptions(model=str(tmp_path))).fingerprint != before
+
+
+def test_a_model_is_shown_without_this_machines_folders(tmp_path: Path) -> None:
+    member = Member("a", "client", "local", LocalOptions(model=str(tmp_path / "weights")))
+    assert member.info.model == "weights"
