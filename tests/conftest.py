@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from io import BytesIO
+from pathlib import Path
 
 import PIL.Image
 import PIL.ImageDraw
 import pytest
 
 from colm_vl import Image, Query
+from tests import tiny_models
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +30,14 @@ def dots_png() -> bytes:
 @pytest.fixture
 def dots(dots_png: bytes) -> Query:
     return Query("How many dots are there?", images=(Image.open(dots_png),))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """From a kind of `tests.tiny_models.KINDS` to a folder with such a model. To be left as it is."""
+
+    @cache
+    def folder(kind: str) -> Path:
+        return tiny_models.build(kind, tmp_path_factory.mktemp("tiny") / kind)
+
+    return folder

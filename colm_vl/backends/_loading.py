@@ -127,10 +127,9 @@ def _open(options: Options, source: Source, torch: ModuleType, transformers: Mod
 
 def _placing(options: Options, torch: ModuleType) -> dict[str, Any]:
     device = options.device
-    if device == "auto" and not torch.accelerator.is_available():
-        device = "cpu"
-    if device != "cpu":
-        require("accelerate", "local")
+    if device == "cpu" or (device == "auto" and not torch.accelerator.is_available()):
+        return {}
+    require("accelerate", "local")
     return {"device_map": device}
 
 

@@ -78,6 +78,7 @@ class Worker:
         self._batch_wait = batch_wait
         self._max_pixels = max_pixels
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._running: Sequence[Job] = ()
         self._model: LocalModel | None = None
         self._failure: ColmError | None = None
         self._thread: threading.Thread | None = None
@@ -92,25 +93,29 @@ class Worker:
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """Lets the thread end and the model go once the batch at hand is over. Does not wait for that."""
+        """Lets the thread end, and the model go, once the batch at hand is over. Does not wait for that."""
         self._jobs.put(None)
 
     def close(self) -> None:
-        """As `stop`, and waits. Requests that were still waiting fail."""
+        """Ends the thread after the step that is being computed. Requests that are running or waiting fail."""
         with self._starting:
             thread, self._thread = self._thread, None
+        for job in self._running:
+            _refuse(job)
         self.stop()
         if thread is not None:
             thread.join()
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is not None:
-                job.finish(BackendError("the backend was closed", hint="connect it again"))
+                _refuse(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             batch, last = self._gather(job)
+            self._running = batch
             self._serve(batch)
+            self._running = ()
             if last:
                 break
         self._model = None
@@ -233,6 +238,11 @@ class Worker:
         room = request.sampling.max_tokens if model.context is None else model.context - length
         limit = min(request.sampling.max_tokens, room)
         return Row(request.sampling, limit, model.family.tokenizer, job.stream(), on_end, job.gone)
+
+
+def _refuse(job: Job) -> None:
+    job.finish(BackendError("the model was closed before it had answered", hint="connect it again"))
+    job.cancelled = True
 
 
 def _request(job: Job) -> Request:

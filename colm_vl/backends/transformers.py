@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import partial
 
 from colm_vl.backends._common import check_pictures
@@ -35,6 +36,7 @@ class TransformersBackend:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._closed = False
+        self._capabilities: Capabilities | None = None
         self._worker = Worker(
             partial(load, options),
             max_batch=options.max_batch,
@@ -45,29 +47,35 @@ class TransformersBackend:
         weakref.finalize(self, self._worker.stop).atexit = False
 
     async def generate(self, request: Request) -> Generation:
-        async for event in self._events(request, streamed=False):
-            if isinstance(event, Generation):
-                return event
-        raise BackendError(f"model {self._options.model!r} gave nothing")
+        async with aclosing(self._events(request, streamed=False)) as events:
+            async for event in events:
+                if isinstance(event, Generation):
+                    return event
+        raise _silent(self._options)
 
     async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
-        async for event in self._events(request, streamed=True):
-            if isinstance(event, (str, Generation)):
-                yield event
+        async with aclosing(self._events(request, streamed=True)) as events:
+            async for event in events:
+                if isinstance(event, (str, Generation)):
+                    yield event
 
     async def capabilities(self) -> Capabilities:
-        async for event in self._events(None, streamed=False):
-            if isinstance(event, LocalModel):
-                pictures = self._options.max_images if event.family.sees else 0
-                return Capabilities(pictures, True, event.context, event.detail)
-        raise BackendError(f"model {self._options.model!r} gave nothing")
+        if self._capabilities is None:
+            async with aclosing(self._events(None, streamed=False)) as events:
+                async for event in events:
+                    if isinstance(event, LocalModel):
+                        pictures = self._options.max_images if event.family.sees else 0
+                        self._capabilities = Capabilities(pictures, True, event.context, event.detail)
+        if self._capabilities is None:
+            raise _silent(self._options)
+        return self._capabilities
 
     async def aclose(self) -> None:
         """Waits for the step that is being computed, if there is one."""
         self._closed = True
         await asyncio.to_thread(self._worker.close)
 
-    async def _events(self, request: Request | None, *, streamed: bool) -> AsyncIterator[Event]:
+    async def _events(self, request: Request | None, *, streamed: bool) -> AsyncGenerator[Event, None]:
         if self._closed:
             raise BackendError(f"model {self._options.model!r} was closed", hint="connect it again")
         if request is not None:
@@ -101,3 +109,7 @@ def _hand_over(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], ev
     """From the worker's thread to the event loop of whoever asked."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(events.put_nowait, event)
+
+
+def _silent(options: Options) -> BackendError:
+    return BackendError(f"model {options.model!r} gave nothing", hint="this should not happen: please report it")
