@@ -1,0 +1,143 @@
+"""What a benchmark is: where its items come from, how they are asked, how replies are read and added up."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from colm_vl.errors import InputError
+from colm_vl.types import Query
+from eval.data import Source, options_in
+from eval.items import Figure, Item, Reading, Rule, Score, letters, share
+from eval.scoring import lenient
+from processors.images import Image
+
+COMMON_RULES = (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT)
+
+
+class Benchmark(ABC):
+    """One benchmark; a sub-class for each, in a file of its own.
+
+    `official` reads without drawing; `draw` adds the draws of benchmarks that draw. So `strict` is `official` without
+    its draws, by construction.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    modality: ClassVar[Literal["vision", "text"]] = "vision"
+    hub: ClassVar[str] = ""
+    splits: ClassVar[tuple[str, ...]] = ("test",)
+    subjects: ClassVar[tuple[str, ...]] = ()
+    rules: ClassVar[tuple[Rule, ...]] = COMMON_RULES
+    scored: ClassVar[bool] = True
+    note: ClassVar[str] = ""
+
+    @abstractmethod
+    def load(self, source: Source) -> Iterator[Item]:
+        """The items, in the order of the benchmark. `source.configs` are the subjects asked for."""
+
+    def gold(self, path: Path, split: str) -> list[Item]:
+        """The items with their answers, for scoring replies that were made elsewhere: no pictures are read."""
+        return list(self.load(Source(path, split, pictures=False)))
+
+    def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
+        """Raises `InputError` for a split or a subject that the benchmark does not have."""
+        known_or_error("split", [split], self.splits)
+        known_or_error("subject", subjects, self.subjects)
+        return Source(path, split, self.hub, tuple(subjects) or self.subjects)
+
+    def instruction(self, item: Item) -> str:
+        """What is added to the question so that the reply can be read; empty where the choices say it."""
+        return ""
+
+    def query(self, item: Item) -> Query:
+        question = "\n".join(part for part in (item.question, self.instruction(item)) if part)
+        return Query(
+            question=question,
+            images=tuple(Image.open(picture) for picture in item.pictures),
+            choices=item.options,
+            id=item.id,
+            metadata=dict(item.groups),
+        )
+
+    @abstractmethod
+    def official(self, item: Item, reply: str) -> Reading:
+        """The benchmark's own reader; what it cannot read is `unread`."""
+
+    def lenient(self, item: Item, reply: str) -> Reading:
+        if item.kind == "choice":
+            return lenient.read_choice(reply, item.options)
+        return self.official(item, reply)
+
+    def read(self, item: Item, reply: str, rule: Rule) -> Reading:
+        return self.lenient(item, reply) if rule is Rule.LENIENT else self.official(item, reply)
+
+    def right(self, item: Item, reading: Reading) -> bool:
+        return reading.value in item.gold
+
+    def order(self, items: Sequence[Item]) -> list[Item]:
+        """The order of evaluation, in which draws are made."""
+        return list(items)
+
+    def draw(self, unread: Sequence[Item]) -> list[str]:
+        """A letter for each item that `official` could not read, or [] where the benchmark counts those as wrong."""
+        return []
+
+    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+        """The figures that the benchmark reports, `overall` first; here by every group that the items name."""
+        return [share("Overall", "overall", scores), *by_groups(items, scores)]
+
+
+def seeded_draws(unread: Sequence[Item], seed: int) -> list[str]:
+    """`random.choice` over each item's letters, one after the other, from Python's generator with this seed."""
+    generator = random.Random(seed)
+    return [generator.choice(item.letters) for item in unread]
+
+
+def by_groups(items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+    """A figure for every value of every group, in the order in which they appear."""
+    found: dict[tuple[str, str], list[Score]] = {}
+    for item, score in zip(items, scores, strict=True):
+        for group, name in item.groups.items():
+            found.setdefault((group, name), []).append(score)
+    groups = list(dict.fromkeys(group for group, _ in found))
+    ordered = sorted(found, key=lambda key: groups.index(key[0]))
+    return [share(name, group, found[group, name]) for group, name in ordered]
+
+
+def known_or_error(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"unknown {what} {', '.join(map(repr, unknown))}",
+            hint=f"one of: {', '.join(known)}" if known else f"this benchmark has no {what}s to choose from",
+        )
+
+
+def letter_of(answer: object, options: Sequence[str], *, where: str) -> str:
+    """The gold letter, from a letter, an index (0 is A) or an option's text."""
+    known = letters(len(options))
+    text = str(answer).strip()
+    if text.upper() in known:
+        return text.upper()
+    if text.isdecimal() and int(text) < len(options):
+        return known[int(text)]
+    if text in options:
+        return known[list(options).index(text)]
+    raise InputError(
+        f"{where}: answer {text!r} is none of its {len(options)} options", hint="a letter, an index from 0, or the text"
+    )
+
+
+__all__ = [
+    "COMMON_RULES",
+    "Benchmark",
+    "by_groups",
+    "known_or_error",
+    "letter_of",
+    "options_in",
+    "seeded_draws",
+]

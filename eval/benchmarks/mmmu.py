@@ -1,0 +1,158 @@
+"""MMMU: college questions of 30 subjects with one to seven pictures each (arXiv 2311.16502).
+
+Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `eval/`. The question and its options refer to pictures as `<image 1>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from colm_vl.errors import InputError
+from eval.benchmarks.base import Benchmark, letter_of, seeded_draws
+from eval.data import Row, Source, listed, open_rows, options_in, pictures_in, read_json
+from eval.items import Figure, Item, Kind, Reading, Score, share
+from eval.scoring import lenient, mmmu
+
+DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
+        "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
+        "Science": ("Biology", "Chemistry", "Geography", "Math", "Physics"),
+        "Health and Medicine": (
+            "Basic_Medical_Science",
+            "Clinical_Medicine",
+            "Diagnostics_and_Laboratory_Medicine",
+            "Pharmacy",
+            "Public_Health",
+        ),
+        "Humanities and Social Science": ("History", "Literature", "Sociology", "Psychology"),
+        "Tech and Engineering": (
+            "Agriculture",
+            "Architecture_and_Engineering",
+            "Computer_Science",
+            "Electronics",
+            "Energy_and_Power",
+            "Materials",
+            "Mechanical_Engineering",
+        ),
+    }
+)
+SUBJECTS = tuple(sorted(subject for subjects in DISCIPLINES.values() for subject in subjects))
+PICTURES = tuple(f"image_{number}" for number in range(1, 8))
+
+_COLUMNS = ("id", "question", "options", "answer", "question_type")
+
+
+class MMMU(Benchmark):
+    name = "mmmu"
+    title = "MMMU"
+    hub = "MMMU/MMMU"
+    splits: ClassVar[tuple[str, ...]] = ("validation", "dev")
+    subjects: ClassVar[tuple[str, ...]] = SUBJECTS
+    note = "900 validation questions: 847 multiple choice, 53 open; the test split's answers are not public"
+
+    @override
+    def load(self, source: Source) -> Iterator[Item]:
+        for row in open_rows(source, _COLUMNS, picture_columns=PICTURES):
+            item = _item(row, source)
+            if not source.configs or item.groups["subject"] in source.configs:
+                yield item
+
+    @override
+    def gold(self, path: Path, split: str) -> list[Item]:
+        """Also takes the official answer file: id → question type and ground truth."""
+        if path.suffix == ".json":
+            answers = read_json(path)
+            if isinstance(answers, dict):
+                return [_gold(key, entry, path) for key, entry in answers.items()]
+        return super().gold(path, split)
+
+    @override
+    def instruction(self, item: Item) -> str:
+        return "" if item.kind == "choice" else "Answer with a single word, number or phrase."
+
+    @override
+    def official(self, item: Item, reply: str) -> Reading:
+        return mmmu.read_choice(reply, item.options) if item.kind == "choice" else mmmu.read_open(reply)
+
+    @override
+    def lenient(self, item: Item, reply: str) -> Reading:
+        """An open reply is read officially, and in addition for what it settles on."""
+        if item.kind == "choice":
+            return super().lenient(item, reply)
+        official, better = mmmu.read_open(reply), lenient.read_text(reply)
+        extra = tuple(mmmu.normalize(better.value)) if better.value else ()
+        return Reading(
+            better.value or official.value, better.how if extra else official.how, official.alternatives + extra
+        )
+
+    @override
+    def right(self, item: Item, reading: Reading) -> bool:
+        return super().right(item, reading) if item.kind == "choice" else mmmu.right_open(reading, item.gold)
+
+    @override
+    def order(self, items: Sequence[Item]) -> list[Item]:
+        return sorted(items, key=lambda item: SUBJECTS.index(item.groups["subject"]))
+
+    @override
+    def draw(self, unread: Sequence[Item]) -> list[str]:
+        return seeded_draws(unread, mmmu.DRAW_SEED)
+
+    @override
+    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+        return [share("Overall", "overall", scores), *discipline_figures(items, scores)]
+
+
+def discipline_figures(items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+    """Each discipline that was asked about, followed by its subjects: the layout of the official table."""
+    by_subject: dict[str, list[Score]] = {}
+    for item, score in zip(items, scores, strict=True):
+        by_subject.setdefault(item.groups["subject"], []).append(score)
+    figures: list[Figure] = []
+    for discipline, subjects in DISCIPLINES.items():
+        asked = [subject for subject in subjects if subject in by_subject]
+        if asked:
+            figures.append(share(discipline, "discipline", [s for subject in asked for s in by_subject[subject]]))
+            figures += [share(subject, "subject", by_subject[subject]) for subject in asked]
+    return figures
+
+
+def groups_of(subject: str, *, where: str) -> dict[str, str]:
+    for discipline, subjects in DISCIPLINES.items():
+        if subject in subjects:
+            return {"discipline": discipline, "subject": subject}
+    raise InputError(f"{where}: unknown subject {subject!r}", hint=f"one of: {', '.join(SUBJECTS)}")
+
+
+def _subject(key: str) -> str:
+    """The id without its first and last parts: validation_Art_Theory_3 is of Art_Theory."""
+    return "_".join(key.split("_")[1:-1])
+
+
+def _item(row: Row, source: Source) -> Item:
+    key = str(row["id"])
+    groups = groups_of(_subject(key), where=key)
+    pictures = pictures_in(row, PICTURES) if source.pictures else ()
+    if row["question_type"] == "open":
+        gold = tuple(str(answer) for answer in listed(row["answer"]))
+        return Item(key, str(row["question"]), gold, "open", (), pictures, groups)
+    options = options_in(row)
+    answer = letter_of(row["answer"], options, where=key)
+    return Item(key, str(row["question"]), (answer,), "choice", options, pictures, groups)
+
+
+def _gold(key: str, entry: Any, path: Path) -> Item:
+    if not isinstance(entry, dict) or not {"question_type", "ground_truth"} <= set(entry):
+        raise InputError(f"{path}: {key}: expected question_type and ground_truth", hint="the official answer file")
+    truth = entry["ground_truth"]
+    gold = tuple(map(str, truth)) if isinstance(truth, list) else (str(truth),)
+    kind: Kind = "choice" if entry["question_type"] == "multiple-choice" else "open"
+    return Item(key, "", gold, kind, groups=groups_of(_subject(key), where=f"{path}: {key}"))
+
+
+__all__ = ["DISCIPLINES", "MMMU", "PICTURES", "SUBJECTS", "discipline_figures", "groups_of"]

@@ -1,0 +1,143 @@
+"""ScienceQA: school questions, half of them with a picture (arXiv 2209.09513). Its data are CC BY-NC-SA 4.0.
+
+Rules: lupantech/ScienceQA, commit 2cbf831.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from colm_vl.errors import InputError
+from eval.benchmarks.base import COMMON_RULES, Benchmark, letter_of, seeded_draws
+from eval.data import Row, Source, open_rows, options_in, pictures_in, read_json
+from eval.items import Figure, Item, Reading, Rule, Score, share
+from eval.scoring import scienceqa
+
+_SUBJECTS = {"natural science": "NAT", "social science": "SOC", "language science": "LAN"}
+_DRAW_SEED = 42  # the official draws depend on the run that made the replies, so that no seed gives them again
+
+
+class ScienceQA(Benchmark):
+    name = "scienceqa"
+    title = "ScienceQA"
+    hub = "derek-thomas/ScienceQA"
+    splits: ClassVar[tuple[str, ...]] = ("test", "validation", "train")
+    subjects: ClassVar[tuple[str, ...]] = ("IMG",)
+    rules: ClassVar[tuple[Rule, ...]] = (*COMMON_RULES, Rule.LLAVA)
+    note = "4,241 test questions, 2,017 with a picture (--subjects IMG); rule llava is the variant of LLaVA's papers"
+
+    @override
+    def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
+        source = super().source(path, split, subjects)
+        return source if subjects else Source(source.path, source.split, source.hub)
+
+    @override
+    def load(self, source: Source) -> Iterator[Item]:
+        rows = _problems(source.path, source.split) if _is_official(source.path) else _rows(source)
+        for item in rows:
+            if "IMG" not in source.configs or "IMG" in item.groups.values():
+                yield item
+
+    @override
+    def gold(self, path: Path, split: str) -> list[Item]:
+        return list(self.load(Source(path, split, pictures=False)))
+
+    @override
+    def official(self, item: Item, reply: str) -> Reading:
+        return scienceqa.read_choice(reply, item.options)
+
+    @override
+    def read(self, item: Item, reply: str, rule: Rule) -> Reading:
+        if rule is Rule.LLAVA:
+            return scienceqa.read_choice_llava(reply, item.options)
+        return super().read(item, reply, rule)
+
+    @override
+    def draw(self, unread: Sequence[Item]) -> list[str]:
+        return seeded_draws(unread, _DRAW_SEED)
+
+    @override
+    def instruction(self, item: Item) -> str:
+        return 'Say the answer as "The answer is X.", X being its letter.'
+
+    @override
+    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+        figures = [share("AVG", "overall", scores)]
+        for name in ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"):
+            counted = [score for item, score in zip(items, scores, strict=True) if name in item.groups.values()]
+            if counted:
+                group = next(group for item in items for group, value in item.groups.items() if value == name)
+                figures.append(share(name, group, counted))
+        return figures
+
+
+def _rows(source: Source) -> Iterator[Item]:
+    """Rows as on the hub, which have no ids (they are numbered), or JSON Lines with a pid."""
+    columns = ("question|text", "choices", "answer")
+    # The picture column is read even where pictures are not wanted: whether there is one decides what the item is.
+    for number, row in enumerate(open_rows(source, columns)):
+        yield _item(str(row.get("pid", row.get("id", number))), row, source.pictures)
+
+
+def _is_official(path: Path | None) -> bool:
+    return path is not None and (path.name == "problems.json" or (path / "problems.json").exists())
+
+
+def _problems(path: Path | None, split: str) -> Iterator[Item]:
+    """The official folder: problems.json, pid_splits.json, and pictures in `<split>/<pid>/image.png`."""
+    assert path is not None
+    folder = path.parent if path.is_file() else path
+    problems, splits = read_json(folder / "problems.json"), read_json(folder / "pid_splits.json")
+    key = "val" if split == "validation" else split
+    if key not in splits:
+        raise InputError(f"{folder / 'pid_splits.json'}: no split {key!r}", hint=f"found {', '.join(splits)}")
+    for pid in splits[key]:
+        row = dict(problems[pid])
+        if row.get("image"):
+            row["image_path"] = (
+                next(
+                    (place for place in (f"{key}/{pid}", f"images/{key}/{pid}") if (folder / place).exists()),
+                    f"{key}/{pid}",
+                )
+                + f"/{row['image']}"
+            )
+            row["image"] = None
+        yield _item(str(pid), row, True, folder)
+
+
+def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Item:
+    hint = str(row.get("hint") or "")
+    question = str(row.get("question") or row.get("text"))
+    options = options_in(row)
+    found = pictures_in(row, ("image", "image_path"), folder=folder)
+    groups = _groups(
+        row, has_image=bool(row.get("has_image", bool(found))), has_text=row.get("has_text_context", hint != "")
+    )
+    return Item(
+        key,
+        f"Context: {hint}\n{question}" if hint else question,
+        (letter_of(row["answer"], options, where=f"question {key}"),),
+        "choice",
+        options,
+        found if pictures else (),
+        groups,
+    )
+
+
+def _groups(row: Mapping[str, Any], *, has_image: bool, has_text: bool) -> dict[str, str]:
+    groups: dict[str, str] = {}
+    if row.get("subject"):
+        groups["subject"] = _SUBJECTS.get(str(row["subject"]), str(row["subject"]))
+    if has_text:
+        groups["text"] = "TXT"
+    if has_image:
+        groups["image"] = "IMG"
+    if not has_text and not has_image:
+        groups["neither"] = "NO"
+    if row.get("grade"):
+        groups["grade"] = "G1-6" if int(str(row["grade"]).removeprefix("grade")) <= 6 else "G7-12"
+    return groups

@@ -1,0 +1,330 @@
+"""Opens a benchmark in whatever form people have it, as rows: the one place that knows file formats.
+
+A folder of Parquet as published on the hub, what `datasets` saved to disk, VLMEvalKit's TSV, JSON and JSON Lines.
+Without a path, the hub through `datasets`; with one, nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from colm_vl.errors import InputError, MissingPackage
+
+Row = Mapping[str, Any]
+
+_TABLES = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
+_SHARD = re.compile(r"^(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the rows come from. `configs` are the hub's names for the parts of a benchmark (MMMU's subjects); in a
+    folder they are its sub-folders. Without `pictures`, picture columns are not read at all."""
+
+    path: Path | None
+    split: str
+    hub: str = ""
+    configs: tuple[str, ...] = ()
+    pictures: bool = True
+
+    @property
+    def label(self) -> str:
+        return str(self.path) if self.path else f"{self.hub} on the hub"
+
+
+def open_rows(source: Source, required: Sequence[str], *, picture_columns: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows, once their columns have been checked. A name with bars (`question|text`) asks for any one of them.
+
+    Raises `InputError` for a path that holds no data, a split that is not there, or columns that are missing.
+    """
+    hidden = () if source.pictures else tuple(picture_columns)
+    tables = _hub(source, hidden) if source.path is None else _path(source.path, source, hidden)
+    for table in tables:
+        rows = iter(table.rows)
+        first = next(rows, None)
+        if first is None:
+            continue
+        check_columns(first, required, where=table.name)
+        yield from chain([first], rows)
+
+
+def check_columns(row: Row, required: Sequence[str], *, where: str) -> None:
+    missing = [name.replace("|", " or ") for name in required if not any(one in row for one in name.split("|"))]
+    if missing:
+        raise InputError(
+            f"{where}: missing column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; found {', '.join(row)}",
+            hint="give the file as it was published, or rename its columns",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    rows: Iterable[Row]
+
+
+def _path(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
+    if not path.exists():
+        raise InputError(f"no such file or folder: {path}", hint="check the path")
+    if path.is_file():
+        yield _Table(str(path), _file(path, hidden))
+        return
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        yield from _saved(path, source, hidden)
+        return
+    files = _files_of_split(path, source)
+    for file in files:
+        yield _Table(str(file), _file(file, hidden))
+
+
+def _files_of_split(folder: Path, source: Source) -> list[Path]:
+    """The data files of a folder that belong to the split and the configurations asked for."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix in _TABLES and file.is_file())
+    files = [file for file in files if file.suffix == ".parquet"] or files
+    if not files:
+        raise InputError(
+            f"{folder}: no data in this folder",
+            hint=f"expected files that end in {', '.join(_TABLES)}, or saved_to_disk",
+        )
+    splits = {file: _split_of(file) for file in files}
+    chosen = [file for file in files if splits[file] in (source.split, "")]
+    if not chosen:
+        raise InputError(
+            f"{folder}: no split {source.split!r}; found {', '.join(sorted(set(splits.values())))}",
+            hint="choose one of them with --split",
+        )
+    if not source.configs:
+        return chosen
+    by_config = {name: [f for f in chosen if name in f.relative_to(folder).parts[:-1]] for name in source.configs}
+    if not any(by_config.values()):
+        # A folder of one configuration only, without sub-folders: the rows themselves say what they are.
+        return chosen
+    absent = [name for name, found in by_config.items() if not found]
+    if absent:
+        raise InputError(
+            f"{folder}: no folder for {', '.join(absent)}", hint="choose the subjects that are there with --subjects"
+        )
+    return [file for found in by_config.values() for file in found]
+
+
+def _split_of(file: Path) -> str:
+    """`validation-00000-of-00001.parquet` and `validation.parquet` are of the split validation; a file whose name says
+    none is of any."""
+    shard = _SHARD.match(file.stem)
+    if shard:
+        return shard["split"]
+    return file.stem if file.stem in {"train", "dev", "validation", "val", "test"} else ""
+
+
+def _file(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
+    match path.suffix:
+        case ".parquet":
+            return _parquet(path, hidden)
+        case ".tsv" | ".csv":
+            return _delimited(path, hidden)
+        case ".jsonl":
+            return json_lines(path)
+        case ".json":
+            return iter(_listed_rows(read_json(path), path))
+    raise InputError(f"{path}: unknown kind of file", hint=f"expected one of {', '.join(_TABLES)}")
+
+
+def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise _missing("pyarrow") from None
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError):
+        raise InputError(f"{path}: not a Parquet file", hint="was the download cut off?") from None
+    columns = [name for name in file.schema_arrow.names if name not in hidden]
+    for batch in file.iter_batches(batch_size=32, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _delimited(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
+    try:
+        import pandas
+    except ImportError:
+        raise _missing("pandas") from None
+    separator = "\t" if path.suffix == ".tsv" else ","
+    try:
+        # Everything is text, and nothing is missing but what is empty: an option may well be "None" or "NA".
+        chunks = pandas.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            chunksize=32,
+            usecols=lambda name: name not in hidden,
+        )
+        for chunk in chunks:
+            for row in chunk.to_dict("records"):
+                yield {str(name): value for name, value in row.items() if value != ""}
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a table: {error}", hint=f"expected {path.suffix[1:].upper()} in UTF-8") from None
+
+
+def json_lines(path: Path) -> Iterator[Row]:
+    """Raises `InputError`, with the number of the line, for one that is no JSON object."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise InputError(f"{path}, line {number}: not a JSON object", hint="expected one object a line")
+            yield row
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}", hint="check the path") from None
+    except (ValueError, OSError):
+        raise InputError(f"{path}: cannot be read as JSON", hint="was the download cut off?") from None
+
+
+def _listed_rows(data: Any, path: Path) -> list[Row]:
+    if isinstance(data, dict) and isinstance(data.get("questions"), list):
+        data = data["questions"]
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise InputError(f"{path}: expected a list of objects", hint="give the benchmark's file as it was published")
+    return data
+
+
+def _saved(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
+    """What `save_to_disk` wrote: one data set, or one for each split."""
+    datasets = _datasets()
+    saved = datasets.load_from_disk(str(path))
+    if isinstance(saved, datasets.DatasetDict):
+        if source.split not in saved:
+            raise InputError(
+                f"{path}: no split {source.split!r}; found {', '.join(saved)}", hint="choose one of them with --split"
+            )
+        saved = saved[source.split]
+    yield _Table(str(path), _undecoded(saved, hidden))
+
+
+def _hub(source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
+    datasets = _datasets()
+    for config in source.configs or (None,):
+        try:
+            table = datasets.load_dataset(source.hub, config, split=source.split)
+        except Exception as error:
+            # The hub's client raises dozens of kinds: no network, no such split, gated, out of space.
+            raise InputError(
+                f"{source.label}: cannot be loaded ({type(error).__name__})",
+                hint="download it where there is a network, and give the folder with --data",
+            ) from error
+        yield _Table(source.hub, _undecoded(table, hidden))
+
+
+def _undecoded(table: Any, hidden: Sequence[str]) -> Iterator[Row]:
+    """Rows with pictures as bytes or paths: `processors.images` is what decodes pictures."""
+    datasets = _datasets()
+    table = table.remove_columns([name for name in table.column_names if name in hidden])
+    for name, feature in table.features.items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(name, datasets.Image(decode=False))
+    return iter(table)
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise _missing("datasets") from None
+    return datasets
+
+
+def _missing(package: str) -> MissingPackage:
+    return MissingPackage(f"package {package!r} is not installed", hint="pip install 'colm-vl[eval]'")
+
+
+def pictures_in(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:
+    """The pictures of a row, unopened, in the order of `columns`; empty columns are passed over.
+
+    Takes the hub's `{"bytes", "path"}`, bytes, base64, and paths, which are relative to `folder`.
+    """
+    found: list[bytes | Path] = []
+    for column in columns:
+        value = row.get(column)
+        for one in value if isinstance(value, list) else listed(value) if _is_list_text(value) else [value]:
+            if one is None or one == "":
+                continue
+            found.append(_picture(one, column, folder))
+    return tuple(found)
+
+
+def _picture(value: Any, column: str, folder: Path | None) -> bytes | Path:
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) and (column.endswith("path") or Path(value[-8:]).suffix):
+        return (folder or Path()) / value
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except binascii.Error:
+            pass
+    raise InputError(f"column {column}: expected a picture, got {type(value).__name__}", hint="bytes, base64 or a path")
+
+
+def _is_list_text(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] == "[" and value[-1:] == "]"
+
+
+def listed(value: Any) -> list[Any]:
+    """A list, or one written as a string, as several benchmarks publish theirs; [] for nothing."""
+    if value is None or value == "":
+        return []
+    if _is_list_text(value):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            value = [value]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def options_in(row: Row) -> tuple[str, ...]:
+    """The options of a row: a list in `options` or `choices`, or columns `A`, `B`, … or `choice_a`, `choice_b`, …"""
+    for name in ("options", "choices"):
+        if row.get(name):
+            return tuple(str(option) for option in listed(row[name]))
+    found: list[str] = []
+    for letter in "ABCDEFGHIJ":
+        value = row.get(letter, row.get(f"choice_{letter.lower()}"))
+        if value is None or value == "":
+            break
+        found.append(str(value))
+    return tuple(found)
+
+
+__all__ = [
+    "Row",
+    "Source",
+    "check_columns",
+    "json_lines",
+    "listed",
+    "open_rows",
+    "options_in",
+    "pictures_in",
+    "read_json",
+]

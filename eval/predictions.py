@@ -1,0 +1,105 @@
+"""Reads anybody's predictions: the layouts in which models' replies are published, and our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from colm_vl.errors import InputError
+from eval.data import Row, Source, json_lines, open_rows, read_json
+from eval.items import Reply, letters
+
+_IDS = ("id", "pid", "question_id", "index", "data_id")
+_TEXTS = ("response", "output", "prediction", "parsed_pred", "pred", "text", "answer")
+_DRAWS = ("official_index", "stored_index")
+
+
+def read_predictions(path: Path) -> dict[str, Reply]:
+    """Replies by question id.
+
+    Takes a folder of `<Subject>/output.json` (MMMU's example outputs) or of one of our runs; JSON: id → reply, or
+    subject → rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. Raises
+    `InputError` for anything else, and for an id that occurs twice.
+    """
+    found: dict[str, Reply] = {}
+    for key, reply in _pairs(path):
+        if key in found:
+            raise InputError(f"{path}: two predictions for {key!r}", hint="every question once")
+        found[key] = reply
+    if not found:
+        raise InputError(f"{path}: no predictions", hint="expected rows with an id and a response")
+    return found
+
+
+def _pairs(path: Path) -> Iterator[tuple[str, Reply]]:
+    if not path.exists():
+        raise InputError(f"no such file or folder: {path}", hint="give the predictions with --predictions")
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix == ".json":
+        return _json(read_json(path), path)
+    if path.suffix == ".jsonl":
+        return _from_rows(json_lines(path), path)
+    return _from_rows(open_rows(Source(path, ""), ()), path)
+
+
+def _folder(path: Path) -> Iterator[tuple[str, Reply]]:
+    outputs = sorted(path.glob("*/output.json"))
+    if outputs:
+        for output in outputs:
+            yield from _json(read_json(output), output)
+        return
+    own = path / "answers.jsonl"
+    if not own.exists():
+        raise InputError(
+            f"{path}: no predictions in this folder", hint="expected <Subject>/output.json, or answers.jsonl of a run"
+        )
+    yield from _from_rows(json_lines(own), own)
+
+
+def _json(data: Any, path: Path) -> Iterator[tuple[str, Reply]]:
+    if isinstance(data, list):
+        return _from_rows(data, path)
+    if not isinstance(data, dict) or not data:
+        raise InputError(f"{path}: expected predictions by id, or rows", hint="see `python -m eval score --help`")
+    if isinstance(data.get("outputs"), dict):
+        return _scienceqa(data)
+    if all(isinstance(rows, list) for rows in data.values()):
+        return _from_rows((row for rows in data.values() for row in rows), path)
+    if all(isinstance(text, str | int | float | None) for text in data.values()):
+        return ((str(key), Reply("" if text is None else str(text))) for key, text in data.items())
+    raise InputError(f"{path}: expected a text for every id", hint="id → reply, subject → rows, or a list of rows")
+
+
+def _scienceqa(data: Mapping[str, Any]) -> Iterator[tuple[str, Reply]]:
+    """The official result file: `outputs` are the replies, `results` the indexes that were made of them."""
+    stored = data.get("results") or {}
+    for key, text in data["outputs"].items():
+        yield str(key), Reply(str(text), stored_draw=_letter(stored.get(key)))
+
+
+def _from_rows(rows: Iterable[Row], path: Path) -> Iterator[tuple[str, Reply]]:
+    for number, row in enumerate(rows, 1):
+        key = next((row[name] for name in _IDS if name in row), None)
+        text = next((row[name] for name in _TEXTS if name in row), None)
+        if (
+            not isinstance(row, Mapping)
+            or key is None
+            or (text is None and "response" not in row and "answer" not in row)
+        ):
+            raise InputError(
+                f"{path}, row {number}: needs an id ({', '.join(_IDS)}) and a reply ({', '.join(_TEXTS)})",
+                hint=f"found {', '.join(row)}",
+            )
+        options = row.get("index2ans") or {}
+        draw = next((_letter(row[name]) for name in _DRAWS if name in row), "")
+        yield (
+            str(key),
+            Reply("" if text is None else str(text), options=tuple(map(str, options.values())), stored_draw=draw),
+        )
+
+
+def _letter(index: Any) -> str:
+    known = letters(26)
+    return known[index] if isinstance(index, int) and 0 <= index < len(known) else ""

@@ -1,0 +1,116 @@
+"""The official figures, on real outputs of real models. The data stay outside the project."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.benchmarks.catalogue import find
+from eval.items import Figure, Rule, Table
+from eval.predictions import read_predictions
+from eval.scoring.table import score
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFORMANCE = ROOT.parent / "shared" / "conformance"
+
+pytestmark = pytest.mark.skipif(
+    not CONFORMANCE.exists(), reason="the conformance data are not in ../shared/conformance of this checkout"
+)
+
+
+def table(name: str, gold: str, predictions: Path | str, rule: Rule) -> Table:
+    benchmark = find(name)
+    items = benchmark.gold(CONFORMANCE / name / gold, benchmark.splits[0])
+    return score(benchmark, items, read_predictions(CONFORMANCE / name / predictions), rule)
+
+
+def mmmu(predictions: Path | str, rule: Rule) -> Table:
+    return table("mmmu", "answer_dict_val.json", predictions, rule)
+
+
+def scienceqa(rule: Rule) -> dict[str, Figure]:
+    figures = table("scienceqa", "test_gold.jsonl", "llava_13b_v0_outputs.jsonl", rule).figures
+    return {figure.name: figure for figure in figures}
+
+
+def official_layout(scored: Table) -> dict[str, dict[str, Any]]:
+    prefixes = {"discipline": "Overall-"}
+    return {
+        prefixes.get(figure.group, "") + figure.name: {"num": figure.asked, "acc": round(figure.accuracy, 3)}
+        for figure in scored.figures
+    }
+
+
+def mmmu_expected() -> dict[str, Any]:
+    expected: dict[str, Any] = json.loads((CONFORMANCE / "mmmu" / "expected_llava1.5_13b.json").read_text())["table"]
+    return expected
+
+
+@pytest.mark.parametrize("predictions", ["llava1.5_13b_responses.json", "llava1.5_13b_parsed.json"])
+def test_mmmu_official_table(predictions: str) -> None:
+    scored = mmmu(predictions, Rule.OFFICIAL)
+    assert official_layout(scored) == mmmu_expected()
+    assert len(scored.figures) == 37
+    assert round(scored.overall.accuracy, 3) == 0.367
+
+
+def test_mmmu_from_a_folder_of_outputs(tmp_path: Path) -> None:
+    responses = json.loads((CONFORMANCE / "mmmu" / "llava1.5_13b_responses.json").read_text())
+    for subject, rows in responses.items():
+        (tmp_path / subject).mkdir()
+        (tmp_path / subject / "output.json").write_text(json.dumps(rows))
+    assert official_layout(mmmu(tmp_path, Rule.OFFICIAL)) == mmmu_expected()
+
+
+def test_mmmu_reads_as_the_official_parser_did() -> None:
+    parsed = json.loads((CONFORMANCE / "mmmu" / "llava1.5_13b_parsed.json").read_text())
+    scored = mmmu("llava1.5_13b_responses.json", Rule.OFFICIAL)
+    letters = {one.id: one.value for one in scored.scores if one.value in tuple("ABCDEFGHI")}
+    assert len(letters) == 847
+    assert letters == {id_: parsed[id_] for id_ in letters}
+    assert scored.read == {"letter": 836, "whole reply": 53, "bracket": 8, "drawn": 2, "content": 1}
+
+
+def test_mmmu_strict() -> None:
+    scored = mmmu("llava1.5_13b_responses.json", Rule.STRICT)
+    assert (scored.overall.right, scored.overall.asked) == (329, 900)
+    assert scored.read["unread"] == 2
+
+
+def test_scienceqa_strict() -> None:
+    figures = scienceqa(Rule.STRICT)
+    assert figures["AVG"].right == 3855
+    percent = {name: round(100 * figure.accuracy, 2) for name, figure in figures.items()}
+    assert percent == {"AVG": 90.90, "TXT": 89.49, "IMG": 88.00, "NO": 90.59}
+
+
+def test_scienceqa_official_with_the_stored_draw_is_the_published_row() -> None:
+    expected = json.loads((CONFORMANCE / "scienceqa" / "expected_llava_13b_v0.json").read_text())["table"]
+    found = {
+        name: {"correct": figure.right, "n": figure.asked, "acc": round(100 * figure.accuracy, 2)}
+        for name, figure in scienceqa(Rule.OFFICIAL).items()
+    }
+    assert found == expected
+
+
+def test_the_command_loads_no_model_library() -> None:
+    command = f"""
+import json, sys
+sys.argv = ["eval", "score", "mmmu", "--gold", {str(CONFORMANCE / "mmmu/answer_dict_val.json")!r}, "--predictions",
+            {str(CONFORMANCE / "mmmu/llava1.5_13b_responses.json")!r}, "--rule", "official", "--json"]
+from eval.cli import main
+try:
+    main()
+finally:
+    assert not {{"torch", "transformers"}} & set(sys.modules), "a model library was imported"
+"""
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["figures"][0]["right"] == 330
+    assert printed["coverage"] == 1.0

@@ -1,0 +1,209 @@
+"""What each rule reads, line by line of the rules, and what must hold for any text at all."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eval.benchmarks.catalogue import BENCHMARKS
+from eval.items import DRAWN, UNREAD, Item, Reply, Rule, letters
+from eval.scoring import lenient, matching, mmmu, mmmu_pro, scienceqa
+from eval.scoring.table import score
+
+OPTIONS = ("red", "blue", "green", "a large grey elephant")
+
+replies = st.one_of(
+    st.text(max_size=80),
+    st.text(alphabet="ABCD ab().,:'!?=\n-1234567890eE/$%*", max_size=40),
+    st.sampled_from(["The answer is B.", "(A) or (C)", "Answer: D", "\\boxed{B}", "so it is 1,234.5", "#### 7", "Yes"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("reply", "value", "how"),
+    [
+        ("(A) then (C), no, (B)", "B", "bracket"),
+        ("It is (A) not (B)", "B", "bracket"),
+        ("B", "B", "letter"),
+        ("I pick B and nothing else", "B", "letter"),
+        ("A man rides a horse", "A", "letter"),
+        ("'B.'", "", UNREAD),  # the apostrophes come off last, so that the full stop stays
+        ("B'.", "B", "letter"),
+        ("what I see there is blue paint", "B", "content"),
+        ("red, then blue, then red once more", "A", "content"),
+        ("it is blue", "", UNREAD),
+        *((oddity, "", UNREAD) for oddity in ("B)", "b", "(b)", "**B**", "B. blue", "B\n", "")),
+    ],
+)
+def test_mmmu_choice(reply: str, value: str, how: str) -> None:
+    reading = mmmu.read_choice(reply, OPTIONS)
+    assert (reading.value, reading.how) == (value, how)
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "right"),
+    [
+        ("The answer is 7.", "7", True),
+        ("x = 12", "12.00", True),
+        ("x = 12\nso there", "12", False),  # an equals sign counts in the last line only
+        ("It costs 1,234 dollars", "1234", True),
+        ("It costs 1,234.5 dollars", "1234.5", False),  # 1234 and 234.5 are what the patterns find
+        ("1.5e3", "1500", True),
+        ("final answer is -3", "3", False),
+        ("10-3", "-3", True),  # a leading minus belongs to the number, wherever it comes from
+        ("the right ventricle", "right", True),
+        ("A", "a", True),
+        ("a cat", "a", True),
+        ("cat", "a", False),  # a single character does not match within a word
+        ("", "x", False),
+        ("3.14159", "3.14", True),
+    ],
+)
+def test_mmmu_open(reply: str, gold: str, right: bool) -> None:
+    assert mmmu.right_open(mmmu.read_open(reply), [gold]) is right
+
+
+def test_mmmu_open_takes_any_of_several_gold_answers() -> None:
+    assert mmmu.right_open(mmmu.read_open("It is in Florida."), ["Tampa", "Florida"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "value", "how"),
+    [
+        ("I think A. Answer: C", "C", "label"),
+        ("Answer: A\nAnswer: B", "B", "label"),
+        ("Answer: because", "", UNREAD),
+        ("Answer: Because", "B", "label"),
+        ("Answer: (A) or (B)", "B", "bracket"),
+        ("C is it", "C", "letter"),
+        ("It is C.That's all", "C", "letter."),
+    ],
+)
+def test_mmmu_pro(reply: str, value: str, how: str) -> None:
+    reading = mmmu_pro.read_choice(reply, OPTIONS)
+    assert (reading.value, reading.how) == (value, how)
+
+
+@pytest.mark.parametrize(
+    ("reply", "official", "llava"),
+    [
+        ("The answer is B.", "B", "B"),
+        ("The answer is B!", "B", "B"),
+        ("The answer is B", "", ""),
+        ("The answer is B\n", "", ""),
+        ("The answer is A. The answer is B.", "", ""),
+        ("The answer is Z.", "", ""),
+        ("B", "", "B"),
+        ("B. blue", "", "B"),
+        ("E", "", ""),
+    ],
+)
+def test_scienceqa(reply: str, official: str, llava: str) -> None:
+    assert scienceqa.read_choice(reply, OPTIONS).value == official
+    assert scienceqa.read_choice_llava(reply, OPTIONS).value == llava
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "B)",
+        "b",
+        "(b)",
+        "**B**",
+        "B. blue",
+        "B\n",
+        "\\boxed{B}",
+        "blue",
+        "The answer is **(B)**.",
+        "It is not red.\n\nAnswer: B",
+        "Looking at it closely…\nBlue.",
+        "Final answer: blue",
+    ],
+)
+def test_lenient_reads_what_people_write(reply: str) -> None:
+    assert lenient.read_choice(reply, OPTIONS).value == "B"
+
+
+@pytest.mark.parametrize("reply", ["", "no idea", "A man rides a horse", "red or blue"])
+def test_lenient_reads_nothing_into_nothing(reply: str) -> None:
+    assert lenient.read_choice(reply, OPTIONS).how == UNREAD
+
+
+@pytest.mark.parametrize(
+    ("reader", "reply", "value"),
+    [
+        ("option", "The option is B, clearly", "B"),
+        ("option", "A or B", ""),
+        ("option", "blue!", "B"),
+        ("yes_no", "Yes, it does", "yes"),
+        ("yes_no", "No.", "no"),
+        ("yes_no", "It does", ""),
+        ("mmlu_pro", "so the answer is (C).", "C"),
+        ("mmlu_pro", "Answer: J", "J"),
+        ("mmlu_pro", "I'd say D", "D"),
+        ("mmlu_pro", "none", ""),
+        ("gsm8k", "Adding up.\n#### 1,080", "1080"),
+        ("gsm8k", "It is 1080", ""),
+    ],
+)
+def test_other_readers(reader: str, reply: str, value: str) -> None:
+    readers = {
+        "option": lambda text: matching.read_option(text, OPTIONS),
+        "yes_no": matching.read_yes_no,
+        "mmlu_pro": matching.read_mmlu_pro,
+        "gsm8k": matching.read_gsm8k,
+    }
+    assert readers[reader](reply).value == value
+
+
+@given(replies, st.lists(st.text(max_size=12), min_size=2, max_size=9))
+@settings(max_examples=150, deadline=None)
+def test_no_reader_crashes_or_names_an_option_that_is_not_there(reply: str, options: list[str]) -> None:
+    read = [reader(reply, options) for reader in (mmmu.read_choice, mmmu_pro.read_choice, scienceqa.read_choice)]
+    read += [scienceqa.read_choice_llava(reply, options), matching.read_option(reply, options)]
+    read.append(lenient.read_choice(reply, options))
+    assert all(one.value in letters(len(options)) if one.how != UNREAD else not one.value for one in read)
+
+
+@given(replies, st.lists(st.text(max_size=12), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_open_readers_never_crash(reply: str, gold: list[str]) -> None:
+    assert mmmu.right_open(mmmu.read_open(reply), gold) in (True, False)
+    assert matching.right_phrase(reply, gold, formula=True) in (True, False)
+    assert matching.right_phrase(reply, gold, formula=False) in (True, False)
+    for reader in (matching.read_gsm8k, matching.read_mmlu_pro, matching.read_yes_no, lenient.read_number):
+        assert (reader(reply).how == UNREAD) is (reader(reply).value == "")
+
+
+def item(index: int, kind: str = "choice") -> Item:
+    groups = {"discipline": "Science", "subject": ("Math", "Physics", "Biology")[index % 3]}
+    if kind == "open":
+        return Item(f"validation_{groups['subject']}_{index}", "?", ("7",), "open", groups=groups)
+    return Item(f"validation_{groups['subject']}_{index}", "?", ("B",), "choice", OPTIONS, groups=groups)
+
+
+@given(st.lists(st.tuples(replies, st.sampled_from(["choice", "open"])), min_size=1, max_size=12), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_order_changes_no_figure_but_the_draws_and_official_without_draws_is_strict(
+    rows: list[tuple[str, str]], randomly: object
+) -> None:
+    items = [item(index, kind) for index, (_, kind) in enumerate(rows)]
+    said = {one.id: Reply(reply) for one, (reply, _) in zip(items, rows, strict=True)}
+    shuffled = list(items)
+    randomly.shuffle(shuffled)  # type: ignore[attr-defined]
+    for name in ("mmmu", "scienceqa"):
+        benchmark = BENCHMARKS[name]
+        official = score(benchmark, items, said, Rule.OFFICIAL)
+        strict = score(benchmark, items, said, Rule.STRICT)
+        undrawn = {one.id for one in official.scores if one.right and one.how != DRAWN}
+        assert undrawn == {one.id for one in strict.scores if one.right}
+        for rule in (Rule.STRICT, Rule.LENIENT):
+            one, other = (score(benchmark, order, said, rule) for order in (items, shuffled))
+            assert {figure.name: figure for figure in one.figures} == {figure.name: figure for figure in other.figures}
+
+
+def test_letters() -> None:
+    assert letters(26) == tuple(string.ascii_uppercase)

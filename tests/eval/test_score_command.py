@@ -1,0 +1,108 @@
+"""`python -m eval score` and `list`: what a user types, what a user gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval import cli
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["eval", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    path = tmp_path / "gold.json"
+    entries = {
+        f"validation_Math_{number}": {"question_type": "multiple-choice", "ground_truth": "B"} for number in (1, 2)
+    }
+    path.write_text(json.dumps(entries | {"validation_Art_1": {"question_type": "short-answer", "ground_truth": "7"}}))
+    return path
+
+
+def write(path: Path, data: Any) -> str:
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+def test_scores_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gold: Path, tmp_path: Path
+) -> None:
+    said = write(tmp_path / "p.json", {"validation_Math_1": "B", "validation_Math_2": "A", "validation_Art_1": "is 7"})
+    assert run(monkeypatch, "score", "mmmu", "--gold", str(gold), "--predictions", said, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    figures = {figure["name"]: (figure["right"], figure["asked"]) for figure in printed["figures"]}
+    assert figures == {
+        "Overall": (2, 3),
+        "Art and Design": (1, 1),
+        "Art": (1, 1),
+        "Science": (1, 2),
+        "Math": (1, 2),
+    }
+    assert printed["rule"] == "strict"
+
+
+@pytest.mark.parametrize(
+    ("predictions", "told"),
+    [
+        ({"validation_Math_1": "B"}, "2 of 3 questions have no prediction, the first: 'validation_Math_2'"),
+        ({"validation_Math_9": "B"}, "1 predictions for unknown questions, the first: 'validation_Math_9'"),
+        ([{"id": "validation_Math_1", "response": "B"}] * 2, "two predictions for 'validation_Math_1'"),
+        ([{"name": "x"}], "row 1: needs an id"),
+        ({}, "expected predictions by id"),
+        (
+            {"validation_Math_1": "The answer is B", "validation_Math_2": "A", "validation_Art_1": ""},
+            "its options are not known",
+        ),
+    ],
+)
+def test_refuses_what_cannot_be_scored(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    gold: Path,
+    tmp_path: Path,
+    predictions: Any,
+    told: str,
+) -> None:
+    said = write(tmp_path / "p.json", predictions)
+    assert run(monkeypatch, "score", "mmmu", "--gold", str(gold), "--predictions", said) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
+def test_partial_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gold: Path, tmp_path: Path
+) -> None:
+    said = write(tmp_path / "p.json", {"validation_Math_1": "B"})
+    arguments = ("score", "mmmu", "--gold", str(gold), "--predictions", said, "--partial")
+    assert run(monkeypatch, *arguments) == 0
+    assert "Partial: 1 of 3 questions have a prediction (33.3%)" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("arguments", [("score", "mmmuu"), ("score", "mmmu", "--rule", "llava")])
+def test_unknown_benchmark_or_rule(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    gold: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+) -> None:
+    said = write(tmp_path / "p.json", {"validation_Math_1": "B", "validation_Math_2": "A", "validation_Art_1": "7"})
+    assert run(monkeypatch, *arguments, "--gold", str(gold), "--predictions", said) == 2
+    assert "one of: " in capsys.readouterr().err
+
+
+def test_list_names_every_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(monkeypatch, "list") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("mmmu", "scienceqa"))
