@@ -55,4 +55,4 @@ async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
         error: ColmError | ImageError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
     except (ColmError, ImageError) as raised:
         error = raised
-    return Health(member, time.monotonic() - begun, problem=str(error), hint=error.hint)
+    return Health(member, time.monotonic() - begun, problem=member.shown(str(error)), hint=member.shown(error.hint))

@@ -211,7 +211,7 @@ class Run:
 
     def _fail(self, member: Member, stage: Stage, round: int, error: ColmError | ImageError) -> Failure:
         kind = error.kind if isinstance(error, ColmError) else "image"
-        failure = Failure(member.name, stage, kind, str(error), error.hint, round)
+        failure = Failure(member.name, stage, kind, member.shown(str(error)), member.shown(error.hint), round)
         self.record(failure)
         return failure
 

@@ -136,6 +136,10 @@ class Member:
     def info(self) -> MemberInfo:
         return MemberInfo(self.name, self.role, self.backend, self.label, self.specialty)
 
+    def shown(self, text: str) -> str:
+        """A message about this model, fit for traces and pages: its folder gives way to its label."""
+        return text.replace(self.options.model, self.label) if Path(self.options.model).is_absolute() else text
+
 
 @dataclass(frozen=True, slots=True)
 class Team:

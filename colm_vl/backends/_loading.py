@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ _LOADING = threading.Lock()
 
 class Options(base.Options):
     """`model` is a folder or an id of the Hugging Face hub."""
+
+    in_process: ClassVar[bool] = True
 
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
     offline: bool = Field(default=False, description="take only what is on this machine")
