@@ -76,6 +76,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip.is_site_local:
+            return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
@@ -111,7 +113,10 @@ def fetch_picture(url: str, policy: FetchPolicy, network: Network | None = None)
         if answer.location is None:
             path = urllib.parse.unquote(target.partition("?")[0])
             return Fetched(answer.data, place, path.rpartition("/")[2] or host)
-        url = urllib.parse.urljoin(f"https://{host}{target}", answer.location).partition("#")[0]
+        try:
+            url = urllib.parse.urljoin(f"https://{host}{target}", answer.location)
+        except ValueError:  # "https://[" and the like
+            url = ""
     raise ImageError(
         f"the picture at {place} is behind more than {MAX_REDIRECTS} redirects", hint="pass the URL that they end at"
     )

@@ -48,22 +48,12 @@ def get(host: str, target: str, place: str, policy: FetchPolicy, network: Networ
             return _read(response, place, policy)
     except httpcore.TimeoutException:
         raise timed_out from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
         if time.monotonic() >= deadline:
             raise timed_out from None
-        if isinstance(_cause(error), ssl.SSLCertVerificationError):
-            raise ImageError(
-                f"the picture at {place} is on a host whose certificate is not valid for it", hint=_LOCAL
-            ) from None
         raise ImageError(
             f"the picture at {place} cannot be fetched: the connection failed", hint=_RETRY, retryable=True
         ) from None
-
-
-def _cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _read(response: httpcore.Response, place: str, policy: FetchPolicy) -> Answer:
@@ -113,7 +103,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         try:
             addresses = self._network.resolve(host, port)
-        except OSError:
+        except (OSError, UnicodeError, OverflowError):  # unknown, or a name that cannot be one
             raise ImageError(
                 f"the picture at {self._place} is on a host that cannot be found",
                 hint="check its name and the network",
@@ -135,15 +125,16 @@ class _CheckedBackend(httpcore.NetworkBackend):
                 if last == 0:
                     raise
             else:
-                return _TimedStream(stream, self._deadline)
+                return _TimedStream(stream, self._place, self._deadline)
         raise httpcore.ConnectError
 
 
 class _TimedStream(httpcore.NetworkStream):
     """A stream whose every step ends at one deadline: a server that sends a byte a second gains nothing."""
 
-    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, place: str, deadline: float) -> None:
         self._stream = stream
+        self._place = place
         self._deadline = deadline
 
     @override
@@ -162,7 +153,15 @@ class _TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, _left(self._deadline)), self._deadline)
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, _left(self._deadline))
+        except httpcore.ConnectError as error:
+            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                raise ImageError(
+                    f"the picture at {self._place} is on a host whose certificate is not valid for it", hint=_LOCAL
+                ) from None
+            raise
+        return _TimedStream(stream, self._place, self._deadline)
 
     @override
     def get_extra_info(self, info: str) -> Any:

@@ -21,6 +21,7 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 import processors.images
 from processors import FetchPolicy, Image, ImageError
@@ -104,12 +105,12 @@ def test_every_kind_of_source_gives_the_same_picture(tmp_path: Path) -> None:
             Image.open(path),
             Image.open(str(path)),
             Image.open(data),
-            Image.open(bytearray(data)),  # type: ignore[arg-type]
+            Image.open(bytearray(data)),
             Image.open(uri),
             Image.open(corners()),
             Image.open(io.BytesIO(data)),
             Image.open(file),
-            Image.open(raw),  # type: ignore[arg-type]
+            Image.open(raw),
         ]
         assert not file.closed
     assert len({image.digest for image in opened}) == 1
@@ -542,6 +543,7 @@ def test_a_large_file_that_is_no_picture_is_not_read_to_its_end(tmp_path: Path) 
     class Endless(io.RawIOBase):
         given = 0
 
+        @override
         def read(self, size: int = -1) -> bytes:
             self.given += size
             return b"\x01" * size
@@ -555,6 +557,7 @@ def test_a_picture_followed_by_endless_bytes_is_cut_off() -> None:
     class Endless(io.RawIOBase):
         data = encoded(corners())
 
+        @override
         def read(self, size: int = -1) -> bytes:
             head, self.data = self.data[:size], self.data[size:]
             return head + bytes(size - len(head))
