@@ -83,6 +83,7 @@ _LABEL_LINE = re.compile(
     r"^[\s>#*_\-•\d.)]*(" + "|".join(sorted(_LABELS, key=len, reverse=True)) + r")[*_`]*\s*[:：=][*_`]*\s*(.*)$",
     re.IGNORECASE,
 )
+_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _ANSWER_IS = re.compile(r"\banswer\s+(?:is|would be)\s*:?\s*(.+?)\s*(?:[.!](?=\s|$)|\n|$)", re.IGNORECASE)
 
 
@@ -224,7 +225,7 @@ def _with_drafts(query: Query, drafts: Mapping[str, str], pictures_hidden: bool,
 
 
 def _fence(text: str, boundary: str) -> str:
-    return f"[begin {boundary}]\n{text.strip()}\n[end {boundary}]"
+    return f"[begin {boundary}]\n{without_thinking(text).strip()}\n[end {boundary}]"
 
 
 def _fence_all(texts: Mapping[str, str], boundary: str) -> str:
@@ -245,8 +246,9 @@ def _one_line(text: str) -> str:
 def read_reply(text: str, choices: Sequence[str] = ()) -> Reply:
     """Read a draft, a refinement or a verdict. The last answer that was given counts; a reply of one unlabelled line is
     its answer. What cannot be read is left empty."""
-    lines = _labelled(text)
-    said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(text, lines)
+    spoken = without_thinking(text)
+    lines = _labelled(spoken)
+    said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken, lines)
     choice = answers.find_choice(said, choices) if choices else None
     answer = choices[ord(choice) - ord("A")] if choice else ("" if choices else answers.strip_markup(said))
     return Reply(
@@ -259,7 +261,7 @@ def read_reply(text: str, choices: Sequence[str] = ()) -> Reply:
 
 
 def read_guidance(text: str) -> GuidanceReply:
-    lines = _labelled(text)
+    lines = _labelled(without_thinking(text))
     return GuidanceReply(
         evidence=lines.get("evidence", ""),
         disagreement=lines.get("disagreement", lines.get("disagreements", "")),
@@ -272,7 +274,7 @@ def read_selection(text: str, known: Sequence[str]) -> SelectionReply:
     by_folded = {name.casefold(): name for name in known}
     names: dict[str, None] = {}
     dropped: dict[str, None] = {}
-    for line in re.split(r"[\n,;]", text):
+    for line in re.split(r"[\n,;]", without_thinking(text)):
         said = re.sub(r"^[\s>*#\-•\d.)]+", "", line).strip(" \t*_`\"'.")
         said = re.split(r"\s*[:(–—]\s*|\s+-\s+", said, maxsplit=1)[0].strip(" *_`\"'")
         if not said:
@@ -283,6 +285,11 @@ def read_selection(text: str, known: Sequence[str]) -> SelectionReply:
         else:
             dropped[said[:80]] = None
     return SelectionReply(tuple(names), tuple(dropped))
+
+
+def without_thinking(text: str) -> str:
+    """The reply of a reasoning model without its `<think>` part; one that was cut off while thinking has said nothing."""
+    return _THINKING.sub("", text)
 
 
 def _labelled(text: str) -> dict[str, str]:

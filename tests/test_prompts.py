@@ -23,6 +23,8 @@ from colm_vl import Query, prompts
         ("Caption: two cats", "", "two cats", None),
         ("I see\ntwo cats", "", "", None),
         ("Answer: cats\nConfidence: 250", "cats", "", None),
+        ("<think>\nAnswer: dogs?\n</think>\nAnswer: cats", "cats", "", None),
+        ("<think>Answer: dogs? I should", "", "", None),
         ("1. Caption: two cats\n2. Answer: cats", "cats", "two cats", None),
     ],
 )
@@ -92,3 +94,8 @@ def test_guidance_can_say_that_the_drafts_are_right() -> None:
     assert (read.evidence, read.disagreement, read.check) == ("five dots", "none", "the drafts are right")
     assert "the drafts are right" in prompts.guidance_messages(Query("How many?"), {"near": said})[1].text
     assert "Keep your answer" in prompts.refine_messages((), "", Query("How many?"), said)[-1].text
+
+
+def test_what_a_model_thinks_is_not_shown_to_others() -> None:
+    said = "<think>perhaps dogs</think>Answer: cats"
+    assert "perhaps" not in prompts.guidance_messages(Query("Which?"), {"near": said})[1].text
