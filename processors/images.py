@@ -26,7 +26,7 @@ from processors.errors import ImageError
 from processors.fetching import FetchPolicy
 from processors.sources import Encoded, file_format, read, shown
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | PIL.Image.Image | IO[bytes] | Image"
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | IO[bytes] | Image"
 
 DEFAULT_MAX_PIXELS = 64_000_000
 """A 50-megapixel phone picture passes. Decoding takes up to 16 bytes a pixel for a moment: 1 GB at this limit."""

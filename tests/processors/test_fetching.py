@@ -135,7 +135,7 @@ def host(certificate: Path) -> Iterator[Host]:
             self.wfile.write(body)
 
         @override
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             """Nothing."""
 
     class Server(ThreadingHTTPServer):

@@ -607,6 +607,16 @@ def test_file_objects_that_do_not_give_bytes(tmp_path: Path) -> None:
     assert "cannot be read" in str(refusal(closed))
 
 
+def test_memory_that_runs_out_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(picture: PIL.Image.Image) -> PIL.Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(processors.images, "_to_rgb", run_out)
+    error = refusal(encoded(corners()))
+    assert "40 x 20 pixels does not fit into memory" in str(error)
+    assert error.retryable
+
+
 def test_pillow_images_that_have_nothing_to_show(tmp_path: Path) -> None:
     assert "no pixels" in str(refusal(PIL.Image.new("RGB", (0, 5))))
     assert "mode F" in str(refusal(PIL.Image.new("F", (5, 5))))
