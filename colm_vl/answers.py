@@ -69,7 +69,8 @@ def find_choice(text: str, choices: Sequence[str]) -> str | None:
         if letter in letters:
             return letter
     words = f" {normalize(plain)} "
-    named = [index for index, choice in enumerate(choices) if f" {normalize(choice)} " in words]
+    wordings = [normalize(choice) for choice in choices]
+    named = [index for index, wording in enumerate(wordings) if wording and f" {wording} " in words]
     return letters[named[0]] if len(named) == 1 else None
 
 

@@ -288,7 +288,7 @@ def read_selection(text: str, known: Sequence[str]) -> SelectionReply:
 
 
 def without_thinking(text: str) -> str:
-    """The reply of a reasoning model without its `<think>` part; one that was cut off while thinking has said nothing."""
+    """A reasoning model's reply without its `<think>` part; one that was cut off while thinking has said nothing."""
     return _THINKING.sub("", text)
 
 
