@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from colm_vl.backends import registry
@@ -43,6 +43,13 @@ class Pool:
             if self._max_loaded is not None:
                 await asyncio.shield(self._tell())
 
+    async def keep(self, names: Collection[str]) -> None:
+        """Put the idle models of this process away, except these."""
+        async with self._changed:
+            for name in set(self._idle()) - set(names):
+                self._local.discard(name)
+                await self._backends.pop(name).aclose()
+
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
@@ -51,6 +58,11 @@ class Pool:
         if member.name in self._backends or self._max_loaded is None or not member.options.in_process:
             return True
         return len(self._local) < self._max_loaded
+
+    def takes_place(self, member: Member) -> bool:
+        """Whether the member counts for `max_loaded`."""
+        given = member.name in self._backends and member.name not in self._local
+        return member.options.in_process and not given
 
     def _idle(self) -> list[str]:
         return [name for name in self._local if not self._users[name]]

@@ -67,11 +67,15 @@ class CallKey:
 
 
 class CallStore(Protocol):
-    """Finished calls by key. A batch keeps them in a file; a single question keeps none."""
+    """Finished calls by key. A batch keeps them in a file; a single question keeps none.
 
-    async def get(self, key: CallKey) -> Generation | None: ...
+    `get` is asked before every call; an outcome that it knows is taken in the call's place. `put` is told of every call
+    that was made, once it is over.
+    """
 
-    async def put(self, key: CallKey, generation: Generation) -> None: ...
+    async def get(self, key: CallKey) -> Generation | Failure | None: ...
+
+    async def put(self, key: CallKey, outcome: Generation | Failure) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,31 +156,38 @@ class Run:
         sampling = sampling or self.policy.sampling_for(stage)
         key = CallKey(member, stage, round, sample, messages, sampling)
         started = time.monotonic() - self._begun
-        finished = await self._store.get(key) if self._store else None
-        if finished is not None:
-            self._account(key, finished, started, reused=True)
-            return finished
-        timeout = self.policy.timeout(stage)
-        request = Request(messages, sampling, continues, timeout)
+        outcome = await self._store.get(key) if self._store else None
+        reused = outcome is not None
+        if outcome is None:
+            timeout = self.policy.timeout(stage)
+            outcome = await self._ask(member, stage, round, Request(messages, sampling, continues, timeout))
+            if self._store:
+                await self._store.put(key, outcome)
+        if isinstance(outcome, Failure):
+            self.record(outcome)
+        else:
+            self._account(key, outcome, started, reused=reused)
+        return outcome
+
+    async def _ask(self, member: Member, stage: Stage, round: int, request: Request) -> Generation | Failure:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(request.timeout):
                 generation = await self._generate(member, stage, round, request)
             if not generation.text.strip():
                 raise BadReply(f"{member.name}: the reply is empty")
+            return generation
         except TimeoutError:
-            error: ColmError = TimedOut(
-                f"{member.name}: no reply within {timeout:g} s", hint=f"raise policy.timeouts.{stage} or ask for less"
+            error: ColmError | ImageError = TimedOut(
+                f"{member.name}: no reply within {request.timeout:g} s",
+                hint=f"raise policy.timeouts.{stage} or ask for less",
             )
-            return self._fail(member, stage, round, error)
-        except (ColmError, ImageError) as error:
-            return self._fail(member, stage, round, error)
-        except Exception as error:  # a backend's own fault must not take the other members down
+        except (ColmError, ImageError) as raised:
+            error = raised
+        except Exception as raised:  # a backend's own fault must not take the other members down
             logger.debug("unexpected error in %s", member.name, exc_info=True)
-            return self._fail(member, stage, round, ColmError(f"{member.name}: unexpected {type(error).__name__}"))
-        if self._store:
-            await self._store.put(key, generation)
-        self._account(key, generation, started, reused=False)
-        return generation
+            error = ColmError(f"{member.name}: unexpected {type(raised).__name__}")
+        kind = error.kind if isinstance(error, ColmError) else "image"
+        return Failure(member.name, stage, kind, member.shown(str(error)), member.shown(error.hint), round)
 
     async def _generate(self, member: Member, stage: Stage, round: int, request: Request) -> Generation:
         async with self.pool.use(member) as backend:
@@ -208,12 +219,6 @@ class Run:
                 key.sample,
             )
         )
-
-    def _fail(self, member: Member, stage: Stage, round: int, error: ColmError | ImageError) -> Failure:
-        kind = error.kind if isinstance(error, ColmError) else "image"
-        failure = Failure(member.name, stage, kind, member.shown(str(error)), member.shown(error.hint), round)
-        self.record(failure)
-        return failure
 
     def trace(self) -> Trace:
         """Everything that has happened so far, as one record."""

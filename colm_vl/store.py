@@ -1,19 +1,26 @@
-"""Finished calls kept in memory, so that strategies asked about one question share what they have in common."""
+"""Calls kept in memory, so that strategies asked about one question share what they have in common."""
 
 from __future__ import annotations
 
 from colm_vl.backends.base import Generation
-from colm_vl.run import CallKey
+from colm_vl.run import CallKey, CallStore
+from colm_vl.types import Failure
 
 
 class MemoryStore:
-    """Holds whole generations, handles included, so that a later stage can still continue a conversation."""
+    """The calls of one question: whole generations, handles included, so that a later stage can still continue a
+    conversation; and failures, so that no strategy waits again for a member that failed. `behind` is asked and told
+    as well."""
 
-    def __init__(self) -> None:
-        self._finished: dict[str, Generation] = {}
+    def __init__(self, behind: CallStore | None = None) -> None:
+        self._outcomes: dict[str, Generation | Failure] = {}
+        self._behind = behind
 
-    async def get(self, key: CallKey) -> Generation | None:
-        return self._finished.get(key.digest)
+    async def get(self, key: CallKey) -> Generation | Failure | None:
+        known = self._outcomes.get(key.digest)
+        return await self._behind.get(key) if known is None and self._behind else known
 
-    async def put(self, key: CallKey, generation: Generation) -> None:
-        self._finished[key.digest] = generation
+    async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
+        self._outcomes[key.digest] = outcome
+        if self._behind:
+            await self._behind.put(key, outcome)
