@@ -23,7 +23,7 @@ from colm_vl.backends._openai_endpoint import Endpoint
 from colm_vl.backends._openai_errors import Place, refused_parameter, retry_after, translate
 from colm_vl.backends._openai_wire import DISPENSABLE, ReplyReader, messages_json, parameters
 from colm_vl.backends.base import Capabilities, Generation, Request
-from colm_vl.errors import BackendError, BadReply, ModelNotFound, TimedOut
+from colm_vl.errors import BackendError, BadReply, ModelNotFound, Refused, TimedOut, Unreachable
 from colm_vl.types import Sent
 
 if TYPE_CHECKING:
@@ -110,12 +110,15 @@ class OpenAIBackend:
             await self._back_off(call, failure)
 
     async def capabilities(self) -> Capabilities:
-        """Asks for the list of models, which costs nothing; an endpoint without one is no failure."""
+        """Asks for the list of models, which costs nothing; an endpoint that answers but has none is no failure."""
         options = self._options
+        listed = None
         try:
             listed = await self._models()
-        except (ModelNotFound, BadReply):
-            listed = None
+        except (Unreachable, TimedOut, Refused):
+            raise
+        except BackendError:
+            pass
         detail = options.base_url
         if listed and options.model not in listed.names:
             detail += f" (not among its {len(listed.names)} listed models)"

@@ -1,0 +1,111 @@
+"""The endpoint backend against a running vLLM: `make test-vllm COLM_VL_VLLM_URL=http://127.0.0.1:8123/v1`.
+
+It serves any vision-language model, with `--enable-prompt-tokens-details`, without which it does not tell what it had
+in its prefix cache.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from colm_vl import Query, prompts
+from colm_vl.backends.base import Backend, Generation, Message, Request, Sampling
+from colm_vl.backends.openai import Options, connect
+from colm_vl.errors import ContextTooLong, ModelNotFound, Unsupported
+
+URL = os.environ.get("COLM_VL_VLLM_URL", "").rstrip("/")
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(not URL, reason="COLM_VL_VLLM_URL is not set to the address of a running vLLM"),
+]
+
+
+def read(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=10) as response:
+        return str(response.read().decode())
+
+
+@pytest.fixture(scope="module")
+def name() -> str:
+    return str(json.loads(read(f"{URL}/models"))["data"][0]["id"])
+
+
+@pytest.fixture(scope="module")
+def block() -> int:
+    """Tokens in a block of its prefix cache."""
+    found = re.search(r'vllm:cache_config_info\{[^}]*block_size="(\d+)"', read(f"{URL.removesuffix('/v1')}/metrics"))
+    assert found
+    return int(found.group(1))
+
+
+@pytest.fixture
+async def model(name: str) -> AsyncIterator[Backend]:
+    backend = connect(Options(model=name, base_url=URL))
+    yield backend
+    await backend.aclose()
+
+
+def ask(*messages: Message, max_tokens: int = 8) -> Request:
+    return Request(messages, Sampling(max_tokens=max_tokens), timeout=250)
+
+
+@pytest.fixture
+def question(dots: Query) -> Query:
+    """Never asked before, from its first words on, so that no earlier run is in the cache."""
+    return Query(f"{uuid.uuid4()}: {dots.question}", images=dots.images)
+
+
+async def test_a_picture_is_answered_with_log_probabilities(model: Backend, question: Query) -> None:
+    generation = await model.generate(ask(*prompts.draft_messages(question)))
+    assert generation.usage.completion_tokens == 8
+    assert generation.logprobs is not None
+    assert len(generation.logprobs) == 8
+    assert all(0 < math.exp(token.logprob) <= 1 for token in generation.logprobs)
+    assert (await model.capabilities()).logprobs is True
+
+
+async def test_a_stream_ends_in_what_a_plain_call_gives(model: Backend, question: Query) -> None:
+    request = ask(*prompts.draft_messages(question))
+    plain = await model.generate(request)
+    *pieces, last = [piece async for piece in model.stream(request)]
+    assert isinstance(last, Generation)
+    assert "".join(str(piece) for piece in pieces) == last.text == plain.text
+    assert last.usage.completion_tokens == plain.usage.completion_tokens
+
+
+async def test_refining_computes_nothing_of_the_draft_again(model: Backend, question: Query, block: int) -> None:
+    system, user = prompts.draft_messages(question)
+    # A draft of several blocks, different from its first tokens on.
+    conversation = (Message("system", (f"{uuid.uuid4()} {system.text} " * 4,)), user)
+    draft = await model.generate(ask(*conversation))
+    refined = await model.generate(ask(*prompts.refine_messages(conversation, draft.text, question, "Count again.")))
+    whole_blocks = draft.usage.prompt_tokens // block * block
+    assert whole_blocks > 0
+    assert draft.usage.cached_tokens == 0
+    assert refined.usage.cached_tokens >= whole_blocks
+
+
+async def test_what_it_refuses_is_told_apart(model: Backend, name: str, question: Query) -> None:
+    context = (await model.capabilities()).context
+    assert context is not None
+    with pytest.raises(ContextTooLong):
+        await model.generate(ask(Message("user", ("word " * context,))))
+    absent = connect(Options(model="absent", base_url=URL))
+    with pytest.raises(ModelNotFound) as caught:
+        await absent.generate(ask(Message("user", ("Hello",))))
+    await absent.aclose()
+    assert name in caught.value.hint
+
+
+async def test_more_pictures_than_it_takes_are_told(model: Backend, question: Query) -> None:
+    with pytest.raises(Unsupported, match="HTTP 400"):
+        await model.generate(ask(Message("user", (*question.images * 5, "How many?"))))

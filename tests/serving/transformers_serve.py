@@ -1,0 +1,127 @@
+"""A real `transformers serve` on loopback, in a process of its own.
+
+    python -m tests.serving.transformers_serve FOLDER [PORT]
+
+serves a checkpoint until it is interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS = 120
+PACKAGES = ("fastapi", "uvicorn", "accelerate", "torch", "transformers")
+
+# AutoProcessor demands torchvision for this family, for videos. A checkpoint may bring a processor of its own, and the
+# server's `--trust-remote-code` then takes it: so the server is as it ships, torchvision or not.
+_IMAGES_ONLY = """
+from transformers import Qwen2_5_VLProcessor
+from transformers.processing_utils import ProcessorMixin
+
+
+class ImagesOnlyProcessor(Qwen2_5_VLProcessor):
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
+        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    base_url: str
+    model: str
+
+
+def missing_package() -> str | None:
+    """The first package that the server needs and that is not installed."""
+    return next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
+
+
+def images_only(checkpoint: Path, folder: Path) -> Path:
+    """A copy of a Qwen2.5-VL checkpoint, in `folder`, that loads without torchvision."""
+    shutil.copytree(checkpoint, folder)
+    (folder / "processing_images_only.py").write_text(_IMAGES_ONLY, encoding="utf-8")
+    config = folder / "preprocessor_config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings["processor_class"] = "ImagesOnlyProcessor"
+    settings["auto_map"] = {"AutoProcessor": "processing_images_only.ImagesOnlyProcessor"}
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def serve(checkpoint: Path, port: int = 0) -> Iterator[Served]:
+    """Serves a checkpoint, its folder being the model's name. The server is up when this is entered, and gone after.
+
+    Raises RuntimeError, with the end of its log, if it does not come up.
+    """
+    port = port or _free_port()
+    with tempfile.TemporaryDirectory(prefix="transformers-serve-") as scratch:
+        log = Path(scratch) / "log"
+        environment = os.environ | {
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_MODULES_CACHE": f"{scratch}/modules",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(checkpoint)]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--trust-remote-code"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=scratch)
+            try:
+                _wait_until_healthy(process, port, log)
+                yield Served(f"http://127.0.0.1:{port}/v1", str(checkpoint))
+            finally:
+                process.terminate()
+                try:
+                    process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)  # another process: there is nothing to await
+    state = f"ended with {process.returncode}" if process.returncode is not None else f"was not up in {START_SECONDS} s"
+    raise RuntimeError(f"transformers serve {state}:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("port", type=int, nargs="?", default=8080)
+    given = parser.parse_args()
+    with serve(given.folder, given.port) as served:
+        sys.stdout.write(f"{served.model} at {served.base_url}\n")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
