@@ -7,6 +7,7 @@ the conversation it is at on the model itself, and CUDA graphs belong to a threa
 from __future__ import annotations
 
 import gc
+import logging
 import queue
 import threading
 import time
@@ -22,6 +23,8 @@ from colm_vl.errors import BackendError, ColmError, ContextTooLong, InputError, 
 from colm_vl.types import Usage
 from processors.errors import ImageError
 from processors.families import Conversation, FamilyError
+
+logger = logging.getLogger(__name__)
 
 Event = str | Generation | LocalModel | ColmError
 
@@ -79,6 +82,7 @@ class Worker:
         self._max_pixels = max_pixels
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._running: Sequence[Job] = ()
+        self._closed = False
         self._model: LocalModel | None = None
         self._failure: ColmError | None = None
         self._thread: threading.Thread | None = None
@@ -100,26 +104,36 @@ class Worker:
         """Ends the thread after the step that is being computed. Requests that are running or waiting fail."""
         with self._starting:
             thread, self._thread = self._thread, None
+        self._closed = True
         for job in self._running:
             _refuse(job)
         self.stop()
         if thread is not None:
             thread.join()
         while not self._jobs.empty():
-            job = self._jobs.get()
-            if job is not None:
-                _refuse(job)
+            waiting = self._jobs.get()
+            if waiting is not None:
+                _refuse(waiting)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             batch, last = self._gather(job)
             self._running = batch
-            self._serve(batch)
+            if self._closed:  # read after the batch is where `close` finds it
+                for waiting in batch:
+                    _refuse(waiting)
+            try:
+                self._serve(batch)
+            except Exception as error:  # whatever it is: nobody shall wait for ever
+                logger.exception("the thread of a model failed")
+                for job in batch:
+                    job.finish(BackendError(f"a model's thread failed: {type(error).__name__}", hint="see the log"))
             self._running = ()
             if last:
                 break
-        self._model = None
-        _free_memory()
+        if self._model is not None:
+            self._model = None
+            _free_memory()
 
     def _gather(self, first: Job) -> tuple[list[Job], bool]:
         """The next batch, and whether it is the last."""
@@ -136,6 +150,8 @@ class Worker:
         return batch, False
 
     def _serve(self, batch: Sequence[Job]) -> None:
+        if all(job.done or job.gone() for job in batch):
+            return
         try:
             model = self._loaded()
         except ColmError as error:
@@ -144,6 +160,8 @@ class Worker:
             return
         asking = []
         for job in batch:
+            if job.done:
+                continue
             if job.request is None:
                 job.finish(model)
                 continue

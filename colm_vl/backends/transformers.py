@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 from colm_vl.backends._common import check_pictures
@@ -107,7 +107,7 @@ class TransformersBackend:
 
 def _hand_over(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
     """From the worker's thread to the event loop of whoever asked."""
-    if not loop.is_closed():
+    with suppress(RuntimeError):  # the loop was closed: nobody waits any more
         loop.call_soon_threadsafe(events.put_nowait, event)
 
 

@@ -36,11 +36,11 @@ def said(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-def family(folder: Path, budget: Budget = Budget(), sees: bool = True) -> Family:
+def family(folder: Path, budget: Budget | None = None, sees: bool = True) -> Family:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder)
-    return load(config, Source(str(folder)), budget, sees=sees)
+    return load(config, Source(str(folder)), budget or Budget(), sees=sees)
 
 
 def tokens(model: Family, conversation: Conversation) -> list[int]:
