@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl.errors import InputError, MissingPackage
+from eval.delimited import delimited_rows
 
 Row = Mapping[str, Any]
 
@@ -27,14 +28,20 @@ _SHARD = re.compile(r"^(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the rows come from. `configs` are the hub's names for the parts of a benchmark (MMMU's subjects); in a
-    folder they are its sub-folders. Without `pictures`, picture columns are not read at all."""
+    """Where the rows come from. `configs` are the hub's names for the parts of a benchmark; in a folder they are its
+    sub-folders. `subjects` are those asked for, none meaning all. Without `pictures`, picture columns are not read."""
 
     path: Path | None
     split: str
     hub: str = ""
     configs: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
     pictures: bool = True
+
+    @property
+    def folder(self) -> Path | None:
+        """What the paths of pictures are relative to."""
+        return self.path.parent if self.path is not None and self.path.is_file() else self.path
 
     @property
     def label(self) -> str:
@@ -130,7 +137,7 @@ def _file(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
         case ".parquet":
             return _parquet(path, hidden)
         case ".tsv" | ".csv":
-            return _delimited(path, hidden)
+            return delimited_rows(path, hidden)
         case ".jsonl":
             return json_lines(path)
         case ".json":
@@ -151,29 +158,6 @@ def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
     columns = [name for name in file.schema_arrow.names if name not in hidden]
     for batch in file.iter_batches(batch_size=32, columns=columns):
         yield from batch.to_pylist()
-
-
-def _delimited(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
-    try:
-        import pandas
-    except ImportError:
-        raise _missing("pandas") from None
-    separator = "\t" if path.suffix == ".tsv" else ","
-    try:
-        # Everything is text, and nothing is missing but what is empty: an option may well be "None" or "NA".
-        chunks = pandas.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            chunksize=32,
-            usecols=lambda name: name not in hidden,
-        )
-        for chunk in chunks:
-            for row in chunk.to_dict("records"):
-                yield {str(name): value for name, value in row.items() if value != ""}
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table: {error}", hint=f"expected {path.suffix[1:].upper()} in UTF-8") from None
 
 
 def json_lines(path: Path) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -29,6 +29,7 @@ class Benchmark(ABC):
     title: ClassVar[str]
     modality: ClassVar[Literal["vision", "text"]] = "vision"
     hub: ClassVar[str] = ""
+    config: ClassVar[str] = ""
     splits: ClassVar[tuple[str, ...]] = ("test",)
     subjects: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[tuple[Rule, ...]] = COMMON_RULES
@@ -37,7 +38,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def load(self, source: Source) -> Iterator[Item]:
-        """The items, in the order of the benchmark. `source.configs` are the subjects asked for."""
+        """The items, in the order of the benchmark, of the subjects asked for."""
 
     def gold(self, path: Path, split: str) -> list[Item]:
         """The items with their answers, for scoring replies that were made elsewhere: no pictures are read."""
@@ -47,18 +48,27 @@ class Benchmark(ABC):
         """Raises `InputError` for a split or a subject that the benchmark does not have."""
         known_or_error("split", [split], self.splits)
         known_or_error("subject", subjects, self.subjects)
-        return Source(path, split, self.hub, tuple(subjects) or self.subjects)
+        return Source(path, split, self.hub, (self.config,) if self.config else (), tuple(subjects))
 
     def instruction(self, item: Item) -> str:
-        """What is added to the question so that the reply can be read; empty where the choices say it."""
+        """What is added to the question, beside the form of the reply that the prompts ask for."""
         return ""
+
+    def phrase(self, item: Item, answer: str) -> str:
+        """An answer that our protocol has read already, in the words in which the benchmark's own script looks for it:
+        a letter for a choice, else the text. Captions and reasons are not handed to that script."""
+        return answer
+
+    def shown_options(self, item: Item) -> tuple[str, ...]:
+        """The choices as the models see them."""
+        return tuple(option.strip() or "(empty)" for option in item.options)
 
     def query(self, item: Item) -> Query:
         question = "\n".join(part for part in (item.question, self.instruction(item)) if part)
         return Query(
             question=question,
             images=tuple(Image.open(picture) for picture in item.pictures),
-            choices=item.options,
+            choices=self.shown_options(item),
             id=item.id,
             metadata=dict(item.groups),
         )
@@ -85,6 +95,10 @@ class Benchmark(ABC):
     def draw(self, unread: Sequence[Item]) -> list[str]:
         """A letter for each item that `official` could not read, or [] where the benchmark counts those as wrong."""
         return []
+
+    def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
+        """What counts as one in comparisons, and whether it is right: items, unless several make one question."""
+        return {score.id: score.right for score in scores}
 
     def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
         """The figures that the benchmark reports, `overall` first; here by every group that the items name."""

@@ -6,6 +6,7 @@ Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `eval/`. The question and its option
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -60,8 +61,13 @@ class MMMU(Benchmark):
     def load(self, source: Source) -> Iterator[Item]:
         for row in open_rows(source, _COLUMNS, picture_columns=PICTURES):
             item = _item(row, source)
-            if not source.configs or item.groups["subject"] in source.configs:
+            if not source.subjects or item.groups["subject"] in source.subjects:
                 yield item
+
+    @override
+    def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
+        """On the hub, and in a folder downloaded from it, a subject is a configuration."""
+        return replace(super().source(path, split, subjects), configs=tuple(subjects) or SUBJECTS)
 
     @override
     def gold(self, path: Path, split: str) -> list[Item]:

@@ -31,15 +31,10 @@ class ScienceQA(Benchmark):
     note = "4,241 test questions, 2,017 with a picture (--subjects IMG); rule llava is the variant of LLaVA's papers"
 
     @override
-    def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
-        source = super().source(path, split, subjects)
-        return source if subjects else Source(source.path, source.split, source.hub)
-
-    @override
     def load(self, source: Source) -> Iterator[Item]:
         rows = _problems(source.path, source.split) if _is_official(source.path) else _rows(source)
         for item in rows:
-            if "IMG" not in source.configs or "IMG" in item.groups.values():
+            if "IMG" not in source.subjects or "IMG" in item.groups.values():
                 yield item
 
     @override
@@ -61,8 +56,8 @@ class ScienceQA(Benchmark):
         return seeded_draws(unread, _DRAW_SEED)
 
     @override
-    def instruction(self, item: Item) -> str:
-        return 'Say the answer as "The answer is X.", X being its letter.'
+    def phrase(self, item: Item, answer: str) -> str:
+        return f"The answer is {answer}."
 
     @override
     def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:

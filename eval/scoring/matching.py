@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from eval.items import NOTHING, Reading, letters
 
-_PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _MMLU_PRO_SENTENCE = re.compile(r"answer is \(?([A-J])\)?")
 _MMLU_PRO_LABEL = re.compile(r".*[aA]nswer:\s*([A-J])")
 _MMLU_PRO_LAST = re.compile(r"[A-J](?=[^A-J]*$)")
@@ -22,7 +22,7 @@ def read_option(reply: str, options: Sequence[str]) -> Reading:
     """VLMEvalKit: the only letter that stands as a word of its own; else the only option whose text occurs, in replies
     no longer than twice all options together."""
     named = letters(len(options))
-    words = reply.translate(_PUNCTUATION).split()
+    words = reply.translate(PUNCTUATION).split()
     alone = [letter for letter in named if letter in words]
     if len(alone) == 1:
         return Reading(alone[0], "letter")

@@ -1,0 +1,50 @@
+"""Arena-Hard: hard prompts of users; its own judge compares the answers (lmarena/arena-hard-auto, arXiv 2406.11939)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from typing_extensions import override
+
+from eval.benchmarks.written import WrittenBenchmark
+from eval.data import Source, listed, open_rows
+from eval.items import Item
+
+
+class ArenaHard(WrittenBenchmark):
+    name = "arena_hard"
+    title = "Arena-Hard 2.0"
+    hub = "lmarena-ai/arena-hard-auto"
+    note = "answer file for its `gen_judgment.py`; give question.jsonl with --data"
+
+    @override
+    def load(self, source: Source) -> Iterator[Item]:
+        for row in open_rows(source, ("uid|question_id", "prompt|turns")):
+            prompt = row["prompt"] if "prompt" in row else _first_turn(row["turns"])
+            groups = {"category": str(row["category"])} if row.get("category") else {}
+            yield Item(str(row.get("uid", row.get("question_id"))), str(prompt), (), "written", groups=groups)
+
+    @override
+    def answers(self, items: Sequence[Item], replies: Mapping[str, str], model: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "uid": item.id,
+                "ans_id": hashlib.sha256(f"{model}/{item.id}".encode()).hexdigest()[:22],
+                "model": model,
+                "messages": [
+                    {"role": "user", "content": item.question},
+                    {"role": "assistant", "content": {"answer": replies[item.id]}},
+                ],
+                "tstamp": 0,
+                "metadata": {},
+            }
+            for item in items
+        ]
+
+
+def _first_turn(turns: Any) -> str:
+    """The first version writes a prompt as a list of turns with one entry."""
+    first = listed(turns)[0]
+    return str(first["content"] if isinstance(first, dict) else first)

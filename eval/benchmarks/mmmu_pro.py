@@ -1,0 +1,83 @@
+"""MMMU-Pro: MMMU made harder, with four or ten options, or with the question within the picture (arXiv 2409.02813).
+
+Rules: MMMU-Benchmark/MMMU, `mmmu-pro/evaluate.py`. Its draws are not seeded; ours are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from typing_extensions import override
+
+from eval.benchmarks.base import Benchmark, letter_of, seeded_draws
+from eval.benchmarks.mmmu import PICTURES, SUBJECTS, discipline_figures, groups_of
+from eval.data import Source, open_rows, options_in, pictures_in
+from eval.items import Figure, Item, Reading, Score, share
+from eval.scoring import mmmu_pro
+
+_DRAW_SEED = 42
+
+
+class MMMUPro(Benchmark):
+    name = "mmmu_pro"
+    title = "MMMU-Pro, 10 options"
+    hub = "MMMU/MMMU_Pro"
+    config = "standard (10 options)"
+    subjects: ClassVar[tuple[str, ...]] = SUBJECTS
+    note = "1,730 questions"
+    columns: ClassVar[tuple[str, ...]] = ("id", "question", "options", "answer", "subject")
+    picture_columns: ClassVar[tuple[str, ...]] = PICTURES
+
+    @override
+    def load(self, source: Source) -> Iterator[Item]:
+        for row in open_rows(source, self.columns, picture_columns=self.picture_columns):
+            subject = str(row["subject"])
+            if source.subjects and subject not in source.subjects:
+                continue
+            options = options_in(row)
+            yield Item(
+                id=str(row["id"]),
+                question=str(row.get("question") or "Answer the question in the picture."),
+                gold=(letter_of(row["answer"], options, where=str(row["id"])),),
+                options=options,
+                pictures=pictures_in(row, self.picture_columns, folder=source.folder) if source.pictures else (),
+                groups=groups_of(subject, where=str(row["id"])),
+            )
+
+    @override
+    def official(self, item: Item, reply: str) -> Reading:
+        return mmmu_pro.read_choice(reply, item.options)
+
+    @override
+    def phrase(self, item: Item, answer: str) -> str:
+        return f"Answer: {answer}"
+
+    @override
+    def draw(self, unread: Sequence[Item]) -> list[str]:
+        return seeded_draws(unread, _DRAW_SEED)
+
+    @override
+    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+        return [share("Overall", "overall", scores), *discipline_figures(items, scores)]
+
+
+class MMMUPro4(MMMUPro):
+    name = "mmmu_pro_4"
+    title = "MMMU-Pro, 4 options"
+    config = "standard (4 options)"
+
+
+class MMMUProVision(MMMUPro):
+    """The picture shows the question and its options; the text says only what to do."""
+
+    name = "mmmu_pro_vision"
+    title = "MMMU-Pro, vision"
+    config = "vision"
+    columns: ClassVar[tuple[str, ...]] = ("id", "options", "answer", "subject")
+    picture_columns: ClassVar[tuple[str, ...]] = ("image",)
+    note = "1,730 questions; the question stands in the picture, and choices are told by their letters only"
+
+    @override
+    def shown_options(self, item: Item) -> tuple[str, ...]:
+        return item.letters

@@ -1,0 +1,56 @@
+"""TSV and CSV as VLMEvalKit writes them: base64 pictures, each once; elsewhere the index of the row that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from colm_vl.errors import InputError, MissingPackage
+
+_REFERENCE = 64
+"""A picture cell of no more characters than this is the index of the row that has the picture."""
+
+
+def delimited_rows(path: Path, hidden: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Rows without their empty cells, pictures put in where a row refers to another's. Streams: what is kept in memory
+    are the pictures that some row refers to."""
+    referred = {str(row["image"]) for row in _rows(path, hidden) if _refers(row)} if "image" not in hidden else set()
+    kept: dict[str, str] = {}
+    for row in _rows(path, hidden):
+        if row.get("index") in referred and not _refers(row):
+            kept[row["index"]] = row.get("image", "")
+        if _refers(row):
+            if row["image"] not in kept:
+                raise InputError(
+                    f"{path}: row {row.get('index')} has the picture of row {row['image']}, which is not before it",
+                    hint="give the file as it was published",
+                )
+            row["image"] = kept[row["image"]]
+        yield row
+
+
+def _refers(row: Mapping[str, str]) -> bool:
+    return 0 < len(row.get("image", "")) <= _REFERENCE and row["image"].isdecimal()
+
+
+def _rows(path: Path, hidden: Sequence[str]) -> Iterator[dict[str, str]]:
+    try:
+        import pandas
+    except ImportError:
+        raise MissingPackage("package 'pandas' is not installed", hint="pip install 'colm-vl[eval]'") from None
+    try:
+        # Everything is text, and nothing is missing but what is empty: an option may well be "None" or "NA".
+        with pandas.read_csv(
+            path,
+            sep="\t" if path.suffix == ".tsv" else ",",
+            dtype=str,
+            keep_default_na=False,
+            chunksize=32,
+            usecols=lambda name: name not in hidden,
+        ) as chunks:
+            for chunk in chunks:
+                for row in chunk.to_dict("records"):
+                    yield {str(name): value for name, value in row.items() if value != ""}
+    except (ValueError, UnicodeDecodeError):
+        raise InputError(f"{path}: not a table", hint=f"expected {path.suffix[1:].upper()} in UTF-8") from None

@@ -1,0 +1,52 @@
+"""From traces to what a benchmark scores: the settled answer, and each client's answer at each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from colm_vl.types import Draft, Trace, Verdict
+from eval.benchmarks.base import Benchmark
+from eval.items import Item, Reply, Rule
+
+DRAFT = 0
+"""The round in which clients draft; refinements are of round 1 and on."""
+
+
+def reply_of(benchmark: Benchmark, item: Item, trace: Trace) -> Reply:
+    """What the trace settled on; an empty reply where it settled on nothing."""
+    settlement = trace.settlement
+    if settlement is None:
+        return Reply("")
+    answer = settlement.choice or settlement.answer
+    return Reply(benchmark.phrase(item, answer) if answer else "")
+
+
+def said(benchmark: Benchmark, item: Item, draft: Draft | Verdict) -> str:
+    """A client's answer; its raw words where nothing was read from them, so that the benchmark's reader may try."""
+    answer = draft.choice or draft.answer
+    return benchmark.phrase(item, answer) if answer else draft.text
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What one client answered to one item in one round, and whether that was right."""
+
+    item: str
+    client: str
+    round: int
+    answer: str
+    right: bool
+
+
+def stands(benchmark: Benchmark, items: Mapping[str, Item], traces: Sequence[Trace], rule: Rule) -> list[Stand]:
+    """Every answer of every client, in the order of rounds."""
+    found: list[Stand] = []
+    for trace in traces:
+        item = items[trace.id]
+        rounds = [(DRAFT, draft) for draft in trace.drafts]
+        for round_, draft in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:
+            reading = benchmark.read(item, said(benchmark, item, draft), rule)
+            right = reading.how != "unread" and benchmark.right(item, reading)
+            found.append(Stand(trace.id, draft.client, round_, reading.value, right))
+    return found
