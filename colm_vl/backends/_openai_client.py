@@ -13,7 +13,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import openai
 from openai import APIError, APIStatusError, AsyncStream
@@ -28,7 +28,6 @@ from colm_vl.types import Sent
 
 if TYPE_CHECKING:
     from openai._legacy_response import LegacyAPIResponse
-    from openai.types.chat import ChatCompletionMessageParam
 
     from colm_vl.backends.openai import Options
 
@@ -168,27 +167,26 @@ class OpenAIBackend:
                     yield piece
         yield self._generation(call, reader)
 
-    async def _messages(self, call: _Call) -> list[ChatCompletionMessageParam]:
+    async def _messages(self, call: _Call) -> list[dict[str, object]]:
         options = self._options
 
         def build() -> list[dict[str, object]]:
             return messages_json(call.request.messages, max_pixels=options.max_pixels, detail=options.detail)
 
         # Pictures are encoded here, at their first use; other calls go on meanwhile.
-        messages = await asyncio.to_thread(build) if call.request.images else build()
-        return cast("list[ChatCompletionMessageParam]", messages)
+        return await asyncio.to_thread(build) if call.request.images else build()
 
-    async def _send(
-        self, call: _Call, messages: list[ChatCompletionMessageParam], *, stream: bool
-    ) -> LegacyAPIResponse[Any]:
+    async def _send(self, call: _Call, messages: list[dict[str, object]], *, stream: bool) -> LegacyAPIResponse[Any]:
         session = self._session()
         model = self._options.model
         while True:
             settings = parameters(call.request.sampling, stream=stream, refused=session.endpoint.refused[model])
             call.attempts += 1
+            # The messages go as extra fields too: those that it knows the SDK walks through, to the last letter.
+            body = {"messages": messages, **settings, **self._options.extra_body}
             try:
                 raw = await session.client.chat.completions.with_raw_response.create(
-                    model=model, messages=messages, stream=stream, extra_body={**settings, **self._options.extra_body}
+                    model=model, messages=(), stream=stream, extra_body=body
                 )
             except APIError as error:
                 failure = error

@@ -42,7 +42,9 @@ def name() -> str:
 @pytest.fixture(scope="module")
 def block() -> int:
     """Tokens in a block of its prefix cache."""
-    found = re.search(r'vllm:cache_config_info\{[^}]*block_size="(\d+)"', read(f"{URL.removesuffix('/v1')}/metrics"))
+    found = re.search(
+        r'vllm:cache_config_info\{(?:[^}]*,)?block_size="(\d+)"', read(f"{URL.removesuffix('/v1')}/metrics")
+    )
     assert found
     return int(found.group(1))
 
