@@ -9,14 +9,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from colm_vl import batch
 from colm_vl._loop import LoopThread, Stream
 from colm_vl.backends.base import Backend
 from colm_vl.check import Health, check_team
-from colm_vl.errors import NoAnswer
+from colm_vl.errors import ConfigError, NoAnswer
+from colm_vl.plan import Plan, plan
 from colm_vl.pool import Pool
+from colm_vl.questions import Questions, Source
 from colm_vl.run import CallStore, Run
 from colm_vl.store import MemoryStore
-from colm_vl.strategies import Choice, choose
+from colm_vl.strategies import STRATEGIES, Choice, choose
+from colm_vl.tally import Tally
 from colm_vl.team import Team
 from colm_vl.types import Event, Query, Trace
 from processors.images import Image, ImageSource
@@ -107,6 +111,44 @@ class CoLM:
         chosen = [self._choose(policy | {"strategy": name}) for name in strategies]
         return Stream(self._running, lambda: self._compare(query, chosen))
 
+    def batch(
+        self,
+        source: Source,
+        out: str | Path | None = None,
+        *,
+        strategy: str | Iterable[str] | None = None,
+        concurrency: int = 16,
+        limit: int | None = None,
+        fresh: bool = False,
+        tally: Tally | None = None,
+        **policy: Any,
+    ) -> Stream[Trace]:
+        """Answer many questions; the traces come in the order of the questions, for `for` and for `async for`.
+
+        `source` is a JSONL, CSV or Parquet file, or an iterable of `Query`. `strategy` may be several, as
+        `"solo,vote,colm"` or a sequence: then there is one trace for each, and drafts are paid for once. A question
+        without an answer is a trace without one, and stops no other.
+
+        `out` is a folder for calls, traces and answers. The same batch into the same folder goes on where the last one
+        ended, however it ended; nothing that is finished is called again, and questions that failed are tried again.
+        A folder made with other questions, clients, prompts or policy raises `InputError`; `fresh` puts what is there
+        aside and starts anew. A changed server is no hindrance: what was drafted stands. `tally` is kept up to date.
+        """
+        chosen, questions = self._choose_all(strategy, policy), Questions(source, limit=limit)
+        if concurrency < 1:
+            raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
+        folder = Path(out) if out is not None else None
+        team = self.team.with_policy(**policy) if policy else self.team
+        job = batch.Job(team, chosen, questions, folder, concurrency, fresh, tally or Tally())
+        return Stream(self._running, lambda: batch.traces(job, self._pool))
+
+    def plan(
+        self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
+    ) -> Plan:
+        """What `batch` would do: how many calls of whom, and about how many tokens. Nothing is called."""
+        chosen, questions = self._choose_all(strategy, policy), Questions(source, limit=limit)
+        return self._running().run(plan(questions, chosen))
+
     def check(self) -> Sequence[Health]:
         """Ask every member for one token, with a tiny picture where it should see, and tell what works."""
         return self._running().run(check_team(self.team, self._pool))
@@ -150,6 +192,13 @@ class CoLM:
 
     def _choose(self, policy: Mapping[str, Any]) -> Choice:
         return choose(self.team.with_policy(**policy) if policy else self.team)
+
+    def _choose_all(self, strategy: str | Iterable[str] | None, policy: Mapping[str, Any]) -> Sequence[Choice]:
+        names = strategy.split(",") if isinstance(strategy, str) else strategy
+        wanted = dict.fromkeys(name.strip() for name in names or [self._choose(policy).team.policy.strategy])
+        if not wanted:
+            raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(STRATEGIES)}")
+        return [self._choose({**policy, "strategy": name}) for name in wanted]
 
     async def _ask(self, query: Query, policy: Mapping[str, Any]) -> Trace:
         return answered(await self._answer(query, self._choose(policy)))

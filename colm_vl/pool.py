@@ -27,6 +27,11 @@ class Pool:
         self._max_loaded = max_loaded
         self._changed = asyncio.Condition()
 
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The members whose models are in this process."""
+        return frozenset(self._local)
+
     @asynccontextmanager
     async def use(self, member: Member) -> AsyncIterator[Backend]:
         """The member's backend, which is not put away while anybody uses it."""

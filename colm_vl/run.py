@@ -156,12 +156,12 @@ class Run:
         sampling = sampling or self.policy.sampling_for(stage)
         key = CallKey(member, stage, round, sample, messages, sampling)
         started = time.monotonic() - self._begun
-        outcome = await self._store.get(key) if self._store else None
+        outcome = await self._store.get(key) if self._store is not None else None
         reused = outcome is not None
         if outcome is None:
             timeout = self.policy.timeout(stage)
             outcome = await self._ask(member, stage, round, Request(messages, sampling, continues, timeout))
-            if self._store:
+            if self._store is not None:
                 await self._store.put(key, outcome)
         if isinstance(outcome, Failure):
             self.record(outcome)

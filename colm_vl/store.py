@@ -18,9 +18,9 @@ class MemoryStore:
 
     async def get(self, key: CallKey) -> Generation | Failure | None:
         known = self._outcomes.get(key.digest)
-        return await self._behind.get(key) if known is None and self._behind else known
+        return await self._behind.get(key) if known is None and self._behind is not None else known
 
     async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
         self._outcomes[key.digest] = outcome
-        if self._behind:
+        if self._behind is not None:
             await self._behind.put(key, outcome)

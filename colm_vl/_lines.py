@@ -1,0 +1,132 @@
+"""Append-only files of JSON lines that survive being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from colm_vl.errors import ColmError
+
+
+class Line(NamedTuple):
+    """A line, its line feed included, and where it stands in its file."""
+
+    offset: int
+    data: bytes
+
+
+class Lines:
+    """A file to which whole lines are added, and of which any can be read again.
+
+    What a crash left of a last line is cut off when the file is opened; `torn` tells whether there was such a thing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._end = _whole_length(path)
+        self.torn = path.exists() and path.stat().st_size > self._end
+        # Unbuffered: a line handed to the system outlives this process, however it dies.
+        self._out = path.open("ab", buffering=0)
+        if self.torn:
+            self._out.truncate(self._end)
+        self._in = path.open("rb")
+        self._dirty = False
+
+    def __iter__(self) -> Iterator[Line]:
+        """All lines. Others may be read or added meanwhile; added ones come too."""
+        with self.path.open("rb") as file:
+            offset = 0
+            for data in file:
+                yield Line(offset, data)
+                offset += len(data)
+
+    def append(self, data: bytes) -> int:
+        """Add a line and return its offset. `data` ends with its only line feed. Raises `ColmError` if it cannot be
+        written; the file is as before then."""
+        offset, rest = self._end, memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._out.write(rest) :]
+        except OSError as error:
+            self._out.truncate(offset)
+            raise _unwritable(self.path, error) from None
+        self._end += len(data)
+        self._dirty = True
+        return offset
+
+    def read(self, offset: int) -> bytes:
+        self._in.seek(offset)
+        return self._in.readline()
+
+    def sync(self) -> None:
+        """Have the disk keep what was added, against power cuts. Takes milliseconds; may be called in any thread."""
+        if self._dirty:
+            self._dirty = False
+            os.fsync(self._out.fileno())
+
+    def close(self) -> None:
+        self.sync()
+        self._in.close()
+        self._out.close()
+
+
+def dump(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def replace_file(path: Path, content: Iterable[bytes]) -> None:
+    """Put a new file in the place of `path`; whoever looks sees the old one or the new one, whole."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> ColmError:
+    return ColmError(f"{path}: cannot be written ({error.strerror})", hint="mend that; the same command then goes on")
+
+
+def _whole_length(path: Path) -> int:
+    """How many bytes of the file are whole lines. A power cut may leave a last line of zeros: it does not count."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        while length:
+            start = _last_line_start(file, length)
+            file.seek(start)
+            if _is_json(file.read(length - start)):
+                return length
+            length = start
+    return 0
+
+
+def _last_line_start(file: Any, end: int) -> int:
+    """Where the last line before `end` begins; the line feed at `end` itself does not count."""
+    position = end - 1
+    while position > 0:
+        step = min(position, 1 << 16)
+        file.seek(position - step)
+        found: int = file.read(step).rfind(b"\n")
+        if found >= 0:
+            return position - step + found + 1
+        position -= step
+    return 0
+
+
+def _is_json(line: bytes) -> bool:
+    if not line.endswith(b"\n"):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

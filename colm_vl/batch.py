@@ -1,0 +1,303 @@
+"""Many questions: several at a time, answered in order, written down as they are finished, and resumable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import tempfile
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from colm_vl.admission import Admission, Calls, Postponed, WithFailures
+from colm_vl.errors import ColmError, InputError
+from colm_vl.folder import Folder, Key
+from colm_vl.pool import Pool
+from colm_vl.questions import Questions, Row
+from colm_vl.run import CallStore, Run
+from colm_vl.settings import Settings
+from colm_vl.strategies import Choice
+from colm_vl.tally import Tally
+from colm_vl.team import Member, Team
+from colm_vl.types import Failure, Trace
+from processors.errors import ImageError
+from processors.images import Image, ImageSource
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 9.0
+"""How long calls under way may take to finish when a batch is left early; they are paid for."""
+_LOOK_AHEAD = 4  # times the concurrency: so far may others get ahead of a question that takes long
+_RECENT_PICTURES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a batch is to do. Without `out` nothing of it stays on disk."""
+
+    team: Team
+    choices: Sequence[Choice]
+    questions: Questions
+    out: Path | None = None
+    concurrency: int = 16
+    fresh: bool = False
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def strategies(self) -> Sequence[str]:
+        return [choice.team.policy.strategy for choice in self.choices]
+
+
+async def traces(job: Job, pool: Pool) -> AsyncGenerator[Trace, None]:
+    """One trace for each question and strategy, in the order of the questions; answers of an earlier run come again.
+
+    Raises `InputError` for questions or a folder that cannot be used, before any call is made. Left early, it lets
+    calls under way finish for up to `GRACE_SECONDS`.
+    """
+    survey = await asyncio.to_thread(job.questions.survey)
+    job.tally.total = survey.total * len(job.choices) if survey else None
+    await _connect(job.choices, pool)
+    async with _opened(job) as folder:
+        batch = Batch(job, pool, folder)
+        try:
+            async with aclosing(batch.traces()) as found:
+                async for trace in found:
+                    yield trace
+        finally:
+            folder.close(batch.order, complete=batch.complete)
+
+
+@asynccontextmanager
+async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
+    """The batch's folder, which the disk is asked to keep every second."""
+    async with AsyncExitStack() as stack:
+        path = job.out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="colm-vl-")))
+        settings = Settings.of(job.team, job.strategies, job.questions.name)
+        folder = await asyncio.to_thread(Folder, path, settings, fresh=job.fresh)
+        job.tally.notes += folder.notes
+        over = asyncio.Event()
+        syncing = asyncio.create_task(_sync_often(folder, over))
+        try:
+            yield folder
+        finally:
+            over.set()
+            await asyncio.wait([syncing])
+
+
+async def _sync_often(folder: Folder, over: asyncio.Event) -> None:
+    while not over.is_set():
+        try:
+            await asyncio.wait_for(over.wait(), 1.0)
+        except TimeoutError:
+            await asyncio.to_thread(folder.sync)
+
+
+async def _connect(choices: Sequence[Choice], pool: Pool) -> None:
+    """So that a key that is not set is told now, once, and not of every question."""
+    for choice in choices:
+        team = choice.team
+        alone = team.policy.asker if choice.strategy.one_client else None
+        clients = [team.client(alone)] if alone else team.clients
+        server = [team.server] if team.server and choice.strategy.needs_server else []
+        for member in (*clients, *server):
+            if not member.options.in_process:
+                async with pool.use(member):
+                    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """`new`: of this run, and so to be written down."""
+
+    trace: Trace
+    new: bool = True
+
+
+class Batch:
+    """A job under way. `order` is that of the questions so far, `complete` whether these are all that there are."""
+
+    def __init__(self, job: Job, pool: Pool, folder: Folder) -> None:
+        self.order: list[Key] = []
+        self.complete = False
+        self._job = job
+        self._pool = pool
+        self._folder = folder
+        self._tally = job.tally
+        self._pictures = _Pictures()
+        self._admission = _admission(job.team, pool)
+        self._calls: CallStore = WithFailures(folder.journal) if self._admission.staged else folder.journal
+        self._ended: set[Key] = set()
+
+    async def traces(self) -> AsyncGenerator[Trace, None]:
+        passes = self._stage_by_stage if self._admission.staged else self._in_one_go
+        async with aclosing(passes()) as found:
+            async for trace in found:
+                yield trace
+
+    async def _in_one_go(self) -> AsyncGenerator[Trace, None]:
+        async with aclosing(self._go_over(self._job.questions)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome.trace
+
+    async def _stage_by_stage(self) -> AsyncGenerator[Trace, None]:
+        """Over the questions again and again, each time as far as the models that are loaded can take them."""
+        questions, told, more = self._job.questions.repeatable(), 0, True
+        while more:
+            self.order.clear()
+            async with aclosing(self._go_over(questions)) as outcomes:
+                async for outcome in outcomes:
+                    self._ended.add(Key(outcome.trace.id, outcome.trace.strategy))
+            while told < len(self.order) and self.order[told] in self._ended:
+                yield self._folder.trace(self.order[told])
+                told += 1
+            more = await self._admission.next_turn(self._pool)
+
+    async def _go_over(self, questions: Questions) -> AsyncGenerator[_Outcome, None]:
+        """Attempt each question, `concurrency` at a time; tell what comes of it in the order of the questions."""
+        rows, more = iter(questions), True
+        window: deque[asyncio.Task[Sequence[_Outcome]]] = deque()
+        try:
+            while True:
+                while more and self._has_place(window):
+                    more = self._begin(rows, window)
+                if not window:
+                    self.complete = not self._job.questions.limited
+                    return
+                if not window[0].done():
+                    under_way = [task for task in window if not task.done()]
+                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                for outcome in self._recorded(window.popleft().result()):
+                    yield outcome
+        finally:
+            await self._wind_up(window)
+
+    def _has_place(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> bool:
+        concurrency = self._job.concurrency
+        return len(window) < _LOOK_AHEAD * concurrency and sum(not task.done() for task in window) < concurrency
+
+    def _begin(self, rows: Iterator[Row], window: deque[asyncio.Task[Sequence[_Outcome]]]) -> bool:
+        row = next(rows, None)
+        if row is None:
+            return False
+        self.order += [Key(row.id, strategy) for strategy in self._job.strategies]
+        window.append(asyncio.create_task(self._attempt(row)))
+        return True
+
+    def _recorded(self, outcomes: Sequence[_Outcome]) -> Sequence[_Outcome]:
+        for outcome in outcomes:
+            if outcome.new:
+                self._folder.record(outcome.trace)
+                self._tally.count(outcome.trace)
+            else:
+                self._tally.kept += 1
+        return outcomes
+
+    async def _wind_up(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> None:
+        """Let calls under way finish, make no others, keep what came of them."""
+        if not window:
+            return
+        self._admission.close()
+        try:
+            await asyncio.wait(window, timeout=GRACE_SECONDS)
+        finally:
+            for task in window:
+                task.cancel()
+            await asyncio.wait(window)
+            for task in window:
+                if not task.cancelled() and task.exception() is None:
+                    self._recorded(task.result())
+
+    async def _attempt(self, row: Row) -> Sequence[_Outcome]:
+        """One question by all strategies; those that have to wait for another pass are left out."""
+        outcomes = []
+        unanswered = []
+        for choice in self._job.choices:
+            strategy = choice.team.policy.strategy
+            if Key(row.id, strategy) in self._ended:
+                continue
+            if known := self._folder.finished(row, strategy):
+                outcomes.append(_Outcome(known, new=False))
+            else:
+                unanswered.append(choice)
+        if not unanswered:
+            return outcomes
+        try:
+            if row.problem:
+                raise InputError(row.problem, hint=row.hint)
+            query = row.query([await self._pictures.open(picture) for picture in row.pictures])
+        except (InputError, ImageError) as error:
+            return outcomes + [_Outcome(_refused(row, choice.team, error)) for choice in unanswered]
+        calls = Calls(self._calls, self._admission, self._tally)
+        for choice in unanswered:
+            trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
+            if trace is not None:
+                outcomes.append(_Outcome(trace))
+        return outcomes
+
+
+def _admission(team: Team, pool: Pool) -> Admission:
+    limit = team.policy.max_loaded
+    local: Sequence[Member] = [member for member in team.members if pool.takes_place(member)]
+    return Admission(local, limit) if limit is not None and len(local) > limit else Admission()
+
+
+async def _answer(choice: Choice, run: Run) -> Trace | None:
+    """None if it has to wait. A fault of ours fails this question and no other; one of the disk ends the batch."""
+    try:
+        await choice.strategy.run(run)
+    except Exception as raised:
+        errors = _leaves(raised)
+        unwritable = next((error for error in errors if isinstance(error, ColmError)), None)
+        if unwritable:
+            raise unwritable from None
+        if any(isinstance(error, Postponed) for error in errors):
+            return None
+        logger.exception("question %r", run.query.id)
+        run.record(Failure("", "settle", "error", f"unexpected {type(errors[0]).__name__}"))
+    return run.trace()
+
+
+def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
+    kind = error.kind if isinstance(error, InputError) else "image"
+    return Trace(
+        row.question,
+        team.policy.strategy,
+        row.id,
+        row.choices,
+        members=tuple(member.info for member in team.members),
+        failures=(Failure("", "select", kind, f"{row.where}: {error}", error.hint),),
+        metadata=dict(row.metadata),
+    )
+
+
+def _leaves(error: Exception) -> Sequence[Exception]:
+    if isinstance(error, ExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+class _Pictures:
+    """Opens pictures just before their use. One that several questions in a row are about is decoded once."""
+
+    def __init__(self) -> None:
+        self._open: WeakValueDictionary[str | bytes, Image] = WeakValueDictionary()
+        self._opening: dict[str | bytes, asyncio.Task[Image]] = {}
+        self._recent: deque[Image] = deque(maxlen=_RECENT_PICTURES)
+
+    async def open(self, source: ImageSource) -> Image:
+        if not isinstance(source, str | bytes):
+            return Image.open(source)
+        key = source if isinstance(source, str) else hashlib.sha256(source).digest()
+        image = self._open.get(key)
+        if image is None:
+            if key not in self._opening:
+                self._opening[key] = asyncio.create_task(asyncio.to_thread(Image.open, source))
+                self._opening[key].add_done_callback(lambda _: self._opening.pop(key))
+            image = self._open[key] = await self._opening[key]
+        self._recent.append(image)
+        return image

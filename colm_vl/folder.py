@@ -1,0 +1,242 @@
+"""The folder that a batch works in: what it ran with, its calls, its traces, its answers, and a lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from colm_vl._lines import Lines, dump, replace_file
+from colm_vl.errors import InputError
+from colm_vl.journal import Journal
+from colm_vl.questions import Row
+from colm_vl.settings import Settings, difference
+from colm_vl.types import Trace
+
+RUN, CALLS, TRACES, ANSWERS, LOCK = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl", "run.lock"
+
+
+class Key(NamedTuple):
+    """What there is one trace of."""
+
+    id: str
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    offset: int
+    answered: bool
+
+
+class Folder:
+    """A batch's folder, locked while it is open. `notes` are what the user should know of how it was found.
+
+    Traces are added as questions are finished; a later one of the same question and strategy counts instead of the
+    earlier. `close` puts the files into the order of the questions, one line for each.
+    """
+
+    def __init__(self, path: Path, settings: Settings, *, fresh: bool = False) -> None:
+        """Raises `InputError` if another run is working in it, or if what is in it was made with other settings."""
+        self.path = path
+        self.notes: list[str] = []
+        with ExitStack() as stack:
+            _make(path)
+            stack.enter_context(_lock(path / LOCK))
+            self._settle_with_what_is_there(settings, fresh)
+            replace_file(path / RUN, [json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"])
+            self.journal = Journal(path / CALLS)
+            stack.callback(self.journal.close)
+            self._open_files()
+            self._stack = stack.pop_all()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def finished(self, row: Row, strategy: str) -> Trace | None:
+        """The answered trace of this very question, if there is one."""
+        place = self._places.get(Key(row.id, strategy))
+        if place is None or not place.answered:
+            return None
+        trace = self._read(place)
+        return trace if row.is_of(trace) else None
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._places
+
+    def trace(self, key: Key) -> Trace:
+        """The latest trace, answered or not."""
+        return self._read(self._places[key])
+
+    def record(self, trace: Trace) -> None:
+        data = trace.to_dict()
+        key = Key(trace.id, trace.strategy)
+        self._superseded |= self._places.pop(key, None) is not None
+        self._places[key] = _Place(self._traces.append(dump(data)), trace.settlement is not None)
+        self._answers.append(_answer_line(data))
+
+    def sync(self) -> None:
+        self.journal.sync()
+        self._traces.sync()
+
+    def close(self, order: Sequence[Key] = (), *, complete: bool = False) -> None:
+        """Arrange the files in this order, what is not in it behind, and give the folder free.
+
+        `complete`: these are all questions that there are. What is left of others, as from a row that could not be
+        read and was mended since, goes if it has no answer.
+        """
+        with self._stack, ExitStack() as files:
+            files.callback(self._close_files)
+            known = set(order)
+            others = [
+                key for key, place in self._places.items() if key not in known and (place.answered or not complete)
+            ]
+            self._arrange([*(key for key in order if key in self._places), *others])
+
+    # --- what was there before ---
+
+    def _settle_with_what_is_there(self, settings: Settings, fresh: bool) -> None:
+        before = _read_record(self.path / RUN)
+        if fresh:
+            self._put_aside((TRACES, ANSWERS, CALLS, RUN), "what was there")
+            return
+        if before is None:
+            return
+        differences = difference(before, settings.record)
+        if differences.others:
+            raise InputError(
+                f"{self.path} was made with other settings: {'; '.join(differences.others)}",
+                hint="--fresh (fresh=True) starts anew and keeps the old beside it; or choose another folder",
+            )
+        if differences.server:
+            # What clients did by themselves is in calls.jsonl and is used again.
+            self._put_aside(
+                (TRACES, ANSWERS, RUN), f"the server changed ({'; '.join(differences.server)}); its answers"
+            )
+
+    def _put_aside(self, names: Sequence[str], what: str) -> None:
+        present = [name for name in names if (self.path / name).exists()]
+        if not present:
+            return
+        number = 1
+        while (beside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        beside.mkdir()
+        for name in present:
+            shutil.move(self.path / name, beside / name)
+        self.notes.append(f"{what} so far: kept in {beside}")
+
+    # --- traces and answers ---
+
+    def _open_files(self) -> None:
+        self._traces = Lines(self.path / TRACES)
+        self._answers = Lines(self.path / ANSWERS)
+        torn = {CALLS: self.journal.torn, TRACES: self._traces.torn, ANSWERS: self._answers.torn}
+        self.notes += [f"{name}: dropped a last line that was cut off" for name, was in torn.items() if was]
+        self._places: dict[Key, _Place] = {}
+        self._superseded = False
+        for offset, line in self._traces:
+            data = json.loads(line)
+            key = Key(data["id"], data["strategy"])
+            self._superseded |= self._places.pop(key, None) is not None
+            self._places[key] = _Place(offset, data["settlement"] is not None)
+        answered = [
+            Key(data["id"], data["strategy"]) for data in map(json.loads, (line.data for line in self._answers))
+        ]
+        self._superseded |= answered != list(self._places)  # killed between the two files, or while they were arranged
+        self._arrange(list(self._places))
+
+    def _close_files(self) -> None:
+        self._traces.close()
+        self._answers.close()
+
+    def _arrange(self, order: Sequence[Key]) -> None:
+        if not self._superseded and order == list(self._places):
+            return
+        replace_file(self.path / TRACES, self._lines_in(order))
+        replace_file(self.path / ANSWERS, (_answer_line(json.loads(line)) for line in self._lines_in(order)))
+        self._close_files()
+        self._traces, self._answers = Lines(self.path / TRACES), Lines(self.path / ANSWERS)
+        self._superseded = False
+        self._places = {
+            key: _Place(line.offset, self._places[key].answered) for key, line in zip(order, self._traces, strict=True)
+        }
+
+    def _lines_in(self, order: Sequence[Key]) -> Iterator[bytes]:
+        return (self._traces.read(self._places[key].offset) for key in order)
+
+    def _read(self, place: _Place) -> Trace:
+        return Trace.from_dict(json.loads(self._traces.read(place.offset)))
+
+
+def answered_in(path: Path) -> int:
+    """How many answers the folder has, without locking or mending it."""
+    if not (path / TRACES).exists():
+        return 0
+    with (path / ANSWERS).open("rb") as file:
+        lines = [line for line in file if line.endswith(b"\n")]
+    return len({Key(data["id"], data["strategy"]) for data in map(json.loads, lines) if data["error"] is None})
+
+
+def _answer_line(trace: Mapping[str, Any]) -> bytes:
+    latest = {reply["client"]: reply["answer"] for reply in (*trace["drafts"], *trace["refinements"])}
+    error = None
+    if trace["settlement"] is None:
+        failures = dict.fromkeys(failure["message"] for failure in trace["failures"])
+        error = "; ".join(failures) or "nothing readable was written"
+    return dump(
+        {
+            "id": trace["id"],
+            "strategy": trace["strategy"],
+            "answer": trace["answer"],
+            "choice": trace["choice"],
+            "clients": latest,
+            "degraded": trace["degraded"],
+            "error": error,
+        }
+    )
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror})") from None
+
+
+def _read_record(path: Path) -> Mapping[str, Any] | None:
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise InputError(f"{path}: is no record of a run", hint="--fresh (fresh=True) starts anew")
+    return record
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """The system gives the lock free when the process ends, however it ends; the file itself means nothing."""
+    file = path.open("ab")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise InputError(
+            f"another run is working in {path.parent}", hint="wait until it ends, or choose another folder"
+        ) from None
+    return file

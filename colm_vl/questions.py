@@ -1,0 +1,342 @@
+"""Questions from JSONL, CSV and Parquet files, read as a stream, and from `Query` objects.
+
+A row has `question`, and where it has them `id`, `images` (or `image`) and `choices`; whatever else it has is carried
+through as metadata. A row that cannot be used comes with its problem, named by file and line, and stops no other.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from colm_vl.backends import registry
+from colm_vl.errors import InputError
+from colm_vl.types import Picture, Query, Trace
+from processors.images import Image, ImageSource
+
+Source = str | os.PathLike[str] | Iterable[Query]
+
+_KNOWN = frozenset({"id", "question", "image", "images", "choices"})
+_PARQUET_ROWS = 16  # at a time: a row may hold several megabytes of pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question as it was found, its pictures unopened. `where` names file and line. `problem` says why it cannot be
+    asked, if it cannot."""
+
+    id: str
+    where: str
+    question: str = ""
+    choices: tuple[str, ...] = ()
+    pictures: tuple[ImageSource, ...] = field(default=(), repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    hint: str = ""
+
+    def query(self, images: Iterable[Image]) -> Query:
+        """The question with its pictures, now opened. Raises `InputError` if it cannot be asked."""
+        return Query(self.question, tuple(images), self.choices, self.id, self.metadata)
+
+    def is_of(self, trace: Trace) -> bool:
+        """Whether the trace answers this very question. Files of pictures are told apart by name and not opened."""
+        return (
+            self.question == trace.question
+            and self.choices == trace.choices
+            and len(self.pictures) == len(trace.pictures)
+            and all(map(_may_be, self.pictures, trace.pictures))
+        )
+
+
+class Survey(NamedTuple):
+    """How many questions there are, and how many of them cannot be asked for what is already plain from the file."""
+
+    total: int
+    unusable: int
+
+
+class Questions:
+    """The questions of a source, of which `limit` count. Raises `InputError` for a file that cannot be read at all.
+
+    Iterating over it starts again from the first, except where the source itself is an iterator.
+    """
+
+    def __init__(self, source: Source, *, limit: int | None = None) -> None:
+        self._limit = limit
+        self._source: _File | Iterable[Query]
+        if isinstance(source, str | os.PathLike):
+            path = Path(source)
+            self._source, self.name = _File(path, _reader(path)), path.name
+        elif isinstance(source, Iterable):
+            self._source, self.name = source, "an iterable"
+        else:
+            raise InputError(f"questions cannot be read from a {type(source).__name__}", hint=_KINDS)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there may be further questions in the source."""
+        return self._limit is not None
+
+    def __iter__(self) -> Iterator[Row]:
+        return islice(self._all(), self._limit)
+
+    def repeatable(self) -> Questions:
+        """These questions, to be gone through several times: those of an iterator are kept in memory."""
+        if not isinstance(self._source, _File) and not isinstance(self._source, Sequence):
+            return Questions(list(islice(self._source, self._limit)), limit=self._limit)
+        return self
+
+    def survey(self) -> Survey | None:
+        """Read a file through once; None for objects, which may come from anywhere. Raises `InputError` for an id that
+        occurs twice."""
+        if not isinstance(self._source, _File):
+            return None
+        total = unusable = 0
+        for row in self:
+            total += 1
+            unusable += bool(row.problem)
+        return Survey(total, unusable)
+
+    def _all(self) -> Iterator[Row]:
+        rows = self._source.rows() if isinstance(self._source, _File) else map(_given, _numbered(self._source))
+        first: dict[str, str] = {}
+        for row in rows:
+            if (before := first.setdefault(row.id, row.where)) is not row.where:
+                raise InputError(
+                    f"{row.where}: the id {row.id!r} was used before, in {before}",
+                    hint="give every question an id of its own; a row without one is called by its number",
+                )
+            yield row
+
+
+class _Record(NamedTuple):
+    """A row of a file before its fields are looked at; `fields` is empty if `problem` tells why."""
+
+    where: str
+    fields: Mapping[str, Any] = MappingProxyType({})
+    problem: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    read: Any
+
+    def rows(self) -> Iterator[Row]:
+        try:
+            for number, record in enumerate(self.read(self.path), 1):
+                yield _row(record, number, self.path.parent)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+
+
+# --- kinds of files ---
+
+
+def _jsonl(path: Path) -> Iterator[_Record]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path.name}, line {number}"
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if not text:
+                continue
+            try:
+                fields = json.loads(text)
+            except UnicodeDecodeError:
+                yield _Record(where, problem="is not UTF-8 text")
+            except ValueError as error:
+                said = error.msg if isinstance(error, json.JSONDecodeError) else "a number too long"
+                yield _Record(where, problem=f"is not valid JSON: {said}", hint="write one JSON object a line")
+            except RecursionError:
+                yield _Record(where, problem="is nested too deeply")
+            else:
+                if isinstance(fields, dict):
+                    yield _Record(where, fields)
+                else:
+                    given = type(fields).__name__
+                    yield _Record(where, problem=f"is a {given}, expected an object", hint='such as {"question": …}')
+
+
+def _csv(path: Path) -> Iterator[_Record]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if "question" not in header:
+            raise InputError(f"{path.name}: no column is called 'question'", hint=f"its columns: {', '.join(header)}")
+        while True:
+            begun = rows.line_num + 1
+            try:
+                cells = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield _Record(f"{path.name}, line {begun}", problem=f"is not valid CSV: {error}")
+                continue
+            if not cells:
+                continue
+            where = f"{path.name}, line {begun}"
+            if len(cells) > len(header):
+                yield _Record(where, problem=f"has {len(cells)} cells, expected {len(header)}", hint="quote the commas")
+            else:
+                yield _Record(where, _cells(dict(zip(header, cells, strict=False))))
+
+
+def _cells(fields: dict[str, Any]) -> dict[str, Any]:
+    """Several pictures or choices in one cell: a JSON list, or separated by `|`."""
+    for name in ("image", "images", "choices"):
+        cell = fields.get(name, "").strip()
+        try:
+            fields[name] = json.loads(cell) if cell.startswith("[") else [part.strip() for part in cell.split("|")]
+        except ValueError:
+            fields[name] = [cell]
+        if not cell:
+            del fields[name]
+    return fields
+
+
+def _parquet(path: Path) -> Iterator[_Record]:
+    parquet = registry.require("pyarrow.parquet", "eval")
+    arrow = registry.require("pyarrow", "eval")
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield _Record(f"{path.name}, row {number}", fields)
+    except arrow.ArrowInvalid as error:
+        raise InputError(f"{path.name}: not a Parquet file: {str(error).splitlines()[0]}") from None
+
+
+_READERS = MappingProxyType({".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".parquet": _parquet})
+_KINDS = f"a file ({', '.join(_READERS)}), or an iterable of Query"
+
+
+def _reader(path: Path) -> Any:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path.name}: unknown kind of file {path.suffix!r}", hint=f"questions are read from {_KINDS}")
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what}", hint="give the path of the file with the questions")
+    return reader
+
+
+# --- from fields to a question ---
+
+
+def _row(record: _Record, number: int, folder: Path) -> Row:
+    fields = record.fields
+    try:
+        if record.problem:
+            raise InputError(record.problem, hint=record.hint)
+        question = fields.get("question")
+        if not isinstance(question, str) or not question.strip():
+            given = "is missing" if question is None else f"is {_short(question)}, expected a text"
+            raise InputError(f"the question {given}", hint='every row needs a "question"')
+        return Row(
+            _id(fields.get("id"), number),
+            record.where,
+            question,
+            _choices(fields.get("choices")),
+            _pictures(fields, folder),
+            _metadata(fields),
+        )
+    except InputError as error:
+        question = fields.get("question")
+        asked = question if isinstance(question, str) else ""
+        return Row(
+            _id_of_unusable(record, number),
+            record.where,
+            asked,
+            metadata=_metadata(fields),
+            problem=str(error),
+            hint=error.hint,
+        )
+
+
+def _id(value: object, number: int) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return str(number)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"the id is {_short(value)}, expected a text or a whole number")
+    return str(value)
+
+
+def _id_of_unusable(record: _Record, number: int) -> str:
+    if record.problem:
+        return f"row {number}"  # its number alone might be another row's id
+    try:
+        return _id(record.fields.get("id"), number)
+    except InputError:
+        return f"row {number}"
+
+
+def _choices(value: object) -> tuple[str, ...]:
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, list) or not all(isinstance(choice, str | int | float) for choice in value):
+        raise InputError(f"choices are {_short(value)}, expected a list of texts")
+    return tuple(str(choice) for choice in value)
+
+
+def _pictures(fields: Mapping[str, Any], folder: Path) -> tuple[ImageSource, ...]:
+    given = [fields[name] for name in ("image", "images") if fields.get(name) not in (None, "", [])]
+    if len(given) > 1:
+        raise InputError("both image and images are given", hint="put all pictures into images")
+    several = given[0] if given and isinstance(given[0], list) else given
+    return tuple(_picture(one, folder) for one in several)
+
+
+def _picture(value: object, folder: Path) -> ImageSource:
+    """A path, a data URI, or a cell of the Hugging Face `Image` layout, whose bytes go before its path."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"a picture is {_short(value)}, expected a path", hint="a relative path begins at the file")
+    return value if value.startswith("data:") or "://" in value else str(folder / value)
+
+
+def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in fields.items() if name not in _KNOWN}
+
+
+def _plain(value: object) -> Any:
+    """As JSON can hold it; bytes, which may be large, only as their number."""
+    return json.loads(json.dumps(value, default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v)))
+
+
+def _numbered(queries: Iterable[Query]) -> Iterator[tuple[int, Query]]:
+    return enumerate(queries, 1)
+
+
+def _given(numbered: tuple[int, Query]) -> Row:
+    number, query = numbered
+    if not isinstance(query, Query):
+        raise InputError(f"question {number} is a {type(query).__name__}, expected a Query")
+    return Row(
+        query.id or str(number), f"question {number}", query.question, query.choices, query.images, query.metadata
+    )
+
+
+def _may_be(source: ImageSource, kept: Picture) -> bool:
+    if isinstance(source, Image):
+        return source.digest == kept.digest
+    if isinstance(source, str):
+        return source.startswith("data:") or "://" in source or Path(source).name == kept.source
+    return True
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
