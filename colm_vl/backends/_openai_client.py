@@ -20,7 +20,7 @@ from openai import APIError, APIStatusError, AsyncStream
 
 from colm_vl.backends._common import check_pictures, pictures_sent
 from colm_vl.backends._openai_endpoint import Endpoint
-from colm_vl.backends._openai_errors import Place, refused_parameter, retry_after, translate
+from colm_vl.backends._openai_errors import Place, broke_off, refused_parameter, retry_after, translate
 from colm_vl.backends._openai_wire import DISPENSABLE, ReplyReader, messages_json, parameters
 from colm_vl.backends.base import Capabilities, Generation, Request
 from colm_vl.errors import BackendError, BadReply, ModelNotFound, Refused, TimedOut, Unreachable
@@ -225,10 +225,8 @@ class OpenAIBackend:
         while True:
             try:
                 event = await anext(events, _END)
-            except APIError as error:
-                failure = translate(error, self._place)
-            except ValueError:  # an event that is no JSON, or no UTF-8
-                failure = BadReply(f"the stream of {self._place.label} is garbled")
+            except Exception as error:
+                failure = self._broken(error)
             else:
                 if event is _END:
                     return
@@ -239,9 +237,18 @@ class OpenAIBackend:
     async def _rest(self, raw: LegacyAPIResponse[Any]) -> str:
         try:
             return (await raw.http_response.aread()).decode(errors="replace")
-        except Exception as error:  # of httpx or of httpx2, whichever the installed SDK uses
-            kind = type(error).__name__
-        raise BadReply(f"{self._place.label} closed the connection before its reply was complete ({kind})")
+        except Exception as error:
+            failure = self._broken(error)
+        raise failure
+
+    def _broken(self, error: Exception) -> BackendError:
+        """Our error for a reply that broke off. Old versions of the SDK let errors of the HTTP library through here, and
+        which library that is depends on the version."""
+        if isinstance(error, APIError):
+            return translate(error, self._place)
+        if isinstance(error, ValueError):  # an event that is no JSON, or no UTF-8
+            return BadReply(f"the stream of {self._place.label} is garbled")
+        return broke_off(self._place)
 
     def _json(self, text: str) -> object:
         try:

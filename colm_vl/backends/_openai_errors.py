@@ -81,6 +81,10 @@ def translate(error: APIError, place: Place) -> BackendError:
     return BadReply(f"the reply of {place.label} broke off with an error: {said}")
 
 
+def broke_off(place: Place) -> BadReply:
+    return BadReply(f"{place.label} closed the connection before its reply was complete")
+
+
 def refused_parameter(error: APIStatusError, sent: Collection[str]) -> str | None:
     """The parameter, of those sent, that the endpoint objects to as such, if that is what its error says."""
     said = message_of(error.body)
@@ -181,7 +185,7 @@ def _of_connection(error: APIConnectionError, place: Place) -> BackendError:
     if isinstance(error, APITimeoutError) and "ConnectTimeout" not in causes:
         return TimedOut(f"{place.label} stopped answering")
     if "RemoteProtocolError" in causes:
-        return BadReply(f"{place.label} closed the connection before its reply was complete")
+        return broke_off(place)
     return Unreachable(
         f"{place.label} cannot be reached: {_why(error)}", hint="check base_url, and that the server runs"
     )

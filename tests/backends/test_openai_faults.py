@@ -30,7 +30,7 @@ from colm_vl.errors import (
     Unsupported,
 )
 from processors.images import Image
-from tests.endpoint import Endpoint, Fault, FaultKind, Reply
+from tests.endpoint import Endpoint, Fault, FaultKind, Reply, Seen
 
 KEY = "sk-a-very-secret-key"
 Connect = Callable[..., Backend]
@@ -225,9 +225,10 @@ async def test_no_more_attempts_than_allowed(model: Connect) -> None:
         assert len(endpoint.seen) == 3
 
 
-async def test_retry_after_is_waited_for_without_holding_the_place(model: Connect) -> None:
-    def script(seen: object) -> Reply | Fault:
-        return Fault("rate_limited", retry_after="0.3") if len(endpoint.seen) == 1 else Reply("fine")
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_is_waited_for_without_holding_the_place(model: Connect, status: int) -> None:
+    def script(seen: Seen) -> Reply | Fault:
+        return Fault("status", status=status, retry_after="0.3") if seen.number == 0 else Reply("fine")
 
     with Endpoint(script) as endpoint:
         backend = model(endpoint, max_concurrency=1)
