@@ -16,7 +16,10 @@ from rich.text import Text
 from colm_vl import CoLM, ColmError, ConfigError, ImageError, InputError, NoAnswer, Team, Trace, __version__
 from colm_vl.colm import answered
 from colm_vl.display import Conversation, clean, health_table, summary
+from colm_vl.folder import ANSWERS, answered_in
+from colm_vl.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.strategies import STRATEGIES
+from colm_vl.tally import Tally
 from colm_vl.types import Event
 
 ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -47,6 +50,17 @@ StrategyOption = Annotated[str | None, typer.Option("--strategy", "-s", help=_ST
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the libraries' log.")]
 
 
+ClientOption = Annotated[
+    str | None, typer.Option("--client", help="The client that asks: its own answer counts, not a vote.")
+]
+RoundsOption = Annotated[int | None, typer.Option(help="Rounds of guidance and refinement.")]
+TopKOption = Annotated[int | None, typer.Option("--top-k", help="Only so many clients, the best suited ones.")]
+ShareOption = Annotated[str | None, typer.Option(help="What the server may see: pictures, thumbnails or captions.")]
+GateOption = Annotated[
+    str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
+]
+
+
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
@@ -65,17 +79,11 @@ def ask(
     ] = None,
     team: TeamOption = None,
     strategy: StrategyOption = None,
-    client: Annotated[
-        str | None, typer.Option("--client", help="The client that asks: its own answer counts, not a vote.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of guidance and refinement.")] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="Only so many clients, the best suited ones.")] = None,
-    share: Annotated[
-        str | None, typer.Option(help="What the server may see: pictures, thumbnails or captions.")
-    ] = None,
-    gate: Annotated[
-        str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
-    ] = None,
+    client: ClientOption = None,
+    rounds: RoundsOption = None,
+    top_k: TopKOption = None,
+    share: ShareOption = None,
+    gate: GateOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON and nothing else.")] = False,
     debug: DebugOption = False,
 ) -> None:
@@ -84,16 +92,9 @@ def ask(
     [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
     """
     _set_up_logging(debug)
-    policy: dict[str, Any] = {
-        "strategy": strategy,
-        "asker": client,
-        "rounds": rounds,
-        "top_k": top_k,
-        "share": share,
-        "gate": gate,
-    }
+    policy = _policy(strategy=strategy, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     question = sys.stdin.read() if question == "-" else question
-    with CoLM.from_team(team, **{key: value for key, value in policy.items() if value is not None}) as colm:
+    with CoLM.from_team(team, **policy) as colm:
         events = colm.stream(question, image or (), choices=choice or ())
         if as_json:
             trace = next(event for event in events if isinstance(event, Trace))
@@ -102,6 +103,71 @@ def ask(
             trace = _watch(colm.team, events)
     if trace.settlement is None:
         raise typer.Exit(_tell_unanswered(trace))
+
+
+@app.command()
+def batch(
+    questions: Annotated[
+        Path, typer.Argument(help="JSONL, CSV or Parquet with question and, where there are any, id, images, choices.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder for calls, traces and answers.")] = None,
+    team: TeamOption = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", "-s", help="One, or several as solo,vote,colm, which share their drafts."),
+    ] = None,
+    client: ClientOption = None,
+    rounds: RoundsOption = None,
+    top_k: TopKOption = None,
+    share: ShareOption = None,
+    gate: GateOption = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-j", min=1, help="Questions under way at once.")] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and call nothing.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; what the folder holds is kept beside it, in FOLDER.1, .2, …")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Answer many questions, several at a time, in a run that can be stopped and goes on where it was.
+
+    [bold]colm-vl batch questions.jsonl --out runs/charts[/bold]
+
+    The same command goes on after an interruption of any kind: finished calls are never made again, and questions that
+    failed are tried again. If the server changed, drafts are used again and its answers of before are kept beside the
+    folder. Other clients, prompts, questions or policies are refused: their answers would mix. To use paid calls in a
+    new folder, copy calls.jsonl into it first.
+
+    Exit status: 0 if all are answered, 1 if some failed, 2 for bad input, 130 if interrupted.
+    """
+    _set_up_logging(debug)
+    policy = _policy(asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
+    with CoLM.from_team(team, **policy) as colm:
+        plan = colm.plan(questions, strategy=strategy, limit=limit)
+        if dry_run:
+            typer.echo(plan_summary(plan, answered_in(out) if out else 0))
+            return
+        if out is None:
+            raise ConfigError("--out is missing", hint="name a folder for calls, traces and answers")
+        tally = Tally()
+        traces = colm.batch(
+            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, tally=tally
+        )
+        with BatchProgress(Console(stderr=True, highlight=False, soft_wrap=True), tally, plan) as progress:
+            try:
+                for _ in traces:
+                    pass
+            except KeyboardInterrupt:
+                interrupted = True
+            else:
+                interrupted = False
+    typer.echo(batch_summary(tally, progress.seconds))
+    typer.echo(f"answers: {out / ANSWERS}")
+    if interrupted:
+        _tell("interrupted", "the same command goes on")
+        raise typer.Exit(INTERRUPTED)
+    if tally.failed:
+        raise typer.Exit(NOT_ANSWERED)
 
 
 @team_app.command("check")
@@ -162,6 +228,11 @@ def _tell(message: str, hint: str) -> None:
     """One line on standard error. Not wrapped, so that it can be searched for and cut."""
     line = Text("error: ", style="bold red") + Text(clean(message)) + Text(f" ({clean(hint)})" if hint else "")
     Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+
+
+def _policy(**given: Any) -> dict[str, Any]:
+    """The fields of the policy that were given."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _set_up_logging(debug: bool) -> None:

@@ -1,0 +1,144 @@
+"""How a batch under way looks: bars by stage in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from colm_vl.display import clean
+from colm_vl.plan import Plan
+from colm_vl.tally import Tally
+from colm_vl.types import Stage
+
+REFRESH_SECONDS = 0.25
+LINE_SECONDS = 10.0
+_TITLES: dict[Stage, str] = {"select": "selecting", "draft": "drafts", "guide": "guidance", "refine": "refinements"}
+
+
+class BatchProgress:
+    """Shows a tally while it changes. `plan` tells how many calls of each stage to expect."""
+
+    def __init__(self, console: Console, tally: Tally, plan: Plan) -> None:
+        self._console = console
+        self._tally = tally
+        self._plan = plan
+        self._begun = time.monotonic()
+        self._told = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_showing, name="progress", daemon=True)
+        self._bars = _Bars(console, plan) if console.is_terminal else None
+
+    def __enter__(self) -> BatchProgress:
+        if self._bars:
+            self._bars.progress.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._show()
+        if self._bars:
+            self._bars.progress.stop()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _keep_showing(self) -> None:
+        while not self._over.wait(REFRESH_SECONDS if self._bars else LINE_SECONDS):
+            self._show()
+
+    def _show(self) -> None:
+        for note in self._tally.notes[self._told :]:
+            self._console.print(Text(f"note: {clean(note)}", style="yellow"))
+            self._told += 1
+        if self._bars:
+            self._bars.update(self._tally, rates(self._tally, self.seconds))
+        else:
+            total = self._tally.total or self._plan.questions * len(self._plan.strategies)
+            done = self._tally.over
+            self._console.print(
+                f"{done} of {total} done, {rates(self._tally, self.seconds)}, {self._left(done, total)}"
+            )
+
+    def _left(self, done: int, total: int) -> str:
+        new = done - self._tally.kept
+        if done >= total:
+            return f"{self.seconds:.0f} s"
+        return f"about {self.seconds / new * (total - done):.0f} s left" if new else "time left unknown"
+
+
+class _Bars:
+    def __init__(self, console: Console, plan: Plan) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            transient=True,
+        )
+        self._questions = self.progress.add_task("answers", total=plan.questions * len(plan.strategies), note="")
+        self._stages: dict[Stage, TaskID] = {
+            stage: self.progress.add_task(title, total=plan.of_stage(stage), note="")
+            for stage, title in _TITLES.items()
+            if plan.of_stage(stage)
+        }
+
+    def update(self, tally: Tally, rates: str) -> None:
+        self.progress.update(self._questions, completed=tally.over, total=tally.total, note=rates)
+        for stage, bar in self._stages.items():
+            count = tally.stage(stage)
+            failed = f"{count.failed} failed" if count.failed else ""
+            self.progress.update(bar, completed=count.over, note=failed)
+
+
+def rates(tally: Tally, seconds: float) -> str:
+    """Questions and tokens a second, calls made and avoided, failures so far."""
+    new = tally.answered + tally.failed
+    tokens = tally.usage.prompt_tokens + tally.usage.completion_tokens
+    parts = [
+        f"{new / max(seconds, 1e-6):.1f} questions/s",
+        f"{tokens / max(seconds, 1e-6):,.0f} tokens/s",
+        f"{tally.calls:,} calls",
+        f"{tally.avoided:,} avoided",
+        f"{tally.failed:,} failed",
+    ]
+    return ", ".join(parts)
+
+
+def batch_summary(tally: Tally, seconds: float) -> str:
+    """What came of it, in a few lines."""
+    asked = tally.over if tally.total is None else tally.total
+    lines = [f"{tally.kept + tally.answered:,} of {asked:,} answered, {tally.failed:,} failed"]
+    if tally.degraded:
+        lines[0] += f"; {tally.degraded:,} answered although something was missing"
+    if tally.kept:
+        lines.append(f"{tally.kept:,} of the answers are of an earlier run")
+    usage = tally.usage
+    lines.append(
+        f"{tally.calls:,} calls made, {tally.avoided:,} avoided, "
+        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens, {seconds:.1f} s"
+    )
+    return "\n".join(lines)
+
+
+def plan_summary(plan: Plan, finished: int) -> str:
+    """A dry run's result. `finished` answers are in the folder already."""
+    unusable = f", {plan.unusable:,} of them unusable" if plan.unusable else ""
+    lines = [f"{plan.questions:,} questions{unusable}; strategies: {', '.join(plan.strategies)}"]
+    lines += [f"  {call.stage:8}{clean(call.member):16}{count:>10,} calls" for call, count in plan.calls.items()]
+    lines.append(f"at most {plan.total:,} calls")
+    lines.append(f"about {plan.usage.prompt_tokens:,} tokens read and {plan.usage.completion_tokens:,} written")
+    if finished:
+        lines.append(f"of these, what {finished:,} finished answers took is not called again")
+    return "\n".join(lines)
