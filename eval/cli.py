@@ -40,6 +40,7 @@ def score(
     gold: Annotated[Path, typer.Option(help="the answers: the benchmark's own file or folder")],
     predictions: Annotated[Path, typer.Option(help="anybody's replies: a file, or a folder of <Subject>/output.json")],
     rule: Annotated[Rule, typer.Option(help="how replies are read")] = Rule.STRICT,
+    strategy: Annotated[str, typer.Option(help="of a run of several")] = "",
     split: Annotated[str, typer.Option(help="of the gold; default: the benchmark's first")] = "",
     partial: Annotated[bool, typer.Option("--partial", help="score what is there, and say how much that is")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
@@ -52,13 +53,61 @@ def score(
 
     chosen = find(benchmark)
     items = chosen.gold(gold, split or chosen.splits[0])
-    table = score_replies(chosen, items, read_predictions(predictions), rule, partial=partial)
+    table = score_replies(chosen, items, read_predictions(predictions, strategy), rule, partial=partial)
     if as_json:
         typer.echo(json.dumps(table_as_json(table), indent=1))
     else:
         console = Console()
         for part in tables_for_people(chosen, table):
             console.print(part)
+
+
+@app.command()
+def run(
+    benchmark: BenchmarkName,
+    out: Annotated[Path, typer.Option(help="the run's folder; the same command goes on where it ended")],
+    data: Annotated[Path | None, typer.Option(help="a folder or file of the benchmark; without it, the hub")] = None,
+    team: Annotated[Path | None, typer.Option(help="a team file; without it, the pocket team")] = None,
+    strategies: Annotated[str, typer.Option(help="with commas between them")] = "solo,server,vote,concat,colm",
+    split: Annotated[str, typer.Option(help="default: the benchmark's first")] = "",
+    subjects: Annotated[str, typer.Option(help="with commas between them; default: all")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="so many questions, drawn from all, always the same")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="questions at a time")] = 16,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start anew and keep the old beside it")] = False,
+) -> None:
+    """Ask a benchmark of a team, by several strategies on the same drafts."""
+    from colm_vl import CoLM
+    from eval.benchmarks.catalogue import find
+    from eval.progress import Progressing, run_summary
+    from eval.running import plan
+    from eval.running import run as run_plan
+
+    planned = plan(find(benchmark), data, split, _listed(subjects), limit)
+    names = _listed(strategies)
+    with CoLM.from_team(team) as colm, Progressing(len(planned.items) * len(names)) as progress:
+        answered = sum(
+            progress.count(trace) for trace in run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh)
+        )
+    Console().print(run_summary(out))
+    if not answered:
+        sys.exit(1)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="folders that `run` wrote")],
+    out: Annotated[Path, typer.Option(help="where the report goes")] = Path("report"),
+    rule: Annotated[Rule, typer.Option(help="the rule that everything is counted under")] = Rule.STRICT,
+) -> None:
+    """Write report.md, report.html (one file), report.json and plots."""
+    from eval.report.write import write_report
+
+    for path in write_report(runs, out, rule):
+        typer.echo(path)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def main() -> None:

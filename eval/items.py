@@ -65,12 +65,14 @@ class Reply:
     """What was answered to an item.
 
     `options` come with the reply in some published layouts whose gold has none. `stored_draw` is the letter that the
-    run's authors drew at the time, where they kept it.
+    run's authors drew at the time, where they kept it. `settled`: not a model's words, but the answer that our protocol
+    has read from them.
     """
 
     text: str
     options: tuple[str, ...] = ()
     stored_draw: str = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

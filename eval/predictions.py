@@ -15,15 +15,15 @@ _TEXTS = ("response", "output", "prediction", "parsed_pred", "pred", "text", "an
 _DRAWS = ("official_index", "stored_index")
 
 
-def read_predictions(path: Path) -> dict[str, Reply]:
-    """Replies by question id.
+def read_predictions(path: Path, strategy: str = "") -> dict[str, Reply]:
+    """Replies by question id; of a run of several strategies, those of `strategy`.
 
     Takes a folder of `<Subject>/output.json` (MMMU's example outputs) or of one of our runs; JSON: id → reply, or
     subject → rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. Raises
     `InputError` for anything else, and for an id that occurs twice.
     """
     found: dict[str, Reply] = {}
-    for key, reply in _pairs(path):
+    for key, reply in _pairs(path, strategy):
         if key in found:
             raise InputError(f"{path}: two predictions for {key!r}", hint="every question once")
         found[key] = reply
@@ -32,11 +32,11 @@ def read_predictions(path: Path) -> dict[str, Reply]:
     return found
 
 
-def _pairs(path: Path) -> Iterator[tuple[str, Reply]]:
+def _pairs(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", hint="give the predictions with --predictions")
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, strategy)
     if path.suffix == ".json":
         return _json(read_json(path), path)
     if path.suffix == ".jsonl":
@@ -44,7 +44,7 @@ def _pairs(path: Path) -> Iterator[tuple[str, Reply]]:
     return _from_rows(open_rows(Source(path, ""), ()), path)
 
 
-def _folder(path: Path) -> Iterator[tuple[str, Reply]]:
+def _folder(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
     outputs = sorted(path.glob("*/output.json"))
     if outputs:
         for output in outputs:
@@ -55,7 +55,22 @@ def _folder(path: Path) -> Iterator[tuple[str, Reply]]:
         raise InputError(
             f"{path}: no predictions in this folder", hint="expected <Subject>/output.json, or answers.jsonl of a run"
         )
-    yield from _from_rows(json_lines(own), own)
+    yield from _own(own, strategy)
+
+
+def _own(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
+    """A run's answers, which are of one strategy or of several."""
+    rows = list(json_lines(path))
+    strategies = list(dict.fromkeys(str(row.get("strategy", "")) for row in rows))
+    if strategy and strategy not in strategies:
+        raise InputError(f"{path}: no answers of strategy {strategy!r}", hint=f"one of: {', '.join(strategies)}")
+    if not strategy and len(strategies) > 1:
+        raise InputError(
+            f"{path}: answers of {len(strategies)} strategies", hint=f"choose with --strategy: {', '.join(strategies)}"
+        )
+    for row in rows:
+        if not strategy or row.get("strategy") == strategy:
+            yield str(row["id"]), Reply(str(row.get("choice") or row.get("answer") or ""), settled=True)
 
 
 def _json(data: Any, path: Path) -> Iterator[tuple[str, Reply]]:

@@ -13,13 +13,12 @@ DRAFT = 0
 """The round in which clients draft; refinements are of round 1 and on."""
 
 
-def reply_of(benchmark: Benchmark, item: Item, trace: Trace) -> Reply:
+def reply_of(trace: Trace) -> Reply:
     """What the trace settled on; an empty reply where it settled on nothing."""
     settlement = trace.settlement
     if settlement is None:
         return Reply("")
-    answer = settlement.choice or settlement.answer
-    return Reply(benchmark.phrase(item, answer) if answer else "")
+    return Reply(settlement.choice or settlement.answer, settled=True)
 
 
 def said(benchmark: Benchmark, item: Item, draft: Draft | Verdict) -> str:

@@ -62,7 +62,8 @@ def _with_options(item: Item, reply: Reply) -> Item:
 
 def _read(benchmark: Benchmark, item: Item, reply: Reply, rule: Rule) -> Reading:
     if item.kind != "choice" or item.options:
-        return benchmark.read(item, reply.text, rule)
+        phrase = reply.settled and reply.text
+        return benchmark.read(item, benchmark.phrase(item, reply.text) if phrase else reply.text, rule)
     # Neither the gold file nor the reply says what the options are: all that can be scored is a letter as it stands.
     text = reply.text.strip()
     if not text:

@@ -1,0 +1,1 @@
+"""Reports: findings from runs, as Markdown, one HTML file, JSON and plots."""

@@ -1,0 +1,142 @@
+"""Everything that a report says of one run, as values: computed once, written out in several forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from colm_vl.types import Trace
+from eval.costs import Cost, Point, cost, pareto, seconds_of_calls
+from eval.items import Rule, Table
+from eval.ledger import Flips, Oracle, flips, oracle
+from eval.runs import Evaluation
+from eval.scoring.table import score
+from eval.show import table_as_json
+from eval.statistics import Interval, Paired, compare, wilson
+from eval.traces import reply_of, stands
+
+BASELINES = ("solo", "server", "vote", "self_consistency", "concat", "verdict", "moa")
+"""What collaborating is compared with, in this order; `colm` comes last."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyFindings:
+    """`tables` are by rule. `failed` questions have no answer and count as wrong, `degraded` ones had some failure."""
+
+    name: str
+    tables: Mapping[Rule, Table]
+    right: Mapping[str, bool]
+    interval: Interval
+    flips: tuple[Flips, ...]
+    oracle: Oracle
+    cost: Cost
+    failed: int
+    degraded: int
+
+    @property
+    def accuracy(self) -> float:
+        return sum(self.right.values()) / len(self.right) if self.right else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    label: str
+    benchmark: str
+    title: str
+    split: str
+    items: int
+    lead: Rule
+    members: tuple[str, ...]
+    strategies: tuple[StrategyFindings, ...]
+    comparisons: tuple[Paired, ...]
+
+    @property
+    def front(self) -> tuple[str, ...]:
+        """The strategies that no other beats in tokens and accuracy at once, cheapest first."""
+        points = [Point(one.name, float(one.cost.tokens), one.accuracy) for one in self.strategies]
+        return tuple(point.name for point in pareto(points))
+
+
+def findings(evaluation: Evaluation, lead: Rule = Rule.STRICT) -> Findings:
+    """`lead` is the rule under which everything but the table of rules is counted."""
+    names = sorted(evaluation.traces, key=_rank)
+    every = [trace for traces in evaluation.traces.values() for trace in traces]
+    seconds = seconds_of_calls(every)
+    found = tuple(_strategy(evaluation, name, lead, seconds) for name in names)
+    return Findings(
+        label=evaluation.label,
+        benchmark=evaluation.benchmark.name,
+        title=evaluation.benchmark.title,
+        split=evaluation.split,
+        items=len(evaluation.items),
+        lead=lead,
+        members=_members(every),
+        strategies=found,
+        comparisons=tuple(compare({one.name: one.right for one in found})),
+    )
+
+
+def _strategy(evaluation: Evaluation, name: str, lead: Rule, seconds: Mapping[Any, float]) -> StrategyFindings:
+    benchmark, traces = evaluation.benchmark, evaluation.traces[name]
+    items = list(evaluation.items.values())
+    replies = {trace.id: reply_of(trace) for trace in traces}
+    tables = {rule: score(benchmark, items, replies, rule, partial=True) for rule in benchmark.rules}
+    by_id = {one.id: one for one in tables[lead].scores}
+    answered = [item for item in items if item.id in by_id]
+    right = benchmark.units(answered, [by_id[item.id] for item in answered])
+    stood = stands(benchmark, evaluation.items, traces, lead)
+    return StrategyFindings(
+        name=name,
+        tables=tables,
+        right=right,
+        interval=wilson(sum(right.values()), len(right)),
+        flips=tuple(flips(stood)),
+        oracle=oracle(stood, {key: one.right for key, one in by_id.items()}),
+        cost=cost(traces, seconds),
+        failed=sum(trace.settlement is None for trace in traces),
+        degraded=sum(trace.degraded for trace in traces),
+    )
+
+
+def _rank(strategy: str) -> tuple[int, str]:
+    base = strategy.partition(":")[0]
+    return (BASELINES.index(base) if base in BASELINES else len(BASELINES), strategy)
+
+
+def _members(traces: Sequence[Trace]) -> tuple[str, ...]:
+    known = {member.name: member for trace in traces for member in trace.members}
+    return tuple(
+        f"{member.role} {member.name}: {member.model}" + (f" ({member.specialty})" if member.specialty else "")
+        for member in known.values()
+    )
+
+
+def as_json(found: Findings) -> dict[str, Any]:
+    return {
+        "label": found.label,
+        "benchmark": found.benchmark,
+        "split": found.split,
+        "items": found.items,
+        "rule": found.lead.value,
+        "members": list(found.members),
+        "strategies": [
+            {
+                "name": one.name,
+                "accuracy": one.accuracy,
+                "interval": asdict(one.interval),
+                "failed": one.failed,
+                "degraded": one.degraded,
+                "rules": {rule.value: table_as_json(table) for rule, table in one.tables.items()},
+                "flips": [asdict(row) for row in one.flips],
+                "oracle": asdict(one.oracle),
+                "cost": asdict(one.cost) | {"tokens": one.cost.tokens, "total_seconds": one.cost.total_seconds},
+            }
+            for one in found.strategies
+        ],
+        "comparisons": [asdict(pair) for pair in found.comparisons],
+        "pareto_front": list(found.front),
+    }
+
+
+__all__ = ["BASELINES", "Findings", "StrategyFindings", "as_json", "findings"]

@@ -1,0 +1,145 @@
+"""The plots of a report, as PNG: large type for phones, and no meaning that colour alone carries."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from colm_vl.errors import MissingPackage
+from eval.costs import Point, pareto
+from eval.ledger import Flips
+from eval.statistics import Interval
+
+_BLUE, _GREEN, _RED, _GREY, _LIGHT = "#1f6feb", "#2da44e", "#cf222e", "#6e7781", "#d0d7de"
+_SIZE = (7.0, 4.4)
+
+
+def accuracy_plot(names: Sequence[str], shares: Sequence[float], intervals: Sequence[Interval]) -> bytes:
+    """Accuracy with its interval, a row for each strategy."""
+    figure, axes = _figure(height=1.6 + 0.45 * len(names))
+    places = list(range(len(names)))
+    for place, share, interval in zip(places, shares, intervals, strict=True):
+        axes.plot([100 * interval.low, 100 * interval.high], [place, place], color=_GREY, linewidth=2, zorder=1)
+        axes.plot(100 * share, place, "o", color=_BLUE, markersize=9, zorder=2)
+        axes.annotate(
+            f"{share:.1%}", (100 * share, place), (0, 8), textcoords="offset points", ha="center", fontsize=10
+        )
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.4, -0.8)
+    axes.set_xlabel("accuracy, %, with 95 % interval")
+    return _png(figure)
+
+
+def cost_plot(points: Sequence[Point], cost_label: str) -> bytes:
+    """Accuracy over cost, the Pareto front drawn through the strategies worth their cost."""
+    figure, axes = _figure()
+    front = pareto(points)
+    axes.step(
+        [point.cost for point in front], [100 * point.accuracy for point in front], where="post", color=_GREEN, zorder=1
+    )
+    best = {point.name for point in front}
+    for point in points:
+        on_front = point.name in best
+        axes.plot(
+            point.cost,
+            100 * point.accuracy,
+            "o" if on_front else "x",
+            color=_GREEN if on_front else _GREY,
+            markersize=9,
+        )
+    _label(axes, points)
+    axes.set_xlabel(cost_label)
+    axes.set_ylabel("accuracy, %")
+    axes.margins(x=0.12, y=0.15)
+    axes.set_title("● on the Pareto front   ✕ beaten", fontsize=11, color=_GREY, loc="left")
+    return _png(figure)
+
+
+def _label(axes: Any, points: Sequence[Point]) -> None:
+    """Names beside the points, below those whose place is taken by a neighbour."""
+    tops: list[Point] = []
+    width = max((point.cost for point in points), default=1.0) or 1.0
+    for point in sorted(points, key=lambda one: (-one.accuracy, one.cost)):
+        crowded = any(
+            abs(point.cost - other.cost) < 0.18 * width and abs(point.accuracy - other.accuracy) < 0.02
+            for other in tops
+        )
+        offset = (6, -14) if crowded else (6, 6)
+        axes.annotate(point.name, (point.cost, 100 * point.accuracy), offset, textcoords="offset points", fontsize=10)
+        tops.append(point)
+
+
+def flip_plot(rows: Sequence[Flips]) -> bytes:
+    """For each client and round: put right to the right of the line, spoilt to its left, both in questions."""
+    figure, axes = _figure(height=1.8 + 0.5 * len(rows))
+    places = list(range(len(rows)))
+    names = [f"{row.client}, round {row.round}" for row in rows]
+    for place, row in zip(places, rows, strict=True):
+        axes.barh(place, row.fixed, color=_GREEN, height=0.6, label="wrong → right" if place == 0 else None)
+        axes.barh(
+            place, -row.spoilt, color=_RED, height=0.6, hatch="//", edgecolor="white",
+            label="right → wrong" if place == 0 else None,
+        )  # fmt: skip
+        axes.annotate(f"+{row.fixed}", (row.fixed, place), (4, 0), textcoords="offset points", va="center", fontsize=10)
+        axes.annotate(
+            f"−{row.spoilt}",
+            (-row.spoilt, place),
+            (-4, 0),
+            textcoords="offset points",
+            va="center",
+            ha="right",
+            fontsize=10,
+        )
+    widest = max([1, *(max(row.fixed, row.spoilt) for row in rows)])
+    axes.set_xlim(-1.25 * widest, 1.25 * widest)
+    axes.axvline(0, color=_GREY, linewidth=1)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("questions")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=10)
+    return _png(figure)
+
+
+def line_plot(names: Sequence[str], series: dict[str, Sequence[float]], x_label: str, y_label: str) -> bytes:
+    """One line for each series over named places, for ablations."""
+    figure, axes = _figure()
+    places = list(range(len(names)))
+    for marker, (label, values) in zip("os^Dv*", series.items(), strict=False):
+        axes.plot(places, values, marker=marker, label=label, linewidth=1.6)
+    long = max(map(len, names), default=0) > 8
+    axes.set_xticks(
+        places,
+        names,
+        rotation=20 if long else 0,
+        ha="right" if long else "center",
+    )
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=10)
+    return _png(figure)
+
+
+def _figure(height: float = _SIZE[1]) -> tuple[Any, Any]:
+    """A figure of its own, not pyplot's, which keeps every figure in a global list."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingPackage("package 'matplotlib' is not installed", hint="pip install 'colm-vl[eval]'") from None
+    figure = Figure(figsize=(_SIZE[0], height), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(axis="both", color=_LIGHT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=11)
+    axes.xaxis.label.set_fontsize(11)
+    axes.yaxis.label.set_fontsize(11)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -1,0 +1,46 @@
+"""Writes a report's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from colm_vl.errors import InputError
+from eval.items import Rule
+from eval.report.content import document
+from eval.report.document import Document, to_html, to_markdown
+from eval.report.findings import as_json, findings
+from eval.runs import read_evaluation
+
+
+def write_report(runs: Sequence[Path], out: Path, lead: Rule = Rule.STRICT) -> list[Path]:
+    """report.md, report.html (one file), report.json and the plots. Returns what was written.
+
+    Raises `InputError` for a run that cannot be reported: none, or of a benchmark that others judge.
+    """
+    evaluations = [read_evaluation(run) for run in runs]
+    for evaluation in evaluations:
+        if not evaluation.benchmark.scored:
+            raise InputError(
+                f"{evaluation.label}: {evaluation.benchmark.title} is scored by its own judge",
+                hint=f"give it the answer files of {evaluation.label}",
+            )
+        if lead not in evaluation.benchmark.rules:
+            known = ", ".join(rule.value for rule in evaluation.benchmark.rules)
+            raise InputError(f"{evaluation.benchmark.title} has no rule {lead.value!r}", hint=f"one of: {known}")
+    found = [findings(evaluation, lead) for evaluation in evaluations]
+    return write_document(document(found), out, {"runs": [as_json(one) for one in found]})
+
+
+def write_document(content: Document, out: Path, data: object, name: str = "report") -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    files = {
+        f"{name}.md": to_markdown(content).encode(),
+        f"{name}.html": to_html(content).encode(),
+        f"{name}.json": (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode(),
+        **{plot.name: plot.png for plot in content.plots},
+    }
+    for file, text in files.items():
+        (out / file).write_bytes(text)
+    return [out / file for file in files]

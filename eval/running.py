@@ -1,0 +1,141 @@
+"""Asks a benchmark of a team, in several strategies on the same drafts; on the batch machinery, so it is resumable."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from colm_vl import CoLM
+from colm_vl.errors import InputError
+from colm_vl.types import Query, Trace
+from eval.benchmarks.base import Benchmark
+from eval.benchmarks.written import WrittenBenchmark
+from eval.data import Source
+from eval.items import Item
+from eval.runs import read_traces, write_evaluation
+from processors.errors import ImageError
+
+SECOND_TURN = "turn-2"
+ANSWER_FILES = "answer-files"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The chosen questions of a benchmark; going over them again reads them again, so that pictures are not kept."""
+
+    benchmark: Benchmark
+    source: Source
+    ids: frozenset[str]
+
+    def __iter__(self) -> Iterator[Query]:
+        for item in self.benchmark.load(self.source):
+            if item.id in self.ids:
+                yield _query(self.benchmark, item)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be asked: the items without their pictures, and the questions with them."""
+
+    benchmark: Benchmark
+    split: str
+    items: tuple[Item, ...]
+    questions: Asked
+
+
+def plan(
+    benchmark: Benchmark, data: Path | None, split: str = "", subjects: Sequence[str] = (), limit: int | None = None
+) -> Plan:
+    """Reads the benchmark through once, without its pictures.
+
+    `limit` takes that many questions drawn from all, always the same; those that count together stay together. Raises
+    `InputError` for data that cannot be used.
+    """
+    split = split or benchmark.splits[0]
+    source = benchmark.source(data, split, subjects)
+    blind = Source(source.path, source.split, source.hub, source.configs, source.subjects, pictures=False)
+    items = _drawn(list(benchmark.load(blind)), limit)
+    if not items:
+        raise InputError(
+            f"{source.label}: no questions of split {split!r}", hint="choose another --split or --subjects"
+        )
+    twice = len(items) - len({item.id for item in items})
+    if twice:
+        raise InputError(f"{source.label}: {twice} ids occur twice", hint="every question needs an id of its own")
+    return Plan(benchmark, split, items, Asked(benchmark, source, frozenset(item.id for item in items)))
+
+
+def _drawn(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
+    units = list(dict.fromkeys(item.unit or item.id for item in items))
+    if limit is None or limit >= len(units):
+        return tuple(items)
+    # Drawn, since benchmarks go round their parts and a regular step could miss some; a larger limit adds to a smaller.
+    chosen = set(random.Random(0).sample(units, len(units))[:limit])
+    return tuple(item for item in items if (item.unit or item.id) in chosen)
+
+
+def run(
+    colm: CoLM,
+    plan: Plan,
+    strategies: Sequence[str],
+    out: Path,
+    *,
+    concurrency: int = 16,
+    fresh: bool = False,
+    **policy: Any,
+) -> Iterator[Trace]:
+    """Traces as they are finished. What a report needs lies in `out`; the same call goes on where the last ended."""
+    write_evaluation(out, plan.benchmark, plan.split, plan.items)
+    options = {"concurrency": concurrency, "fresh": fresh, **policy}
+    yield from colm.batch(plan.questions, out, strategy=strategies, **options)
+    if isinstance(plan.benchmark, WrittenBenchmark):
+        for strategy in strategies:
+            yield from _follow_up(colm, plan, plan.benchmark, strategy, out, options)
+            _write_answers(plan, plan.benchmark, strategy, out)
+
+
+def _follow_up(
+    colm: CoLM, plan: Plan, benchmark: WrittenBenchmark, strategy: str, out: Path, options: dict[str, Any]
+) -> Iterator[Trace]:
+    """The second turn depends on how this strategy answered the first, so that each has a folder of its own for it."""
+    items = benchmark.follow_up(plan.items, _replies(strategy, [out]))
+    if items:
+        questions = [_query(benchmark, item) for item in items]
+        yield from colm.batch(questions, _second(out, strategy), strategy=strategy, **options)
+
+
+def _write_answers(plan: Plan, benchmark: WrittenBenchmark, strategy: str, out: Path) -> None:
+    replies = _replies(strategy, [out, _second(out, strategy)])
+    answered = [item for item in plan.items if item.id in replies]
+    rows = benchmark.answers(answered, replies, strategy)
+    folder = out / ANSWER_FILES
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{_safe(strategy)}.{benchmark.answer_format}"
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    text = json.dumps(rows, ensure_ascii=False, indent=1) if benchmark.answer_format == "json" else "\n".join(lines)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _replies(strategy: str, folders: Sequence[Path]) -> dict[str, str]:
+    traces = chain.from_iterable(map(read_traces, folders))
+    return {trace.id: trace.answer for trace in traces if trace.strategy == strategy and trace.settlement}
+
+
+def _second(out: Path, strategy: str) -> Path:
+    return out / SECOND_TURN / _safe(strategy)
+
+
+def _safe(strategy: str) -> str:
+    return strategy.replace(":", "-")
+
+
+def _query(benchmark: Benchmark, item: Item) -> Query:
+    try:
+        return benchmark.query(item)
+    except ImageError as error:
+        raise InputError(f"question {item.id}: {error}", hint=error.hint) from None

@@ -1,0 +1,102 @@
+"""A run's folder as the evaluation sees it: what was asked, beside what the batch wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colm_vl.errors import InputError
+from colm_vl.folder import TRACES
+from colm_vl.types import Trace
+from eval.benchmarks.base import Benchmark
+from eval.benchmarks.catalogue import find
+from eval.data import json_lines, read_json
+from eval.items import Item
+
+EVALUATION, ITEMS = "eval.json", "items.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One benchmark, asked of one team, in one or more strategies: strategy → its traces, in the order of the items.
+
+    `label` tells it from others in one report: the folder's name.
+    """
+
+    label: str
+    benchmark: Benchmark
+    split: str
+    items: Mapping[str, Item]
+    traces: Mapping[str, tuple[Trace, ...]]
+
+
+def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iterable[Item]) -> None:
+    """Keeps what scoring needs, so that a report can be made without the benchmark's data. No pictures.
+
+    Raises `InputError` if the folder holds another benchmark.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"benchmark": benchmark.name, "split": split}
+    known = folder / EVALUATION
+    if known.exists() and read_json(known) != record:
+        raise InputError(
+            f"{folder} holds a run of {read_json(known).get('benchmark')!r}, not of {benchmark.name!r} ({split})",
+            hint="choose another folder with --out",
+        )
+    known.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    with (folder / ITEMS).open("w", encoding="utf-8") as file:
+        for item in items:
+            file.write(json.dumps(_as_row(item), ensure_ascii=False) + "\n")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Raises `InputError` for a folder that `run` has not written, or that has no answers yet."""
+    if not (folder / EVALUATION).exists():
+        raise InputError(
+            f"{folder}: no evaluation in this folder", hint="make one: `python -m eval run BENCHMARK --out …`"
+        )
+    record = read_json(folder / EVALUATION)
+    items = {item.id: item for item in map(_as_item, json_lines(folder / ITEMS))}
+    by_strategy: dict[str, dict[str, Trace]] = {}
+    for trace in read_traces(folder):
+        if trace.id in items:
+            by_strategy.setdefault(trace.strategy, {})[trace.id] = trace
+    if not by_strategy:
+        raise InputError(f"{folder}: no answers yet", hint="run it first, or give it time")
+    traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
+    return Evaluation(folder.name, find(record["benchmark"]), record["split"], items, traces)
+
+
+def read_traces(folder: Path) -> Iterator[Trace]:
+    path = folder / TRACES
+    if path.exists():
+        yield from (Trace.from_dict(row) for row in json_lines(path))
+
+
+def _as_row(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "question": item.question,
+        "gold": item.gold,
+        "kind": item.kind,
+        "options": item.options,
+        "groups": dict(item.groups),
+        "unit": item.unit,
+        "turns": item.turns,
+    }
+
+
+def _as_item(row: Mapping[str, Any]) -> Item:
+    return Item(
+        id=row["id"],
+        question=row["question"],
+        gold=tuple(row["gold"]),
+        kind=row["kind"],
+        options=tuple(row["options"]),
+        groups=row["groups"],
+        unit=row["unit"],
+        turns=tuple(row["turns"]),
+    )
