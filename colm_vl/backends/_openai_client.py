@@ -242,8 +242,8 @@ class OpenAIBackend:
         raise failure
 
     def _broken(self, error: Exception) -> BackendError:
-        """Our error for a reply that broke off. Old versions of the SDK let errors of the HTTP library through here, and
-        which library that is depends on the version."""
+        """Our error for a reply that broke off. Old SDKs let errors of the HTTP library through; which library that is
+        depends on their version."""
         if isinstance(error, APIError):
             return translate(error, self._place)
         if isinstance(error, ValueError):  # an event that is no JSON, or no UTF-8

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from colm_vl import Query, prompts
+from colm_vl.backends import registry
 from colm_vl.backends.base import Backend, Generation, Message, Request, Sampling
 from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import BackendError
@@ -43,6 +44,15 @@ async def test_the_picture_bears_on_the_answer_and_so_does_the_order(model: Back
         for pictures in ((first,), (second,), (first, second), (second, first))
     ]
     assert len(set(replies)) == 4
+
+
+async def test_it_says_what_the_same_model_says_in_process(model: Backend, served: Served, dots: Query) -> None:
+    request = ask(*prompts.draft_messages(dots))
+    local = registry.connect("transformers", registry.options_class("transformers")(model=served.model))
+    here, there = await local.generate(request), await model.generate(request)
+    await local.aclose()
+    assert here.text == there.text
+    assert here.usage == there.usage
 
 
 async def test_a_stream_ends_in_what_a_plain_call_gives(model: Backend, dots: Query) -> None:
