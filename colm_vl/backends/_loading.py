@@ -39,6 +39,7 @@ class Options(base.Options):
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     min_pixels: int | None = Field(default=None, ge=1, description="pictures are enlarged to it (Qwen-VL only)")
     max_batch: int = Field(default=8, ge=1, description="requests that run together")
+    keep_mb: int = Field(default=256, ge=0, description="memory for conversations that may be continued; 0: none")
     batch_wait: float = Field(default=0.01, ge=0, le=10, description="seconds that a request waits for company")
 
     @model_validator(mode="after")

@@ -12,75 +12,38 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-from colm_vl.backends._common import check_pictures, pictures_sent
-from colm_vl.backends._decoding import Decoding, Row
+from colm_vl.backends._batch import Batch, Job
+from colm_vl.backends._common import check_pictures
 from colm_vl.backends._loading import LocalModel, out_of_memory
-from colm_vl.backends.base import Generation, Request
-from colm_vl.errors import BackendError, ColmError, ContextTooLong, InputError, LoadFailed
-from colm_vl.types import Usage
+from colm_vl.backends._prefix import PrefixStore
+from colm_vl.errors import BackendError, ColmError, InputError, LoadFailed
 from processors.errors import ImageError
-from processors.families import Conversation, FamilyError
+from processors.families import FamilyError
 
 logger = logging.getLogger(__name__)
-
-Event = str | Generation | LocalModel | ColmError
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """A request on its way. The worker calls `send`, from its own thread, with pieces of text if `streamed`, and last
-    with the Generation or the error. Without a request it is only asked to load: then with the LocalModel."""
-
-    request: Request | None
-    send: Callable[[Event], None]
-    streamed: bool = False
-    started: float = field(default_factory=time.monotonic)
-    cancelled: bool = False
-    done: bool = False
-    _said: int = 0
-
-    def gone(self) -> bool:
-        """Nobody waits for it any more."""
-        timeout = self.request.timeout if self.request else None
-        return self.cancelled or (timeout is not None and time.monotonic() > self.started + timeout)
-
-    def finish(self, event: Generation | LocalModel | ColmError) -> None:
-        if not self.done:
-            self.done = True
-            self.send(event)
-
-    def stream(self) -> Callable[[str], None] | None:
-        """Takes the pieces of a reply from its beginning. If it is begun anew, what was said is not said again."""
-        if not self.streamed:
-            return None
-        heard = 0
-
-        def on_piece(piece: str) -> None:
-            nonlocal heard
-            heard += len(piece)
-            fresh = heard - self._said
-            if fresh > 0:
-                self._said = heard
-                self.send(piece[-fresh:])
-
-        return on_piece
 
 
 class Worker:
     """`load` is called once, in the worker's thread. A request waits `batch_wait` seconds for company; those that
-    arrive while a batch runs are the next batch, up to `max_batch`."""
+    arrive while a batch runs are the next batch, up to `max_batch`. `keep_bytes` bounds what is kept of conversations
+    that may be continued."""
 
     def __init__(
-        self, load: Callable[[], LocalModel], *, max_batch: int, batch_wait: float, max_pixels: int | None
+        self,
+        load: Callable[[], LocalModel],
+        *,
+        max_batch: int,
+        batch_wait: float,
+        max_pixels: int | None,
+        keep_bytes: int,
     ) -> None:
         self._load = load
         self._max_batch = max_batch
         self._batch_wait = batch_wait
         self._max_pixels = max_pixels
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._store = PrefixStore(keep_bytes)
         self._running: Sequence[Job] = ()
         self._closed = False
         self._model: LocalModel | None = None
@@ -133,6 +96,7 @@ class Worker:
                 break
         if self._model is not None:
             self._model = None
+            self._store.clear()
             _free_memory()
 
     def _gather(self, first: Job) -> tuple[list[Job], bool]:
@@ -172,7 +136,11 @@ class Worker:
                 job.finish(error)
             else:
                 asking.append(job)
-        self._answer(model, asking)
+        # Those that continue what is kept are computed from there on, together.
+        batch_of = Batch(model, self._store, self._max_pixels)
+        continuing = [job for job in asking if batch_of.resumable(job)]
+        self._answer(model, continuing)
+        self._answer(model, [job for job in asking if job not in continuing])
 
     def _loaded(self) -> LocalModel:
         if self._failure is not None:
@@ -193,12 +161,14 @@ class Worker:
         if not jobs:
             return
         error: ColmError | None = None
+        left: Sequence[Job] = ()
         try:
-            self._run_batch(model, jobs)
+            left = Batch(model, self._store, self._max_pixels).run(jobs)
         except Exception as raised:
             # Not kept: its traceback holds the tensors of the batch.
             error = _explained(raised, model)
         if error is None:
+            self._answer(model, left)
             return
         _free_memory()
         if len(jobs) == 1:
@@ -208,86 +178,10 @@ class Worker:
         self._answer(model, jobs[:middle])
         self._answer(model, jobs[middle:])
 
-    def _run_batch(self, model: LocalModel, jobs: Sequence[Job]) -> None:
-        import torch
-
-        inputs = model.family.encode([_conversation(_request(job)) for job in jobs])
-        lengths = [int(length) for length in inputs["attention_mask"].sum(dim=1)]
-        fitting = [job for job, length in zip(jobs, lengths, strict=True) if self._fits(model, job, length)]
-        if len(fitting) < len(jobs):
-            self._answer(model, fitting)
-            return
-        rows = [self._row(model, job, length) for job, length in zip(jobs, lengths, strict=True)]
-        decoding = Decoding(rows, model.stops, torch)
-        with torch.inference_mode():
-            model.model.generate(
-                **_placed(inputs, model.model),
-                max_new_tokens=max(row.max_tokens for row in rows),
-                logits_processor=[decoding.choose],
-                stopping_criteria=[decoding.advance],
-            )
-
-    def _fits(self, model: LocalModel, job: Job, length: int) -> bool:
-        if model.context is None or length < model.context:
-            return True
-        job.finish(
-            ContextTooLong(
-                f"the prompt is {length} tokens, and model {model.name!r} takes {model.context} with its reply",
-                hint="shorten the question, send fewer pictures, or lower max_pixels",
-            )
-        )
-        return False
-
-    def _row(self, model: LocalModel, job: Job, length: int) -> Row:
-        request = _request(job)
-
-        def on_end(row: Row) -> None:
-            job.finish(
-                Generation(
-                    text=row.text,
-                    finish_reason="stop" if row.stopped_itself else "length",
-                    usage=Usage(length, 0, len(row.ids)),
-                    sent=pictures_sent(request, self._max_pixels),
-                    logprobs=tuple(row.tokens),
-                    seconds=time.monotonic() - job.started,
-                )
-            )
-
-        room = request.sampling.max_tokens if model.context is None else model.context - length
-        limit = min(request.sampling.max_tokens, room)
-        return Row(request.sampling, limit, model.family.tokenizer, job.stream(), on_end, job.gone)
-
 
 def _refuse(job: Job) -> None:
     job.finish(BackendError("the model was closed before it had answered", hint="connect it again"))
     job.cancelled = True
-
-
-def _request(job: Job) -> Request:
-    if job.request is None:
-        raise ValueError("a job without a request has nothing to be answered")
-    return job.request
-
-
-def _conversation(request: Request) -> Conversation:
-    return [
-        {
-            "role": message.role,
-            "content": [
-                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
-                for part in message.parts
-            ],
-        }
-        for message in request.messages
-    ]
-
-
-def _placed(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
-    """On the model's device; pixels in its dtype."""
-    return {
-        name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
-        for name, value in inputs.items()
-    }
 
 
 def _explained(error: Exception, model: LocalModel) -> ColmError:

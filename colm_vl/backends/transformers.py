@@ -19,9 +19,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from functools import partial
 
+from colm_vl.backends._batch import Event, Job
 from colm_vl.backends._common import check_pictures
 from colm_vl.backends._loading import LocalModel, Options, load
-from colm_vl.backends._worker import Event, Job, Worker
+from colm_vl.backends._worker import Worker
 from colm_vl.backends.base import Capabilities, Generation, Request
 from colm_vl.errors import BackendError, ColmError, TimedOut
 
@@ -42,6 +43,7 @@ class TransformersBackend:
             max_batch=options.max_batch,
             batch_wait=options.batch_wait,
             max_pixels=options.max_pixels,
+            keep_bytes=options.keep_mb * 2**20,
         )
         # A backend that is dropped without being closed frees its model all the same.
         weakref.finalize(self, self._worker.stop).atexit = False

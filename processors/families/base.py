@@ -50,10 +50,16 @@ class Budget:
 
 
 class Family(Protocol):
-    """Turns conversations into a model's inputs. `sees` tells whether they may hold pictures."""
+    """Turns conversations into a model's inputs.
+
+    `sees`: whether they may hold pictures. `picture_token`: the id that stands in for pictures. `resumable`: whether a
+    later turn may be computed from keys and values kept of the earlier ones, without their pictures.
+    """
 
     tokenizer: Any
     sees: bool
+    picture_token: int | None
+    resumable: bool
 
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         """One batch of tensors, padded on the left, ending where the assistant's turn begins: everything that the
@@ -128,8 +134,15 @@ class VisionEncoder:
     sees = True
 
     def __init__(
-        self, processor: Any, *, max_pixels: int | None = None, image_options: dict[str, Any] | None = None
+        self,
+        processor: Any,
+        *,
+        resumable: bool,
+        max_pixels: int | None = None,
+        image_options: dict[str, Any] | None = None,
     ) -> None:
+        self.resumable = resumable
+        self.picture_token: int | None = getattr(processor, "image_token_id", None)
         self.tokenizer = left_padded(processor.tokenizer)
         self.processor = processor
         self.chat = Chat(self.tokenizer, _template_of(processor), getattr(processor, "image_token", None))

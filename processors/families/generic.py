@@ -15,7 +15,7 @@ MODEL_TYPES: frozenset[str] = frozenset()  # what no other family claims
 
 def load(config: Any, source: Source, budget: Budget) -> VisionEncoder:
     processor = load_processor(config.model_type, source)
-    encoder = VisionEncoder(processor, max_pixels=budget.max_pixels)
+    encoder = VisionEncoder(processor, resumable=False, max_pixels=budget.max_pixels)
     if not encoder.chat.usable:
         raise FamilyError(
             f"{source.model!r} has neither a chat template nor a token for pictures",

@@ -15,6 +15,7 @@ from processors.families.base import Budget, Source, VisionEncoder, load_process
 
 MODEL_TYPES = frozenset({"llava", "llava_next", "vipllava"})
 
+_RESUMABLE = frozenset({"llava", "vipllava"})
 _WITH_CLASS_TOKEN = frozenset({"clip_vision_model"})
 
 
@@ -25,4 +26,4 @@ def load(config: Any, source: Source, budget: Budget) -> VisionEncoder:
         processor.patch_size = vision.patch_size
         processor.vision_feature_select_strategy = getattr(config, "vision_feature_select_strategy", "default")
         processor.num_additional_image_tokens = int(vision.model_type in _WITH_CLASS_TOKEN)
-    return VisionEncoder(processor, max_pixels=budget.max_pixels)
+    return VisionEncoder(processor, resumable=config.model_type in _RESUMABLE, max_pixels=budget.max_pixels)

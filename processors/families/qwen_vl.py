@@ -36,7 +36,7 @@ class QwenEncoder(VisionEncoder):
         self._min = min(budget.min_pixels or size["shortest_edge"], self._max)
         self._with_utils = with_utils
         own = {"size": {"shortest_edge": self._min, "longest_edge": self._max}}
-        super().__init__(processor, image_options={"do_resize": False} if with_utils else own)
+        super().__init__(processor, resumable=True, image_options={"do_resize": False} if with_utils else own)
 
     @override
     def prepare(self, images: Sequence[Image]) -> list[Any]:

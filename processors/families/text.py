@@ -12,6 +12,8 @@ MODEL_TYPES: frozenset[str] = frozenset()  # told by the model's head, not by it
 
 class TextEncoder:
     sees = False
+    picture_token = None
+    resumable = True
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = left_padded(tokenizer)
