@@ -55,6 +55,7 @@ class Reply:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     as_parts: bool = False
+    refusal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -334,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = [{"type": "text", "text": word} for word in _words(reply.text)] if reply.as_parts else reply.text
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": content},
+            "message": {"role": "assistant", "content": content, "refusal": reply.refusal},
             "finish_reason": reply.finish_reason,
             "logprobs": self._logprobs(reply, seen, _words(reply.text)),
         }
@@ -346,7 +347,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._frame("chat.completion.chunk", seen, [choice])
 
         words = [event({"content": word}, None, self._logprobs(reply, seen, [word])) for word in _words(reply.text)]
-        events = [event({"role": "assistant", "content": ""}), *words, event({}, reply.finish_reason)]
+        first = {"role": "assistant", "content": ""} | ({"refusal": reply.refusal} if reply.refusal else {})
+        events = [event(first), *words, event({}, reply.finish_reason)]
         if seen.body.get("stream_options", {}).get("include_usage") and "stream_options" not in self.endpoint.ignores:
             events.append(self._frame("chat.completion.chunk", seen, []) | {"usage": self._usage(reply, seen)})
         return events

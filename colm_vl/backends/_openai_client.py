@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -146,7 +146,7 @@ class OpenAIBackend:
             raw = await self._send(call, messages, stream=False)
         reader = ReplyReader(self._place)
         reader.add(self._json(raw.text))
-        return self._generation(call, reader)
+        return self._generation(call, reader, streamed=False)
 
     async def _attempt_stream(self, call: _Call) -> AsyncGenerator[str | Generation, None]:
         # The time-out is renewed around each wait of ours: what the caller does between two pieces is not ours to cut.
@@ -165,7 +165,7 @@ class OpenAIBackend:
                     break
                 if piece := reader.add(chunk):
                     yield piece
-        yield self._generation(call, reader)
+        yield self._generation(call, reader, streamed=True)
 
     async def _messages(self, call: _Call) -> list[dict[str, object]]:
         options = self._options
@@ -193,10 +193,10 @@ class OpenAIBackend:
             else:
                 call.body_bytes = len(raw.http_request.content)
                 return raw
-            if not self._learn(failure, settings.keys() & set(DISPENSABLE)):
+            if not self._learn(failure, [name for name in DISPENSABLE if name in settings]):
                 await self._raise_failure(call, failure)
 
-    def _learn(self, failure: APIError, sent: set[str]) -> bool:
+    def _learn(self, failure: APIError, sent: Collection[str]) -> bool:
         """Whether the failure was about a parameter that can be left out; then it is, from now on."""
         parameter = refused_parameter(failure, sent) if isinstance(failure, APIStatusError) else None
         if parameter is None:
@@ -258,8 +258,8 @@ class OpenAIBackend:
         what = "a page of HTML" if text.lstrip().startswith("<") else "no JSON, or JSON that is cut off"
         raise BadReply(f"the reply of {self._place.label} is {what}", hint="check base_url: most end in /v1")
 
-    def _generation(self, call: _Call, reader: ReplyReader) -> Generation:
-        reader.check_complete()
+    def _generation(self, call: _Call, reader: ReplyReader, *, streamed: bool) -> Generation:
+        reader.check_complete(streamed=streamed)
         endpoint = self._session().endpoint
         if "logprobs" not in endpoint.refused[self._options.model]:
             endpoint.learn_logprobs(self._options.model, given=reader.logprobs is not None)

@@ -97,8 +97,9 @@ class ReplyReader:
         self._pieces.append(piece)
         return piece
 
-    def check_complete(self) -> None:
-        if self.finish_reason is None:
+    def check_complete(self, *, streamed: bool) -> None:
+        """Only a stream needs a reason to have ended: a body that is cut off is no JSON."""
+        if streamed and self.finish_reason is None:
             raise self._bad("ended before it was finished")
         if not self.text.strip():
             cut = self.finish_reason == "length"
@@ -107,6 +108,8 @@ class ReplyReader:
     def _finish_reason(self, reason: object) -> Literal["stop", "length"]:
         if reason == "content_filter":
             raise self._bad("was withheld by a content filter", retryable=False)
+        if reason == "error":
+            raise self._bad("ended in an error of the endpoint")
         return "length" if reason == "length" else "stop"
 
     def _bad(self, what: str, *, hint: str = "", retryable: bool = True) -> BadReply:

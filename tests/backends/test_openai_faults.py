@@ -81,7 +81,7 @@ async def failure(backend: Backend, request: Request, *, stream: bool = False) -
         ("html", BadReply, "a page of HTML"),
         ("error_body", BadReply, "is an error: it went wrong"),
         ("empty", BadReply, "has no text"),
-        ("no_choices", BadReply, "ended before it was finished"),
+        ("no_choices", BadReply, "has no text|ended before it was finished"),
         ("truncated", BadReply, "no JSON, or JSON that is cut off"),
         ("half_way", BadReply, "closed the connection before its reply was complete"),
         ("reset", Unreachable, "the connection broke off"),
@@ -116,6 +116,28 @@ async def test_a_stream_that_breaks_off_is_no_reply(model: Connect, kind: FaultK
         error = await failure(model(endpoint), ask(), stream=True)
     assert isinstance(error, BadReply)
     assert said in error.message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("reply", "said", "retryable"),
+    [
+        (Reply("Answer:", finish_reason="content_filter"), "withheld by a content filter", False),
+        (Reply("Answer:", finish_reason="error"), "ended in an error of the endpoint", True),
+        (Reply("", refusal="I would rather not"), "was refused by the model", False),
+        (Reply("", finish_reason="length"), "has no text", True),
+    ],
+)
+async def test_a_reply_that_was_withheld_is_no_reply(
+    model: Connect, reply: Reply, said: str, retryable: bool, stream: bool
+) -> None:
+    with Endpoint(reply) as endpoint:
+        error = await failure(model(endpoint, max_retries=1), ask(), stream=stream)
+        # What a stream has said cannot be taken back, so it is not begun again.
+        assert len(endpoint.seen) == (2 if retryable and not (stream and reply.text) else 1)
+    assert isinstance(error, BadReply)
+    assert said in error.message
+    assert error.retryable is retryable
 
 
 @pytest.mark.parametrize(
