@@ -3,12 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ async def together(backend: TransformersBackend, requests: list[Request]) -> lis
 
 
 async def spied(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the model's `generate` is given from now on."""
+    """What the model's `generate` is given from now on, and how many steps it took."""
     await backend.capabilities()
     model = backend._worker._loaded().model
     calls: list[dict[str, Any]] = []
@@ -97,7 +96,9 @@ async def spied(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -
 
     def spy(**inputs: Any) -> Any:
         calls.append(inputs)
-        return generate(**inputs)
+        output = generate(**inputs)
+        inputs["steps"] = output.sequences.shape[1] - inputs["input_ids"].shape[1]
+        return output
 
     monkeypatch.setattr(model, "generate", spy)
     return calls
@@ -317,11 +318,9 @@ async def test_a_cancelled_request_does_not_spoil_its_batch(
     assert (await other).text == alone.text
     with pytest.raises(asyncio.CancelledError):
         await doomed
-    # The batch ended with its last living row, thousands of tokens before the doomed one would have.
-    started = time.monotonic()
     assert (await backend.generate(ask("Hi"))).text
-    assert time.monotonic() - started < 5
-    assert [len(call["input_ids"]) for call in calls] == [2, 1]
+    # The batch ended with its last living row, thousands of tokens before the doomed one would have.
+    assert [(len(call["input_ids"]), call["steps"]) for call in calls] == [(2, 40), (1, 16)]
 
 
 async def test_a_time_out_ends_one_request_and_not_its_company(connect: Connect, endless: Path) -> None:
@@ -384,7 +383,7 @@ def first_turns() -> list[Request]:
     ]
 
 
-@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen2_vl", "qwen3_vl", "llava", "llama"])
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl", "llava", "llama"])
 async def test_a_continued_conversation_spares_its_beginning_and_says_the_same(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -454,6 +453,7 @@ async def test_what_is_kept_is_bounded(connect: Connect) -> None:
     backend = connect("qwen2_5_vl")
     store = backend._worker._store
     drafts = [await backend.generate(first)]
+    await settled(backend)
     store.limit = drafts[0].handle.kept.bytes * 3
     drafts += [await backend.generate(first) for _ in range(4)]
     await settled(backend)
@@ -636,30 +636,25 @@ def test_the_module_loads_neither_torch_nor_transformers() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_revision_and_offline_choose_from_the_hubs_cache(tiny: Tiny, tmp_path: Path) -> None:
+async def test_revision_and_offline_choose_from_the_hubs_cache(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Two revisions of a model as the hub's client keeps them, and no network."""
-    repository = tmp_path / "hub" / "models--someone--tiny"
+    from huggingface_hub import constants
+
+    repository = tmp_path / "models--someone--tiny"
     for name, commit, kind in (("main", "a" * 40, "qwen2_5_vl"), ("text", "b" * 40, "llama")):
         shutil.copytree(tiny(kind), repository / "snapshots" / commit)
         (repository / "refs").mkdir(exist_ok=True)
         (repository / "refs" / name).write_text(commit)
-    program = (
-        "import asyncio\n"
-        "from colm_vl.backends.transformers import Options, TransformersBackend\n"
-        "for revision in (None, 'text'):\n"
-        "    backend = TransformersBackend(Options(model='someone/tiny', revision=revision, offline=True))\n"
-        "    print(asyncio.run(backend.capabilities()).detail)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout.splitlines() == ["qwen2_5_vl, cpu", "llama, cpu"], done.stderr
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    details = {}
+    for revision in (None, "text", "absent"):
+        backend = TransformersBackend(Options(model="someone/tiny", revision=revision, offline=True))
+        with suppress(ModelNotFound):
+            details[revision] = (await backend.capabilities()).detail
+        await backend.aclose()
+    assert details == {None: "qwen2_5_vl, cpu", "text": "llama, cpu"}
 
 
 async def settled(backend: TransformersBackend) -> None:
