@@ -108,12 +108,12 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 60rem; font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-img { width: 100%; max-width: 44rem; height: auto; background: #fff; border-radius: 6px; }
+img { width: 100%; max-width: 44rem; height: auto; background: #fff; border-radius: 6px; margin: .75rem 0; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child { text-align: left; position: sticky; left: 0; background: Canvas;
-  max-width: 42vw; white-space: normal; }
+  min-width: 7rem; max-width: 42vw; white-space: normal; }
 thead th { background: var(--soft); vertical-align: bottom; white-space: normal; }
 tbody th { font-weight: normal; } .strong th, .strong td { font-weight: 600; }
 tbody tr:last-child > * { border-bottom: 0; }

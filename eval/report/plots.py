@@ -12,7 +12,7 @@ from eval.ledger import Flips
 from eval.statistics import Interval
 
 _BLUE, _GREEN, _RED, _GREY, _LIGHT = "#1f6feb", "#2da44e", "#cf222e", "#6e7781", "#d0d7de"
-_SIZE = (7.0, 4.4)
+_SIZE = (4.8, 3.8)
 
 
 def accuracy_plot(names: Sequence[str], shares: Sequence[float], intervals: Sequence[Interval]) -> bytes:
@@ -97,6 +97,7 @@ def flip_plot(rows: Sequence[Flips]) -> bytes:
     axes.set_yticks(places, names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("questions")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=10)
     return _png(figure)
@@ -128,7 +129,7 @@ def _figure(height: float = _SIZE[1]) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingPackage("package 'matplotlib' is not installed", hint="pip install 'colm-vl[eval]'") from None
-    figure = Figure(figsize=(_SIZE[0], height), dpi=130, layout="constrained")
+    figure = Figure(figsize=(_SIZE[0], height), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     axes.grid(axis="both", color=_LIGHT, linewidth=0.7)
     axes.set_axisbelow(True)

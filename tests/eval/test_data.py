@@ -1,0 +1,110 @@
+"""Data in the forms that people have, and what bad data get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from colm_vl.errors import InputError
+from eval.benchmarks.catalogue import find
+from eval.running import plan
+from tests.eval import published
+
+
+def test_saved_to_disk(tmp_path: Path) -> None:
+    rows = published.scienceqa_rows()
+    table = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    datasets.DatasetDict({"test": table}).save_to_disk(str(tmp_path / "saved"))
+    planned = plan(find("scienceqa"), tmp_path / "saved")
+    assert [item.groups.get("image") for item in planned.items] == ["IMG", None, "IMG", None]
+    assert [len(query.images) for query in planned.questions] == [1, 0, 1, 0]
+
+
+def test_tsv_shares_pictures_and_keeps_the_word_none(tmp_path: Path) -> None:
+    planned = plan(find("mmbench"), published.mmbench(tmp_path))
+    queries = list(planned.questions)
+    assert queries[2].images[0].digest == queries[0].images[0].digest != queries[1].images[0].digest
+    assert queries[0].choices == ("cat", "None")
+    assert queries[1].question.startswith("Look.\n")
+
+
+def test_without_data_only_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def load(hub: str, config: str | None, split: str) -> datasets.Dataset:
+        asked.append((hub, config, split))
+        return datasets.Dataset.from_list([{"question": "1 and 1?", "answer": "#### 2"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(plan(find("gsm8k"), None).items) == 1
+    assert asked == [("openai/gsm8k", "main", "test")]
+    plan(find("gsm8k"), published.gsm8k(tmp_path))
+    assert len(asked) == 1
+
+
+def test_limit_is_nested_and_keeps_what_counts_together(tmp_path: Path) -> None:
+    data = published.mme(tmp_path)
+    few, more = (plan(find("mme"), data, limit=limit).items for limit in (1, 3))
+    assert len(few) == 2
+    assert len({item.unit for item in few}) == 1
+    assert {item.id for item in few} < {item.id for item in more}
+
+
+def write(folder: Path, text: str) -> Path:
+    folder.joinpath("x.jsonl").write_text(text)
+    return folder / "x.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("ai2d", '{"question": "?", "answer": "A"}\n', "missing column options or choices or A or choice_a"),
+        ("mmmu", '{"id": "validation_Math_1", "question": "?"}\n', "missing columns options, answer, question_type"),
+        ("ai2d", '{"question": "?", "options": ["a", "b"], "answer": "E"}\n', "answer 'E' is none of its 2 options"),
+        ("ai2d", "[1]\n", "line 1: not a JSON object"),
+        ("ai2d", "", "no questions of split 'test'"),
+        (
+            "mmmu",
+            '{"id": "validation_Magic_1", "question": "?", "options": "[]", "answer": "1", "question_type": "open"}\n',
+            "unknown subject 'Magic'",
+        ),
+    ],
+)
+def test_wrong_rows_are_refused(name: str, text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        plan(find(name), write(tmp_path, text))
+
+
+def test_wrong_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        plan(find("ai2d"), tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no data in this folder"):
+        plan(find("ai2d"), tmp_path)
+    published.parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [{"question": "?"}])
+    with pytest.raises(InputError, match="no split 'test'; found train"):
+        plan(find("ai2d"), tmp_path)
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="not a Parquet file"):
+        plan(find("ai2d"), tmp_path / "cut.parquet")
+    with pytest.raises(InputError, match="unknown split 'dev'"):
+        plan(find("ai2d"), tmp_path, "dev")
+    with pytest.raises(InputError, match="no folder for Physics"):
+        plan(find("mmmu"), published.mmmu(tmp_path / "m"), subjects=["Math", "Physics"])
+    with pytest.raises(InputError, match="makes its own questions"):
+        plan(find("pocket"), tmp_path)
+
+
+def test_a_broken_picture_names_its_question(tmp_path: Path) -> None:
+    row = {"question": "?", "options": ["a", "b"], "answer": "A", "image": {"bytes": b"no picture", "path": None}}
+    published.parquet(tmp_path / "test.parquet", [row])
+    with pytest.raises(InputError, match="question 0: "):
+        list(plan(find("ai2d"), tmp_path).questions)
+
+
+def test_gold_needs_no_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "gold.json"
+    path.write_text(json.dumps([{"question": "?", "options": ["a", "b"], "answer": "B"}]))
+    assert find("ai2d").gold(path, "test")[0].gold == ("B",)

@@ -1,0 +1,155 @@
+"""Every benchmark the whole way: rows as published → asked of a scripted team → scored → reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.benchmarks.catalogue import BENCHMARKS, find
+from eval.items import Rule
+from eval.report.write import write_report
+from eval.running import ANSWER_FILES, plan, run
+from eval.runs import read_evaluation
+from tests.eval import published
+from tests.teams import Scripted, scripted
+
+STRATEGIES = ("solo:one", "vote", "colm")
+SCORED = [name for name, benchmark in BENCHMARKS.items() if benchmark.scored and name != "pocket"]
+WRITTEN = [name for name, benchmark in BENCHMARKS.items() if not benchmark.scored]
+
+
+def team(answer: str, refined: str | None = None) -> Scripted:
+    said = [{"when": "Guidance from", "text": f"Answer: {refined or answer}"}, f"Answer: {answer}"]
+    return scripted({"one": said, "two": said}, ["Evidence: it is there\nDisagreement: none\nCheck: all"])
+
+
+RIGHT = {"mme": "yes", "gsm8k": "1,000", "ocrbench": "the word B", "mmbench_circular": "None"}
+WRONG = {"mme": "perhaps", "gsm8k": "many", "ocrbench": "no"}
+
+
+def ask(name: str, data: Path | None, out: Path, colm: Scripted, **options: Any) -> None:
+    with colm:
+        list(run(colm, plan(find(name), data, **options), STRATEGIES, out))
+
+
+def test_every_benchmark_has_published_rows() -> None:
+    assert {*SCORED, *WRITTEN} == set(published.PUBLISHED)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_load_ask_score_report(name: str, tmp_path: Path) -> None:
+    data = published.PUBLISHED[name](tmp_path)
+    options = {"subjects": ["Math", "Art_Theory"]} if name == "mmmu" else {}
+    colm = team(WRONG.get(name, "(A)"), RIGHT.get(name, "(B)"))
+    ask(name, data, tmp_path / "run", colm, **options)
+    write_report([tmp_path / "run"], tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"][0]
+    by_name = {one["name"]: one for one in found["strategies"]}
+    assert list(by_name) == list(STRATEGIES)
+    assert by_name["colm"]["accuracy"] > by_name["vote"]["accuracy"]
+    assert all(one["failed"] == 0 for one in found["strategies"])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_answer_files_for_judges(name: str, tmp_path: Path) -> None:
+    data = published.PUBLISHED[name](tmp_path)
+    ask(name, data, tmp_path / "run", team("a sonnet", "a better sonnet"))
+    files = {path.name for path in (tmp_path / "run" / ANSWER_FILES).iterdir()}
+    suffix = "json" if name == "alpaca_eval" else "jsonl"
+    assert files == {f"solo-one.{suffix}", f"vote.{suffix}", f"colm.{suffix}"}
+    text = (tmp_path / "run" / ANSWER_FILES / f"colm.{suffix}").read_text()
+    row = json.loads(text)[0] if suffix == "json" else json.loads(text.splitlines()[0])
+    match name:
+        case "alpaca_eval":
+            assert row["output"] == "a better sonnet"
+            assert row["generator"] == "colm"
+            assert row["instruction"] == "Write 0."
+        case "mt_bench":
+            assert row["question_id"] == 81
+            assert row["choices"] == [{"index": 0, "turns": ["a better sonnet", "a better sonnet"]}]
+        case _:
+            assert row["uid"] == "ab12"
+            assert row["messages"][1] == {"role": "assistant", "content": {"answer": "a better sonnet"}}
+
+
+def test_the_second_turn_knows_the_first(tmp_path: Path) -> None:
+    colm = team("a sonnet")
+    ask("mt_bench", published.mt_bench(tmp_path), tmp_path / "run", colm)
+    second = [request for request in colm.requests("one") if "Shorter." in request.messages[-1].text]
+    assert "You answered:\na sonnet" in second[0].messages[-1].text
+
+
+def test_pictures_reach_the_model_in_order(tmp_path: Path) -> None:
+    colm = team("(A)")
+    ask("mmmu", published.mmmu(tmp_path), tmp_path / "run", colm, subjects=["Math"])
+    first = colm.requests("one")[0].messages[-1].parts
+    assert sum(not isinstance(part, str) for part in first) == 2
+
+
+def test_vision_hides_the_options(tmp_path: Path) -> None:
+    colm = team("(B)")
+    ask("mmmu_pro_vision", published.mmmu_pro("vision")(tmp_path), tmp_path / "run", colm)
+    asked = colm.requests("one")[0].messages[-1].text
+    assert "option 3" not in asked
+    assert "(J)" in asked
+
+
+def test_a_second_run_calls_nothing_again(tmp_path: Path) -> None:
+    data = published.ai2d(tmp_path)
+    ask("ai2d", data, tmp_path / "run", team("(B)"))
+    again = team("(B)")
+    ask("ai2d", data, tmp_path / "run", again)
+    assert not again.requests("one")
+
+
+def test_another_benchmark_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    ask("ai2d", published.ai2d(tmp_path / "a"), tmp_path / "run", team("(B)"))
+    with pytest.raises(Exception, match="holds a run of 'ai2d'"):
+        ask("mme", published.mme(tmp_path / "m"), tmp_path / "run", team("(B)"))
+
+
+def test_circular_wants_every_rotation(tmp_path: Path) -> None:
+    data = published.mmbench(tmp_path)
+    ask("mmbench_circular", data, tmp_path / "run", team("(B)"))
+    evaluation = read_evaluation(tmp_path / "run")
+    # Two, three and three options; the letter B is right in one rotation of each.
+    assert [(item.id, item.options, item.gold) for item in evaluation.items.values()][:2] == [
+        ("0", ("cat", "None"), ("B",)),
+        ("1000000", ("None", "cat"), ("A",)),
+    ]
+    write_report([tmp_path / "run"], tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"][0]["strategies"][0]
+    figures = {figure["name"]: figure for figure in found["rules"]["strict"]["figures"]}
+    assert (figures["Overall"]["right"], figures["Overall"]["asked"]) == (0, 3)
+    assert (figures["each way"]["right"], figures["each way"]["asked"]) == (3, 8)
+
+
+def test_mme_adds_pairs_up(tmp_path: Path) -> None:
+    ask("mme", published.mme(tmp_path), tmp_path / "run", team("yes"))
+    write_report([tmp_path / "run"], tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"][0]["strategies"][0]
+    figures = {figure["name"]: figure["points"] for figure in found["rules"]["official"]["figures"]}
+    assert figures == {"Overall": 100, "Perception": 50, "Cognition": 50, "existence": 50, "code_reasoning": 50}
+
+
+def test_scienceqa_official_folder_and_its_picture_questions(tmp_path: Path) -> None:
+    data = published.scienceqa_official(tmp_path)
+    whole = plan(find("scienceqa"), data)
+    pictured = plan(find("scienceqa"), data, subjects=["IMG"])
+    assert [item.id for item in whole.items] == ["11", "12", "13", "14"]
+    assert [item.id for item in pictured.items] == ["11", "13"]
+    assert all(len(query.images) == 1 for query in pictured.questions)
+    assert whole.items[1].groups == {"subject": "LAN", "text": "TXT", "grade": "G1-6"}
+
+
+def test_report_of_several_runs(tmp_path: Path) -> None:
+    for name in ("ai2d", "mme"):
+        ask(name, published.PUBLISHED[name](tmp_path / name), tmp_path / f"run-{name}", team("(B)"))
+    written = write_report([tmp_path / "run-ai2d", tmp_path / "run-mme"], tmp_path / "report", Rule.OFFICIAL)
+    assert {"run-ai2d-accuracy.png", "run-mme-accuracy.png"} <= {path.name for path in written}
