@@ -34,6 +34,15 @@ class LoopThread:
             wait([job.outcome], _CLEAN_UP_SECONDS)
             raise
 
+    def end_streams(self) -> None:
+        """Let iterators that were left, and that nobody closed, clean up. An `async for` that is broken out of closes
+        nothing by itself."""
+        self.run(self._loop.shutdown_asyncgens())
+
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
     async def arun(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Wait for `work` on the caller's loop; cancelling the caller cancels it and lets it clean up."""
         job = _Job(work, self._loop)
@@ -86,7 +95,8 @@ class Stream(Generic[_T]):
             while items := loop.run(_next(source)):
                 yield items[0]
         finally:
-            loop.run(_close(source))
+            if not loop.closed:
+                loop.run(_close(source))
 
     async def __aiter__(self) -> AsyncIterator[_T]:
         loop, source = self._loop(), self._start()
@@ -94,7 +104,8 @@ class Stream(Generic[_T]):
             while items := await loop.arun(_next(source)):
                 yield items[0]
         finally:
-            await loop.arun(_close(source))
+            if not loop.closed:
+                await loop.arun(_close(source))
 
 
 async def _next(source: AsyncGenerator[_T, None]) -> tuple[_T, ...]:
@@ -106,7 +117,8 @@ async def _next(source: AsyncGenerator[_T, None]) -> tuple[_T, ...]:
 
 
 async def _close(source: AsyncGenerator[Any, None]) -> None:
-    await source.aclose()
+    if not source.ag_running:  # else it is cleaning up already, and was interrupted a second time
+        await source.aclose()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

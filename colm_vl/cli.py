@@ -141,7 +141,8 @@ def batch(
     Exit status: 0 if all are answered, 1 if some failed, 2 for bad input, 130 if interrupted.
     """
     _set_up_logging(debug)
-    policy = _policy(asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
+    first = strategy.split(",")[0] if strategy else None
+    policy = _policy(strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     with CoLM.from_team(team, **policy) as colm:
         plan = colm.plan(questions, strategy=strategy, limit=limit)
         if dry_run:
@@ -164,7 +165,7 @@ def batch(
     typer.echo(batch_summary(tally, progress.seconds))
     typer.echo(f"answers: {out / ANSWERS}")
     if interrupted:
-        _tell("interrupted", "the same command goes on")
+        typer.echo("interrupted: the same command goes on where it was", err=True)
         raise typer.Exit(INTERRUPTED)
     if tally.failed:
         raise typer.Exit(NOT_ANSWERED)

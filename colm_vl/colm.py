@@ -160,6 +160,7 @@ class CoLM:
             loop, self._loop = self._loop, None
         if loop is not None:
             try:
+                loop.end_streams()
                 loop.run(self._pool.aclose())
             finally:
                 loop.close()
@@ -194,8 +195,10 @@ class CoLM:
         return choose(self.team.with_policy(**policy) if policy else self.team)
 
     def _choose_all(self, strategy: str | Iterable[str] | None, policy: Mapping[str, Any]) -> Sequence[Choice]:
+        if strategy is None:
+            return [self._choose(policy)]
         names = strategy.split(",") if isinstance(strategy, str) else strategy
-        wanted = dict.fromkeys(name.strip() for name in names or [self._choose(policy).team.policy.strategy])
+        wanted = dict.fromkeys(name.strip() for name in names)
         if not wanted:
             raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(STRATEGIES)}")
         return [self._choose({**policy, "strategy": name}) for name in wanted]

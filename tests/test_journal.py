@@ -1,0 +1,228 @@
+"""What a batch leaves in its folder, and what it makes of what it finds there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colm_vl import InputError, Member, Team
+from colm_vl._lines import Lines, dump
+from colm_vl.backends.base import Generation, Message, Sampling, TokenLogprob
+from colm_vl.folder import Folder, Key
+from colm_vl.journal import Journal
+from colm_vl.questions import Row
+from colm_vl.run import CallKey
+from colm_vl.settings import Settings
+from colm_vl.types import Failure, Sent, Settlement, Trace, Usage
+
+SCRIPTED = {"backend": "scripted", "model": "script", "replies": ["Answer: 5"]}
+
+
+def _team(**server: object) -> Team:
+    return Team.from_dict({"clients": [{"name": "near", **SCRIPTED}], "server": {**SCRIPTED, **server}})
+
+
+def _key(text: str) -> CallKey:
+    member: Member = _team().clients[0]
+    return CallKey(member, "draft", 0, 0, (Message("user", (text,)),), Sampling())
+
+
+def _settings(team: Team | None = None, questions: str = "q.jsonl") -> Settings:
+    return Settings.of(team or _team(), ["colm"], questions)
+
+
+def _trace(id_: str, answer: str = "5") -> Trace:
+    settlement = Settlement(answer) if answer else None
+    failures = () if answer else (Failure("near", "draft", "timed_out", "no reply"),)
+    return Trace(f"{id_}?", "colm", id_, settlement=settlement, failures=failures)
+
+
+def _row(id_: str) -> Row:
+    return Row(id_, "here", f"{id_}?")
+
+
+def _ids(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()]
+
+
+async def test_a_generation_comes_back_as_it_was(tmp_path: Path) -> None:
+    written = Generation(
+        "Answer: fünf\n",
+        "length",
+        Usage(3, 2, 1),
+        Sent(9, 1, 100),
+        (TokenLogprob("fünf", -0.1),),
+        1.5,
+        2,
+        handle="kept",
+    )
+    journal = Journal(tmp_path / "calls.jsonl")
+    await journal.put(_key("a"), written)
+    await journal.put(_key("failed"), Failure("near", "draft", "timed_out", "no reply"))
+    journal.close()
+    again = Journal(tmp_path / "calls.jsonl")
+    found = await again.get(_key("a"))
+    assert found == written
+    assert found.handle is None
+    assert await again.get(_key("failed")) is None
+    assert await again.get(_key("other")) is None
+    again.close()
+
+
+@pytest.mark.parametrize("tail", [b'{"key":"abc', b"\x00" * 50, b'{"key":"abc"}', b'{"key":\n'])
+async def test_a_torn_last_line_is_dropped_and_told(tmp_path: Path, tail: bytes) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    for text in "ab":
+        await journal.put(_key(text), Generation(text))
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    journal = Journal(path)
+    assert journal.torn
+    assert path.read_bytes() == whole
+    assert (await journal.get(_key("b"))) == Generation("b")
+    await journal.put(_key("c"), Generation("c"))
+    journal.close()
+    assert all(json.loads(line) for line in path.read_bytes().splitlines())
+
+
+async def test_a_line_damaged_in_the_middle_is_called_again_and_hurts_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    for text in "abc":
+        await journal.put(_key(text), Generation(text))
+    journal.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:90] + b"#" * (len(lines[1]) - 91) + b"\n" + lines[2])
+    journal = Journal(path)
+    assert [await journal.get(_key(text)) for text in "abc"] == [Generation("a"), None, Generation("c")]
+    journal.close()
+
+
+def test_lines_cut_at_any_byte_are_the_whole_ones_before(tmp_path: Path) -> None:
+    content = b"".join(dump({"n": n, "text": "ä\n" * n}) for n in range(4))
+    for length in range(len(content) + 1):
+        path = tmp_path / "lines"
+        path.write_bytes(content[:length])
+        lines = Lines(path)
+        kept = path.read_bytes()
+        assert lines.torn == (kept != content[:length])
+        assert [json.loads(line.data)["n"] for line in lines] == list(range(content[:length].count(b"\n")))
+        lines.close()
+
+
+def test_the_second_of_two_runs_is_refused_while_the_first_works(tmp_path: Path) -> None:
+    hold = (
+        "import sys; from pathlib import Path; from tests.test_journal import Folder, _settings\n"
+        "folder = Folder(Path(sys.argv[1]), _settings())\n"
+        "sys.stdout.write('open'); sys.stdout.flush(); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.read(4) == b"open"
+        with pytest.raises(InputError, match="another run is working in"):
+            Folder(tmp_path, _settings())
+        other.kill()
+        other.wait()
+        Folder(tmp_path, _settings()).close()  # what the dead one left is no obstacle
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (_settings(_team().with_policy(rounds=2)), "policy.rounds: 1 → 2"),
+        (_settings(questions="other.jsonl"), "questions: q.jsonl → other.jsonl"),
+        (
+            _settings(Team.from_dict({"clients": [{"name": "near", **SCRIPTED, "model": "new"}], "server": SCRIPTED})),
+            "clients.near.model: script → new",
+        ),
+    ],
+)
+def test_other_settings_are_refused_with_the_difference(tmp_path: Path, now: Settings, said: str) -> None:
+    Folder(tmp_path / "out", _settings()).close()
+    with pytest.raises(InputError, match=said) as refused:
+        Folder(tmp_path / "out", now)
+    assert "--fresh" in refused.value.hint
+
+
+def test_settings_that_change_no_answer_do_not_matter(tmp_path: Path) -> None:
+    Folder(tmp_path, _settings()).close()
+    patient = _team().with_policy(timeouts={"draft": 7}, max_loaded=1, strategy="vote")
+    Folder(tmp_path, _settings(patient)).close()
+
+
+def test_fresh_starts_anew_and_keeps_the_old_beside(tmp_path: Path) -> None:
+    for count in (1, 2):
+        folder = Folder(tmp_path / "out", _settings(), fresh=True)
+        assert len(folder) == 0
+        folder.record(_trace(f"run{count}"))
+        folder.close()
+    assert _ids(tmp_path / "out.1" / "traces.jsonl") == ["run1"]
+    assert {path.name for path in (tmp_path / "out.1").iterdir()} == {
+        "run.json",
+        "calls.jsonl",
+        "traces.jsonl",
+        "answers.jsonl",
+    }
+
+
+async def test_a_changed_server_keeps_the_calls_and_puts_its_answers_aside(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", _settings())
+    await folder.journal.put(_key("draft"), Generation("Answer: 5"))
+    folder.record(_trace("a"))
+    folder.close()
+    folder = Folder(tmp_path / "out", _settings(_team(model="larger")))
+    assert any("server.model: script → larger" in note for note in folder.notes)
+    assert await folder.journal.get(_key("draft")) is not None
+    assert folder.finished(_row("a"), "colm") is None
+    folder.close()
+    assert _ids(tmp_path / "out.1" / "answers.jsonl") == ["a"]
+
+
+def test_no_secret_is_written(tmp_path: Path) -> None:
+    server = {"backend": "openai", "model": "m", "base_url": "http://localhost:1/v1", "api_key_env": "SECRET_KEY"}
+    server["extra_body"] = {"token": "hunter2"}
+    clients = [{"name": "near", **SCRIPTED}]
+    Folder(tmp_path, _settings(Team.from_dict({"clients": clients, "server": server}))).close()
+    record = (tmp_path / "run.json").read_text("utf-8")
+    assert "hunter2" not in record
+    assert json.loads(record)["settings"]["server"]["base_url"] == "http://localhost:1/v1"
+
+
+def test_answers_are_found_again_and_failures_tried_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, _settings())
+    for trace in (_trace("a"), _trace("b", answer="")):
+        folder.record(trace)
+    folder.close()
+    folder = Folder(tmp_path, _settings())
+    found = folder.finished(_row("a"), "colm")
+    assert found == _trace("a")
+    assert folder.finished(_row("b"), "colm") is None
+    assert folder.finished(Row("a", "here", "another question?"), "colm") is None
+    folder.close()
+
+
+def test_files_are_put_in_order_with_one_line_each(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, _settings())
+    for trace in (_trace("c"), _trace("a", answer=""), _trace("b"), _trace("a"), _trace("gone", answer="")):
+        folder.record(trace)
+    folder.close([Key(id_, "colm") for id_ in "abc"], complete=True)
+    assert _ids(tmp_path / "traces.jsonl") == _ids(tmp_path / "answers.jsonl") == ["a", "b", "c"]
+
+
+def test_answers_lost_behind_their_traces_are_written_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, _settings())
+    for id_ in "ab":
+        folder.record(_trace(id_))
+    folder.close()
+    answers = tmp_path / "answers.jsonl"
+    answers.write_bytes(answers.read_bytes().splitlines(keepends=True)[0])
+    Folder(tmp_path, _settings()).close()
+    assert _ids(answers) == ["a", "b"]

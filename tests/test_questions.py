@@ -1,0 +1,150 @@
+"""What is read from files of questions, and how what cannot be used is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colm_vl import Image, InputError, Query
+from colm_vl.questions import Questions, Row
+
+
+def _jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def _rows(path: Path) -> list[Row]:
+    return list(Questions(path))
+
+
+def test_jsonl_carries_everything_through(tmp_path: Path) -> None:
+    row = {
+        "id": 7,
+        "question": "Which?",
+        "images": ["a.png", "b.png"],
+        "choices": ["x", 2],
+        "level": "hard",
+        "tags": [1],
+    }
+    (found,) = _rows(_jsonl(tmp_path / "q.jsonl", [row]))
+    assert (found.id, found.question, found.choices) == ("7", "Which?", ("x", "2"))
+    assert found.pictures == (str(tmp_path / "a.png"), str(tmp_path / "b.png"))
+    assert found.metadata == {"level": "hard", "tags": [1]}
+
+
+def test_a_question_without_an_id_is_called_by_its_number(tmp_path: Path) -> None:
+    rows = [{"question": "One?"}, "", {"question": "Two?", "id": None}, {"question": "Three?", "id": "c"}]
+    assert [row.id for row in _rows(_jsonl(tmp_path / "q.jsonl", rows))] == ["1", "2", "c"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"question": ', "not valid JSON"),
+        ("[1, 2]", "a list, expected an object"),
+        ("{}", "question is missing"),
+        ('{"question": "  "}', "question is ' '"),
+        ('{"question": 3}', "question is 3"),
+        ('{"question": "Q?", "id": [1]}', "the id is [1]"),
+        ('{"question": "Q?", "choices": "red"}', "choices are 'red'"),
+        ('{"question": "Q?", "images": [3]}', "a picture is 3"),
+        ('{"question": "Q?", "image": "a", "images": ["b"]}', "both image and images"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_row_that_cannot_be_used_says_so_and_stops_no_other(tmp_path: Path, line: str, problem: str) -> None:
+    rows = _rows(_jsonl(tmp_path / "q.jsonl", [{"question": "Before?"}, line, {"question": "After?"}]))
+    assert [bool(row.problem) for row in rows] == [False, True, False]
+    assert problem in rows[1].problem
+    assert rows[1].where == "q.jsonl, line 2"
+
+
+def test_text_that_is_not_utf8_is_one_rows_problem(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"question": "One?"}\r\n{"question": "\xff"}\n{"question": "Three?"}')
+    assert [row.problem for row in _rows(path)] == ["", "is not UTF-8 text", ""]
+
+
+def test_an_id_used_twice_is_refused_with_both_places(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "q.jsonl", [{"id": "a", "question": "1?"}, {"id": "b", "question": "2?"}] * 2)
+    with pytest.raises(InputError, match=r"q\.jsonl, line 3: the id 'a' was used before, in q\.jsonl, line 1"):
+        Questions(path).survey()
+
+
+def test_csv_has_lists_in_cells(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "question", "image", "choices", "topic"])
+        writer.writerow(["a", "Two\nlines?", "x.png", "red|blue", "colour"])
+        writer.writerow(["b", "JSON?", '["x.png", "y.png"]', '["a|b", "c"]', ""])
+        writer.writerow(["c", "Short?"])
+        writer.writerow(["d", "Long?", "", "", "t", "too much"])
+    a, b, c, d = _rows(path)
+    assert (a.question, a.choices, a.pictures) == ("Two\nlines?", ("red", "blue"), (str(tmp_path / "x.png"),))
+    assert a.metadata == {"topic": "colour"}
+    assert b.choices == ("a|b", "c")
+    assert len(b.pictures) == 2
+    assert (c.choices, c.pictures, c.problem) == ((), (), "")
+    assert d.problem == "has 6 cells, expected 5"
+    assert d.where == "q.csv, line 6"
+
+
+def test_parquet_takes_pictures_from_bytes_or_paths(tmp_path: Path, dots_png: bytes) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra eval")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra eval")
+    (tmp_path / "dots.png").write_bytes(dots_png)
+    rows = [
+        {"id": "bytes", "question": "Q?", "image": {"bytes": dots_png, "path": "gone.png"}, "score": 0.5},
+        {"id": "path", "question": "Q?", "image": {"bytes": None, "path": "dots.png"}, "score": None},
+        {"id": "none", "question": "Q?", "image": None, "score": 1.0},
+    ]
+    path = tmp_path / "q.parquet"
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    found = _rows(path)
+    assert [len(row.pictures) for row in found] == [1, 1, 0]
+    digests = {Image.open(row.pictures[0]).digest for row in found[:2]}
+    assert len(digests) == 1
+    assert [row.metadata for row in found] == [{"score": 0.5}, {"score": None}, {"score": 1.0}]
+
+
+def test_a_file_that_is_no_parquet_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra eval")
+    path = tmp_path / "q.parquet"
+    path.write_bytes(b"no")
+    with pytest.raises(InputError, match=r"q\.parquet: not a Parquet file"):
+        _rows(path)
+
+
+@pytest.mark.parametrize(("name", "said"), [("q.txt", "unknown kind of file '.txt'"), ("gone.csv", "no such file")])
+def test_files_that_cannot_be_read_are_refused_at_once(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "q.txt").touch()
+    with pytest.raises(InputError, match=said):
+        Questions(tmp_path / name)
+
+
+def test_queries_are_taken_as_they_are(dots: Query) -> None:
+    named = Query("Named?", id="mine", metadata={"a": 1})
+    first, second = Questions(iter([dots, named]))
+    assert (first.id, first.query(dots.images).images) == ("1", dots.images)
+    assert (second.id, second.metadata) == ("mine", {"a": 1})
+
+
+def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    with path.open("w") as file:
+        file.writelines(json.dumps({"question": f"Number {n}?", "text": "x" * 4000}) + "\n" for n in range(5_000))
+    questions = Questions(path)
+    tracemalloc.start()
+    count = sum(1 for _ in questions)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 5_000
+    assert peak < 3_000_000  # the file has 20 MB; what is kept are the ids
