@@ -1,4 +1,4 @@
-"""Whether the members of a team work: each is asked for one token, with a tiny picture where it should see."""
+"""Whether the members of a team work: each is asked for a word, with a tiny picture where it should see."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from colm_vl.team import Member, Team
 from processors.errors import ImageError
 from processors.images import Image
 
+_TOKENS = 16  # a single one can be a reasoning model's opening mark, and the reply then has no text
 _SIDE = 56  # a picture that every family's processor takes
 
 
@@ -47,7 +48,7 @@ async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
         async with asyncio.timeout(limit), pool.use(member) as backend:
             can = await backend.capabilities()
             picture = () if can.pictures == 0 else (Image.open(PIL.Image.new("RGB", (_SIDE, _SIDE), "white")),)
-            request = Request((Message("user", (*picture, "Say yes.")),), Sampling(max_tokens=1), timeout=limit)
+            request = Request((Message("user", (*picture, "Say yes.")),), Sampling(max_tokens=_TOKENS), timeout=limit)
             reply = await backend.generate(request)
         logprobs = can.logprobs if can.logprobs is not None else reply.logprobs is not None
         return Health(member, time.monotonic() - begun, can.pictures, logprobs, can.detail)
