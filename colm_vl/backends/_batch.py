@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from colm_vl.backends._common import pictures_sent
 from colm_vl.backends._decoding import Decoding, Row
 from colm_vl.backends._loading import LocalModel
 from colm_vl.backends._prefix import Handle, Kept, PrefixStore, cut_out, resume
 from colm_vl.backends.base import Generation, Request
 from colm_vl.errors import ColmError, ContextTooLong
-from colm_vl.types import Usage
+from colm_vl.types import Sent, Usage
 from processors.families import Conversation
 
 Event = str | Generation | LocalModel | ColmError
@@ -126,7 +125,7 @@ class Batch:
                     text=row.text,
                     finish_reason="stop" if row.stopped_itself else "length",
                     usage=Usage(length, cached, len(row.ids)),
-                    sent=pictures_sent(request, self._max_pixels),
+                    sent=self._sent(request),
                     logprobs=tuple(row.tokens),
                     seconds=time.monotonic() - job.started,
                     handle=handle,
@@ -137,6 +136,12 @@ class Batch:
         wanted = request.sampling.max_tokens
         limit = wanted if context is None else min(wanted, context - length)
         return Row(request.sampling, limit, self._model.family.tokenizer, job.stream(), on_end, job.gone)
+
+    def _sent(self, request: Request) -> Sent:
+        """Nothing left this machine. The pixels are those within the budget, told without resizing for it."""
+        bound = self._max_pixels
+        pixels = (image.pixels if bound is None else min(image.pixels, bound) for image in request.images)
+        return Sent(pictures=len(request.images), pixels=sum(pixels))
 
     def _kept(self, job: Job) -> Kept | None:
         request = request_of(job)
