@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from colm_vl.errors import ColmError
+from colm_vl.errors import ColmError, InputError
+from eval.ablations.kinds import Ablation
 from eval.items import Rule
 from processors.errors import ImageError
 
@@ -104,6 +105,54 @@ def report(
 
     for path in write_report(runs, out, rule):
         typer.echo(path)
+
+
+@app.command()
+def ablate(
+    kind: Annotated[Ablation, typer.Argument(help="what is changed")],
+    out: Annotated[Path, typer.Option(help="where runs and report go; the same command goes on where it ended")],
+    benchmark: Annotated[str, typer.Argument(help="one of `python -m eval list`")] = "pocket",
+    data: Annotated[Path | None, typer.Option(help="a folder or file of the benchmark; without it, the hub")] = None,
+    team: Annotated[Path | None, typer.Option(help="a team file; without it, the pocket team")] = None,
+    split: Annotated[str, typer.Option(help="default: the benchmark's first")] = "",
+    subjects: Annotated[str, typer.Option(help="with commas between them; default: all")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="so many questions, drawn from all")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="questions at a time")] = 16,
+    max_rounds: Annotated[int, typer.Option(min=1, max=10, help="for rounds")] = 3,
+    all_subsets: Annotated[bool, typer.Option("--all-subsets", help="for clients: every subset, not nested")] = False,
+    misguided: Annotated[str, typer.Option(help="for server: shares of guidance of other questions")] = "0.25,0.5,1",
+    smaller: Annotated[Path | None, typer.Option(help="for server: a team file with a smaller one")] = None,
+    latency: Annotated[str, typer.Option(help="for network: one-way, milliseconds")] = "5,50,200",
+    bandwidth: Annotated[str, typer.Option(help="for network: Mbit/s")] = "1,10,100",
+) -> None:
+    """Change one thing about the method or the team, and see what it was worth."""
+    from colm_vl.team import Team
+    from eval.ablations.study import study
+    from eval.ablations.variants import Choices
+    from eval.benchmarks.catalogue import find
+    from eval.report.write import write_document
+    from eval.running import plan
+
+    planned = plan(find(benchmark), data, split, _listed(subjects), limit)
+    members = Team.load(team) if team else Team.pocket()
+    if kind is Ablation.NETWORK:
+        from eval.ablations.network import Lines, network_study
+
+        lines = Lines(_numbers("latency", latency), _numbers("bandwidth", bandwidth))
+        result = network_study(members, planned, out, lines)
+    else:
+        shares = _numbers("misguided", misguided)
+        choices = Choices(max_rounds, all_subsets, shares, smaller)
+        result = study(kind, members, planned, out, choices, concurrency=concurrency)
+    for path in write_document(result.content, out, result.data, kind.value):
+        typer.echo(path)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(text))
+    except ValueError:
+        raise InputError(f"--{option} {text!r}: expected numbers", hint="with commas between them") from None
 
 
 def _listed(text: str) -> list[str]:

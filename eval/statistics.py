@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from colm_vl.errors import MissingPackage
@@ -89,9 +89,12 @@ def compare(right: Mapping[str, Mapping[str, bool]]) -> list[Paired]:
     """
     names = list(right)
     pairs = [(names[later], names[earlier]) for later in range(len(names)) for earlier in range(later)]
-    found = [_pair(one, other, right) for one, other in pairs]
-    adjusted = holm([pair.p for pair in found])
-    return [_with_adjusted(pair, p) for pair, p in zip(found, adjusted, strict=True)]
+    return _adjusted([_pair(one, other, right) for one, other in pairs])
+
+
+def against(reference: str, right: Mapping[str, Mapping[str, bool]]) -> list[Paired]:
+    """Every other strategy against one of them."""
+    return _adjusted([_pair(one, reference, right) for one in right if one != reference])
 
 
 def _pair(one: str, other: str, right: Mapping[str, Mapping[str, bool]]) -> Paired:
@@ -104,8 +107,9 @@ def _pair(one: str, other: str, right: Mapping[str, Mapping[str, bool]]) -> Pair
     return Paired(one, other, len(shared), gained, lost, difference, paired_interval(ones, others), p, p)
 
 
-def _with_adjusted(pair: Paired, p: float) -> Paired:
-    return Paired(pair.one, pair.other, pair.items, pair.gained, pair.lost, pair.difference, pair.interval, pair.p, p)
+def _adjusted(pairs: Sequence[Paired]) -> list[Paired]:
+    ps = holm([pair.p for pair in pairs])
+    return [replace(pair, p_adjusted=p) for pair, p in zip(pairs, ps, strict=True)]
 
 
 def _scipy_stats() -> Any:

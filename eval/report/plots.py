@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from colm_vl.errors import MissingPackage
@@ -103,7 +103,7 @@ def flip_plot(rows: Sequence[Flips]) -> bytes:
     return _png(figure)
 
 
-def line_plot(names: Sequence[str], series: dict[str, Sequence[float]], x_label: str, y_label: str) -> bytes:
+def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, y_label: str) -> bytes:
     """One line for each series over named places, for ablations."""
     figure, axes = _figure()
     places = list(range(len(names)))

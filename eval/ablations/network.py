@@ -1,0 +1,244 @@
+"""Latency and bandwidth between clients and server: where does asking small models first cost more time than sending
+everything to the server, and where less?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from colm_vl import CoLM
+from colm_vl._loop import LoopThread
+from colm_vl.backends import registry
+from colm_vl.errors import ConfigError
+from colm_vl.team import Member, Team
+from colm_vl.types import Call, Trace
+from eval.ablations.study import Study, folder_name, start_from
+from eval.ablations.wire import Endpoint, Line, Proxy
+from eval.ablations.wrapping import Shared
+from eval.report.document import Document, Grid, Heading, Plot, Text
+from eval.report.findings import findings
+from eval.report.plots import line_plot
+from eval.running import Plan, run
+from eval.runs import read_evaluation
+
+DIRECT = Line()
+ALONE = "server alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Every latency (one way, ms) with every bandwidth (Mbit/s)."""
+
+    latencies: tuple[float, ...]
+    bandwidths: tuple[float, ...]
+
+    def __iter__(self) -> Iterator[Line]:
+        return (Line(latency, bandwidth) for latency, bandwidth in product(self.latencies, self.bandwidths))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    strategy: str
+    policy: Mapping[str, Any] = field(default_factory=dict)
+
+
+_WAYS: Mapping[str, _Way] = MappingProxyType(
+    {
+        ALONE: _Way("server"),
+        "colm": _Way("colm"),
+        "colm, captions only": _Way("colm", {"share": "captions"}),
+        "colm, asked on disagreement": _Way("colm", {"gate": "disagreement"}),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Means over the questions: seconds from question to answer; seconds of computing, which no line changes; server
+    calls and bytes sent in them."""
+
+    accuracy: float
+    seconds: float
+    computing: float
+    calls: float
+    bytes: float
+
+
+def network_study(team: Team, plan: Plan, out: Path, lines: Lines) -> Study:
+    """Each way over each line. Clients compute once, and their time counts as it was then; what goes over the line is
+    timed on every line. One question at a time: this is about waiting, not about throughput."""
+    if team.server is None:
+        raise ConfigError(f"{team.source} has no server at the other end of a line", hint="add a [server]")
+    loop = LoopThread()
+    try:
+        with _served(loop, team.server) as port:
+            found = {way: _over_all(loop, way, team, port, plan, out, lines) for way in _WAYS}
+    finally:
+        loop.close()
+    data = {
+        "ablation": "network",
+        "questions": len(plan.items),
+        "ways": {
+            way: {line.name: _plain(measure) for line, measure in measures.items()} for way, measures in found.items()
+        },
+    }
+    return Study(_document(plan, lines, found), data)
+
+
+@contextmanager
+def _served(loop: LoopThread, server: Member) -> Iterator[int]:
+    endpoint = Endpoint(Shared(server))
+    port = loop.run(endpoint.start())
+    try:
+        yield port
+    finally:
+        loop.run(endpoint.close())
+
+
+def _over_all(
+    loop: LoopThread, way: str, team: Team, port: int, plan: Plan, out: Path, lines: Lines
+) -> dict[Line, Measure]:
+    direct = out / folder_name(f"{way} direct")
+    measured = {DIRECT: _over(loop, DIRECT, way, team, port, plan, direct, ())}
+    computed = read_evaluation(direct).traces[_WAYS[way].strategy]
+    for line in lines:
+        folder = out / folder_name(f"{way} {line.name}")
+        start_from(direct, folder)
+        measured[line] = _over(loop, line, way, team, port, plan, folder, computed)
+    return measured
+
+
+def _over(
+    loop: LoopThread,
+    line: Line,
+    way: str,
+    team: Team,
+    port: int,
+    plan: Plan,
+    folder: Path,
+    computed: Sequence[Trace],
+) -> Measure:
+    proxy = Proxy(port, line)
+    address = f"http://127.0.0.1:{loop.run(proxy.start())}/v1"
+    try:
+        with CoLM(_behind(team, address).with_policy(**_WAYS[way].policy)) as colm:
+            for _ in run(colm, plan, [_WAYS[way].strategy], folder, concurrency=1):
+                pass
+    finally:
+        loop.run(proxy.close())
+    evaluation = read_evaluation(folder)
+    traces = evaluation.traces[_WAYS[way].strategy]
+    return _measure(traces, computed or traces, findings(evaluation).strategies[0].accuracy)
+
+
+def _behind(team: Team, address: str) -> Team:
+    """The same team, its server reached at this address."""
+    assert team.server is not None
+    options = registry.options_class("openai").model_validate({"model": team.server.label, "base_url": address})
+    return replace(team, server=Member(team.server.name, "server", "openai", options))
+
+
+def _measure(traces: Sequence[Trace], computed: Sequence[Trace], accuracy: float) -> Measure:
+    count = max(len(traces), 1)
+    local = {trace.id: _path(trace, _locals(trace)) for trace in computed}
+    of_server = [_servers(trace) for trace in traces]
+    waiting = [_path(trace, calls) for trace, calls in zip(traces, of_server, strict=True)]
+    there = {trace.id: _path(trace, _servers(trace)) for trace in computed}
+    return Measure(
+        accuracy=accuracy,
+        seconds=sum(waiting[i] + local.get(trace.id, 0.0) for i, trace in enumerate(traces)) / count,
+        computing=sum(local.get(trace.id, 0.0) + there.get(trace.id, 0.0) for trace in traces) / count,
+        calls=sum(map(len, of_server)) / count,
+        bytes=sum(call.sent.bytes for calls in of_server for call in calls) / count,
+    )
+
+
+def _servers(trace: Trace) -> list[Call]:
+    names = {member.name for member in trace.members if member.role == "server"}
+    return [call for call in trace.calls if call.member in names]
+
+
+def _locals(trace: Trace) -> list[Call]:
+    servers = _servers(trace)
+    return [call for call in trace.calls if call not in servers]
+
+
+def _path(trace: Trace, calls: Sequence[Call]) -> float:
+    """Seconds from end to end: clients work side by side, stages and rounds one after the other."""
+    stages: dict[tuple[str, int], float] = {}
+    for call in calls:
+        place = (call.stage, call.round)
+        stages[place] = max(stages.get(place, 0.0), call.seconds)
+    return sum(stages.values())
+
+
+def break_even(way: Measure, alone: Measure, latency: float) -> str:
+    """The bandwidth below which a way is faster than the server alone: where computing, round trips and transfer of the
+    one add up to those of the other."""
+    extra = way.computing - alone.computing + 2 * latency / 1000 * (way.calls - alone.calls)
+    saved = alone.bytes - way.bytes
+    if saved > 0:
+        return _mbit(saved / extra, "below") if extra > 0 else "always faster"
+    if saved == 0 or extra >= 0:
+        return "always faster" if extra < 0 else "never faster"
+    return _mbit(saved / extra, "above")
+
+
+def _mbit(bytes_a_second: float, side: str) -> str:
+    return f"{side} {8 * bytes_a_second / 1e6:.3g} Mbit/s"
+
+
+def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measure]]) -> Document:
+    ways = list(found)
+    direct = {way: found[way][DIRECT] for way in ways}
+    names = [line.name for line in lines]
+    seconds = {way: [found[way][line].seconds for line in lines] for way in ways}
+    return Document(
+        f"Latency and bandwidth: {plan.benchmark.title}",
+        (
+            Text(
+                f"{len(plan.items)} questions, one at a time. Clients run here; the server is behind a proxy on "
+                "loopback that delays and throttles both ways. Seconds are from question to answer, clients side by side."
+            ),
+            Grid(
+                ("way", "accuracy", "server calls", "KB sent", "seconds computing"),
+                tuple(
+                    (way, f"{m.accuracy:.1%}", f"{m.calls:.2f}", f"{m.bytes / 1000:.2f}", f"{m.computing:.3f}")
+                    for way, m in direct.items()
+                ),
+            ),
+            Heading("Seconds a question"),
+            Grid(
+                ("line", *ways),
+                tuple((line.name, *(f"{found[way][line].seconds:.3f}" for way in ways)) for line in (DIRECT, *lines)),
+            ),
+            Plot("network.png", line_plot(names, seconds, "line", "seconds a question"), "Seconds over lines"),
+            Heading("Break-even against sending everything to the server"),
+            Text(
+                "The bandwidth on whose one side collaborating is the faster way, from the measured bytes, calls and "
+                "computing times. Gained in time is not gained in accuracy: see the first table for both."
+            ),
+            Grid(
+                ("one-way latency", *ways[1:]),
+                tuple(
+                    (f"{latency:g} ms", *(break_even(direct[way], direct[ALONE], latency) for way in ways[1:]))
+                    for latency in lines.latencies
+                ),
+            ),
+        ),
+    )
+
+
+def _plain(measure: Measure) -> dict[str, float]:
+    return {
+        "accuracy": measure.accuracy,
+        "seconds": measure.seconds,
+        "computing": measure.computing,
+        "server_calls": measure.calls,
+        "bytes": measure.bytes,
+    }

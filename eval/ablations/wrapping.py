@@ -1,0 +1,100 @@
+"""Backends put in front of a member's own, to change one thing about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from typing_extensions import override
+
+from colm_vl.backends import registry
+from colm_vl.backends.base import Backend, Capabilities, Generation, Request
+from colm_vl.prompts import GUIDE_TASK
+from colm_vl.team import Member
+
+
+class Shared:
+    """One model for several members: connected when first asked, closed once."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._backend: Backend | None = None
+
+    @property
+    def backend(self) -> Backend:
+        if self._backend is None:
+            self._backend = registry.connect(self._member.backend, self._member.options)
+        return self._backend
+
+    async def aclose(self) -> None:
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.aclose()
+
+
+class Wrapped:
+    """Hands requests on; sub-classes change `generate`."""
+
+    def __init__(self, inner: Shared) -> None:
+        self._inner = inner
+
+    async def generate(self, request: Request) -> Generation:
+        return await self._inner.backend.generate(request)
+
+    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+        generation = await self.generate(request)
+        yield generation.text
+        yield generation
+
+    async def capabilities(self) -> Capabilities:
+        return await self._inner.backend.capabilities()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class Reseeded(Wrapped):
+    """Moves the seed of every request on by `shift`, so that copies of one model do not all say the same."""
+
+    def __init__(self, inner: Shared, shift: int) -> None:
+        super().__init__(inner)
+        self._shift = shift
+
+    @override
+    async def generate(self, request: Request) -> Generation:
+        sampling = replace(request.sampling, seed=(request.sampling.seed or 0) + self._shift)
+        return await super().generate(replace(request, sampling=sampling))
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Guidance as it was written, and the question that it was written for."""
+
+    question: str
+    text: str
+
+
+class Misguiding(Wrapped):
+    """Gives, for a `share` of the questions, the guidance that was written for another question.
+
+    Which questions and which guidance follows from the request's words: the same run after run, and the questions of a
+    smaller share are among those of a larger one. The server is asked all the same, so that the cost stays.
+    """
+
+    def __init__(self, inner: Shared, share: float, others: Sequence[Advice]) -> None:
+        super().__init__(inner)
+        self._share = share
+        self._others = others
+
+    @override
+    async def generate(self, request: Request) -> Generation:
+        generation = await super().generate(request)
+        asked = request.messages[-1].text
+        digest = int(hashlib.sha256(asked.encode()).hexdigest()[:12], 16)
+        if GUIDE_TASK not in asked or digest / 16**12 >= self._share:
+            return generation
+        start = digest % len(self._others) if self._others else 0
+        others = (*self._others[start:], *self._others[:start])
+        foreign = next((other for other in others if other.question not in asked), None)
+        return replace(generation, text=foreign.text) if foreign else generation
