@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from colm_vl.backends.base import Generation, Message, Request, Sampling
@@ -54,16 +54,18 @@ class CallKey:
     messages: tuple[Message, ...]
     sampling: Sampling
 
-    @property
-    def digest(self) -> str:
-        """SHA-256, hex. Pictures count by their own digest. The prompts and what earlier stages wrote are in the
-        messages, so a change of either, or of the member's settings, is another call; a change of others is not."""
+    digest: str = field(init=False, repr=False, compare=False)
+    """SHA-256, hex. Pictures count by their own digest. The prompts and what earlier stages wrote are in the messages,
+    so a change of either, or of the member's settings, is another call; a change of others is not."""
+
+    def __post_init__(self) -> None:
         spoken = [
             [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
             for message in self.messages
         ]
         place = [self.member.name, self.member.fingerprint, self.stage, self.round, self.sample, asdict(self.sampling)]
-        return hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
+        object.__setattr__(self, "digest", digest)
 
 
 class CallStore(Protocol):
