@@ -226,8 +226,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(200, {"object": "list", "data": entries})
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        raw = self.rfile.read(length)
         endpoint = self.endpoint
+        if len(raw) < length:  # the client died while it was sending
+            self.close_connection = True
+            return
         with endpoint.lock:
             seen = Seen(len(endpoint.seen), self.path, self.headers, json.loads(raw), len(raw))
             endpoint.seen.append(seen)
