@@ -1,0 +1,1 @@
+"""How fast the machinery is, apart from the models: `python -m eval.bench`."""

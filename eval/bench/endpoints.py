@@ -1,0 +1,200 @@
+"""What the machinery costs beside models behind endpoints: throughput, overhead of one question, memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import PIL.Image
+
+from colm_vl import CoLM, Query, Team
+from colm_vl._lines import dump
+from colm_vl.tally import Tally
+from eval.bench.figures import Figure
+from eval.bench.stub import endpoints
+from processors import images
+
+LATENCY = 0.05
+PLACES = 8
+CLIENTS = 2
+SIDE = 1000  # a picture of 1 megapixel
+_DISTINCT = 40
+_SERVER_PIXELS = 200_000
+_WARM_UP = 200
+
+
+def throughput(questions: int) -> Sequence[Figure]:
+    """Questions a second with all endpoints saturated. Each client is called twice a question, so they bound it."""
+    allowed = PLACES / LATENCY / 2
+    with endpoints(CLIENTS + 1, latency=LATENCY, places=PLACES) as urls, CoLM(_team(urls)) as colm:
+        _run(colm, [Query(f"Warm-up {number}?") for number in range(50)])
+        asked = [Query(f"How many dots are there in picture {number}?") for number in range(questions)]
+        with tempfile.TemporaryDirectory() as folder:
+            begun, cpu = time.monotonic(), time.process_time()
+            _run(colm, asked, Path(folder), concurrency=4 * PLACES)
+            seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
+    calls = questions * (2 * CLIENTS + 1)
+    return [
+        Figure(
+            "questions a second, saturated",
+            f"{questions / seconds:.1f}",
+            f"≥ {0.9 * allowed:.0f}",
+            questions / seconds >= 0.9 * allowed,
+            f"{questions:,} questions, {CLIENTS} clients and a server at {LATENCY * 1000:.0f} ms and {PLACES} places "
+            f"each, which allow {allowed:.0f}; {1000 * cpu / calls:.1f} ms of CPU a call",
+        )
+    ]
+
+
+def overhead(questions: int) -> Sequence[Figure]:
+    """What one question takes beyond its three calls in a row: draft, guidance, refinement."""
+    own = 3 * LATENCY
+    with endpoints(CLIENTS + 1, latency=LATENCY, places=PLACES) as urls, CoLM(_team(urls)) as colm:
+        for number in range(5):
+            colm.ask(f"Warm-up {number}?")
+        seconds = []
+        for number in range(questions):
+            begun = time.monotonic()
+            colm.ask(f"How many dots are there in picture {number}?")
+            seconds.append(time.monotonic() - begun)
+    more = statistics.mean(seconds) / own - 1
+    return [
+        Figure(
+            "overhead of one question at a time",
+            f"{more:.1%}",
+            "≤ 10 %",
+            more <= 0.1,
+            f"mean of {questions}; median {statistics.median(seconds) / own - 1:.1%}; its three calls take "
+            f"{own * 1000:.0f} ms",
+        )
+    ]
+
+
+def memory(questions: int) -> Sequence[Figure]:
+    """Resident memory over a batch of pictures of 1 megapixel, and how often each is decoded and encoded."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        endpoints(2, latency=0.0, places=64) as urls,
+        CoLM(_team(urls, server_pixels=_SERVER_PIXELS)) as colm,
+        _counted() as count,
+    ):
+        path = _write_pictures(Path(folder), questions)
+        tally = Tally()
+        with _Memory(tally) as used:
+            for trace in colm.batch(path, Path(folder) / "out", concurrency=16, tally=tally):
+                assert trace.answer, trace.failures
+    what = f"{questions:,} questions with a picture of 1 megapixel each"
+    return [
+        Figure(
+            "growth of resident memory",
+            f"{used.growth / 1e6:.0f} MB",
+            "≤ 150 MB",
+            used.growth <= 150e6,
+            f"{what}; from {used.base / 1e6:.0f} MB after the first {_WARM_UP} to a peak of {used.peak / 1e6:.0f} MB",
+        ),
+        Figure(
+            "decodings and encodings of a picture",
+            f"{count['_decode'] / questions:.2f} and {count['_encode'] / questions:.2f}",
+            "1 and 2",
+            (count["_decode"], count["_encode"]) == (questions, 2 * questions),
+            f"{what}, seen whole by a client and in {_SERVER_PIXELS:,} pixels by the server",
+        ),
+    ]
+
+
+def _team(urls: Sequence[str], *, server_pixels: int | None = None) -> Team:
+    def member(url: str, **more: Any) -> dict[str, Any]:
+        return {"backend": "openai", "model": "stub", "base_url": url, "max_concurrency": PLACES, **more}
+
+    *clients, server = urls
+    pixels = {"max_pixels": server_pixels} if server_pixels else {}
+    return Team.from_dict(
+        {
+            "clients": [member(url, name=f"client {number}") for number, url in enumerate(clients, 1)],
+            "server": member(server, **pixels),
+        }
+    )
+
+
+def _run(colm: CoLM, questions: Sequence[Query], out: Path | None = None, *, concurrency: int = 16) -> None:
+    for trace in colm.batch(questions, out, concurrency=concurrency):
+        assert trace.answer, trace.failures
+
+
+def _write_pictures(folder: Path, count: int) -> Path:
+    """So many files of pictures, few of them different: each is opened for itself all the same."""
+    for number in range(min(_DISTINCT, count)):
+        gradient = PIL.Image.radial_gradient("L").resize((SIDE, SIDE)).rotate(number * 360 / _DISTINCT, fillcolor=255)
+        bands = [gradient.point([(value * (band + 1) + number) % 256 for value in range(256)]) for band in range(3)]
+        PIL.Image.merge("RGB", bands).save(folder / f"{number}.jpg", quality=85)
+    for number in range(_DISTINCT, count):
+        (folder / f"{number}.jpg").hardlink_to(folder / f"{number % _DISTINCT}.jpg")
+    path = folder / "questions.jsonl"
+    with path.open("wb") as file:
+        file.writelines(dump({"question": f"What is {number}?", "image": f"{number}.jpg"}) for number in range(count))
+    return path
+
+
+@contextmanager
+def _counted() -> Iterator[Counter[str]]:
+    """How often pictures are decoded and encoded, told by the two functions that do it."""
+    count: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def watched(name: str) -> Any:
+        real = getattr(images, name)
+
+        def call(*args: Any) -> Any:
+            with lock:
+                count[name] += 1
+            return real(*args)
+
+        return mock.patch.object(images, name, call)
+
+    with watched("_decode"), watched("_encode"):
+        yield count
+
+
+@dataclass
+class _Memory:
+    """The resident memory of this process while a batch runs, in bytes; `base` once it has warmed up."""
+
+    tally: Tally
+    base: int = 0
+    peak: int = 0
+
+    def __enter__(self) -> _Memory:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> int:
+        return self.peak - self.base
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            if self.tally.over >= _WARM_UP:
+                self.peak = max(self.peak, _resident())
+                self.base = self.base or self.peak
+
+
+def _resident() -> int:
+    """From /proc, so on Linux only."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
