@@ -4,7 +4,7 @@ everything to the server, and where less?"""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -14,17 +14,19 @@ from typing import Any
 from colm_vl import CoLM
 from colm_vl._loop import LoopThread
 from colm_vl.backends import registry
-from colm_vl.errors import ConfigError
+from colm_vl.errors import ConfigError, NoAnswer
 from colm_vl.team import Member, Team
 from colm_vl.types import Call, Trace
 from eval.ablations.study import Study, folder_name, start_from
 from eval.ablations.wire import Endpoint, Line, Proxy
 from eval.ablations.wrapping import Shared
+from eval.items import Rule
 from eval.report.document import Document, Grid, Heading, Plot, Text
-from eval.report.findings import findings
 from eval.report.plots import line_plot
 from eval.running import Plan, run
 from eval.runs import read_evaluation
+from eval.scoring.table import score
+from eval.traces import reply_of
 
 DIRECT = Line()
 ALONE = "server alone"
@@ -127,13 +129,17 @@ def _over(
     address = f"http://127.0.0.1:{loop.run(proxy.start())}/v1"
     try:
         with CoLM(_behind(team, address).with_policy(**_WAYS[way].policy)) as colm:
+            with suppress(NoAnswer):  # connecting, and loading a model, are no part of what is measured
+                colm.ask("Ready?", strategy="server")
             for _ in run(colm, plan, [_WAYS[way].strategy], folder, concurrency=1):
                 pass
     finally:
         loop.run(proxy.close())
     evaluation = read_evaluation(folder)
     traces = evaluation.traces[_WAYS[way].strategy]
-    return _measure(traces, computed or traces, findings(evaluation).strategies[0].accuracy)
+    replies = {trace.id: reply_of(trace) for trace in traces}
+    table = score(plan.benchmark, list(evaluation.items.values()), replies, Rule.STRICT, partial=True)
+    return _measure(traces, computed or traces, table.overall.accuracy)
 
 
 def _behind(team: Team, address: str) -> Team:
@@ -203,7 +209,8 @@ def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measur
         (
             Text(
                 f"{len(plan.items)} questions, one at a time. Clients run here; the server is behind a proxy on "
-                "loopback that delays and throttles both ways. Seconds are from question to answer, clients side by side."
+                "loopback that delays and throttles both ways. Seconds are from question to answer, clients side by "
+                "side."
             ),
             Grid(
                 ("way", "accuracy", "server calls", "KB sent", "seconds computing"),

@@ -62,7 +62,7 @@ class Stub:
                 async with self._places:
                     await asyncio.sleep(self._latency)
                 writer.write(self._response)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):  # the other side, or this, ends
             writer.close()
 
 

@@ -186,7 +186,7 @@ def item(index: int, kind: str = "choice") -> Item:
 
 
 @given(st.lists(st.tuples(replies, st.sampled_from(["choice", "open"])), min_size=1, max_size=12), st.randoms())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_order_changes_no_figure_but_the_draws_and_official_without_draws_is_strict(
     rows: list[tuple[str, str]], randomly: object
 ) -> None:

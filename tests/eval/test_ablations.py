@@ -1,0 +1,150 @@
+"""Ablations change one thing and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colm_vl.backends.base import Message, Request, Sampling
+from colm_vl.errors import ConfigError
+from colm_vl.prompts import GUIDE_TASK
+from colm_vl.team import Member, Team
+from eval.ablations.kinds import Ablation
+from eval.ablations.network import Lines, Measure, break_even, network_study
+from eval.ablations.study import study
+from eval.ablations.variants import VARIANTS, Choices
+from eval.ablations.wire import Line, Proxy
+from eval.ablations.wrapping import Advice, Misguiding, Reseeded, Shared
+from eval.benchmarks.catalogue import find
+from eval.running import Plan, plan
+from tests.eval import published
+
+GUIDED = [{"when": "Guidance from", "text": "Answer: (B)"}, "Answer: (A)"]
+ADVICE = [{"when": GUIDE_TASK, "text": "Evidence: it is there\nDisagreement: none\nCheck: all"}, "Answer: (A)"]
+
+
+def team(count: int = 2, server: bool = True) -> Team:
+    data: dict[str, Any] = {
+        "clients": [{"name": f"c{n}", "backend": "scripted", "model": f"m{n}", "replies": GUIDED} for n in range(count)]
+    }
+    if server:
+        data["server"] = {"backend": "scripted", "model": "big", "replies": ADVICE}
+    return Team.from_dict(data)
+
+
+def questions(folder: Path) -> Plan:
+    return plan(find("ai2d"), published.ai2d(folder), limit=2)
+
+
+def names(kind: Ablation, members: Team, choices: Choices, out: Path) -> Sequence[str]:
+    return [variant.name for variant in VARIANTS[kind](members, choices, out)]
+
+
+def test_variants(tmp_path: Path) -> None:
+    three, choices = team(3), Choices(max_rounds=2)
+    assert names(Ablation.ROUNDS, three, choices, tmp_path) == ["0 rounds (vote)", "1 round", "2 rounds"]
+    assert names(Ablation.CLIENTS, three, choices, tmp_path) == ["all 3", "c0+c1", "c0"]
+    assert len(names(Ablation.CLIENTS, three, Choices(all_subsets=True), tmp_path)) == 7
+    assert names(Ablation.DIVERSITY, three, choices, tmp_path)[2:] == ["3 × c0", "3 × c1", "3 × c2"]
+    assert "50% misguided" in names(Ablation.SERVER, three, choices, tmp_path)
+
+
+def test_what_cannot_be_ablated_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no server to weaken"):
+        names(Ablation.SERVER, team(server=False), Choices(), tmp_path)
+    with pytest.raises(ConfigError, match="diversity needs two"):
+        names(Ablation.DIVERSITY, team(1), Choices(), tmp_path)
+
+
+def test_a_study_says_what_guidance_was_worth(tmp_path: Path) -> None:
+    found = study(Ablation.GUIDANCE, team(), questions(tmp_path), tmp_path / "out", Choices())
+    accuracy = {one["variant"]: one["strategies"][0]["accuracy"] for one in found.data["variants"]}
+    assert accuracy == {"with guidance (colm)": 1.0, "drafts in its place (concat)": 0.0, "neither (vote)": 0.0}
+    # Drafts made for the first variant are not made again for the others.
+    assert "reused" in (tmp_path / "out" / "neither-vote" / "traces.jsonl").read_text()
+    assert '"reused":false' not in (tmp_path / "out" / "neither-vote" / "traces.jsonl").read_text().replace(" ", "")
+
+
+def asked(question: str) -> Request:
+    return Request((Message("user", (f"Question: {question}\n{GUIDE_TASK}",)),))
+
+
+async def test_misguidance_is_of_another_question_and_nested() -> None:
+    member = team().server
+    assert member is not None
+    others = [Advice(f"question {number}?", f"guidance {number}") for number in range(5)]
+    swapped: dict[float, set[int]] = {}
+    for share in (0.0, 0.5, 1.0):
+        backend = Misguiding(Shared(member), share, others)
+        replies = [(await backend.generate(asked(f"question {number}?"))).text for number in range(5)]
+        assert all(reply != f"guidance {number}" for number, reply in enumerate(replies))
+        swapped[share] = {number for number, reply in enumerate(replies) if reply.startswith("guidance")}
+        await backend.aclose()
+    assert swapped[0.0] == set()
+    assert swapped[0.5] <= swapped[1.0] == set(range(5))
+
+
+async def test_copies_are_seeded_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+    member: Member = team().clients[0]
+    shared = Shared(member)
+    inner = shared.backend
+    generate = inner.generate
+
+    async def noting(request: Request) -> Any:
+        seeds.append(request.sampling.seed)
+        return await generate(request)
+
+    monkeypatch.setattr(inner, "generate", noting)
+    for shift in (0, 1):
+        await Reseeded(shared, shift).generate(Request((Message("user", ("?",)),), Sampling(temperature=0.7, seed=5)))
+    assert seeds == [5, 6]
+
+
+async def test_the_proxy_delays_and_throttles() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(25_000))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    proxy = Proxy(server.sockets[0].getsockname()[1], Line(latency=50, bandwidth=2))
+    port = await proxy.start()
+    started = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    sent = bytes(25_000)
+    writer.write(sent)
+    got = await reader.read()
+    while more := await reader.read():
+        got += more
+    seconds = time.monotonic() - started
+    writer.close()
+    await proxy.close()
+    server.close()
+    assert got == sent
+    # 0.1 s each way at 2 Mbit/s, and 50 ms each way; the upper bound leaves room for a busy machine.
+    assert 0.29 <= seconds < 3
+
+
+def test_break_even() -> None:
+    alone = Measure(0, 0, computing=1.0, calls=1, bytes=2_000_000)
+    assert break_even(Measure(0, 0, 2.0, 1, 1_000_000), alone, 5) == "below 8 Mbit/s"
+    assert break_even(Measure(0, 0, 0.5, 1, 1_000_000), alone, 5) == "always faster"
+    assert break_even(Measure(0, 0, 2.0, 1, 2_000_000), alone, 5) == "never faster"
+    assert break_even(Measure(0, 0, 0.5, 1, 2_500_000), alone, 5) == "above 8 Mbit/s"
+    assert break_even(Measure(0, 0, 1.5, 0, 0), alone, 250) == "always faster"
+
+
+def test_a_network_study_sends_pictures_over_the_line(tmp_path: Path) -> None:
+    found = network_study(team(), questions(tmp_path), tmp_path / "out", Lines((20.0,), (1.0,)))
+    ways = found.data["ways"]
+    assert set(ways) == {"server alone", "colm", "colm, captions only", "colm, asked on disagreement"}
+    assert ways["colm"]["20 ms, 1 Mbit/s"]["accuracy"] == 1.0
+    assert ways["server alone"]["20 ms, 1 Mbit/s"]["seconds"] >= 0.04
+    assert ways["colm, captions only"]["direct"]["bytes"] < ways["colm"]["direct"]["bytes"]
+    assert ways["colm, asked on disagreement"]["direct"]["server_calls"] == 0

@@ -1,0 +1,126 @@
+"""Intervals and tests against figures known from elsewhere, the flip ledger and costs on traces made by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colm_vl.types import Call, Draft, Gate, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
+from eval.benchmarks.catalogue import find
+from eval.costs import Point, cost, pareto, seconds_of_calls
+from eval.items import Item, Rule
+from eval.ledger import flips, oracle
+from eval.statistics import compare, holm, mcnemar, paired_interval, wilson
+from eval.traces import Stand, stands
+
+
+def test_wilson_as_published() -> None:
+    # Newcombe 1998, Table I: 81 of 263 gives 0.2553 to 0.3662 (method 3).
+    found = wilson(81, 263)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    assert (round(wilson(0, 20).low, 4), round(wilson(0, 20).high, 4)) == (0.0, 0.1611)
+
+
+def test_mcnemar_is_the_exact_binomial() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 0) == pytest.approx(2 * 0.5**5)
+    assert mcnemar(3, 9) == mcnemar(9, 3) == pytest.approx(0.1459961, abs=1e-6)
+
+
+def test_holm_as_in_the_textbook() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+@settings(max_examples=15, deadline=None)
+def test_the_difference_lies_in_its_interval_and_turns_with_the_pair(pairs: list[tuple[bool, bool]]) -> None:
+    ones, others = ([pair[side] for pair in pairs] for side in (0, 1))
+    interval = paired_interval(ones, others)
+    difference = (sum(ones) - sum(others)) / len(pairs)
+    assert interval.low - 1e-9 <= difference <= interval.high + 1e-9
+    there, back = (compare({"a": first, "b": second})[0] for first, second in _ways(ones, others))
+    assert there.difference == pytest.approx(-back.difference)
+    assert there.p == back.p
+
+
+def _ways(ones: list[bool], others: list[bool]) -> list[tuple[dict[str, bool], dict[str, bool]]]:
+    first, second = ({str(index): one for index, one in enumerate(side)} for side in (ones, others))
+    return [(first, second), (second, first)]
+
+
+def test_comparisons_use_the_questions_that_both_have() -> None:
+    pair = compare({"a": {"1": True, "2": True}, "b": {"2": False, "3": True}})[0]
+    assert (pair.one, pair.other, pair.items, pair.gained, pair.lost) == ("b", "a", 1, 0, 1)
+
+
+def test_every_flip_has_its_column() -> None:
+    stood = [
+        Stand(item, "c", round_, answer, right)
+        for item, before, after in (
+            ("fixed", ("1", False), ("2", True)),
+            ("spoilt", ("2", True), ("1", False)),
+            ("moved", ("1", False), ("3", False)),
+            ("kept right", ("2", True), ("two", True)),
+            ("kept wrong", ("The 1", False), ("1.", False)),
+        )
+        for round_, (answer, right) in enumerate((before, after))
+    ]
+    (row,) = flips(stood)
+    assert (row.fixed, row.spoilt, row.moved, row.kept_right, row.kept_wrong) == (1, 1, 1, 1, 1)
+    assert row.fixed_share == pytest.approx(1 / 3)
+    assert row.spoilt_share == pytest.approx(1 / 2)
+
+
+def test_oracle_tells_what_was_found_and_missed() -> None:
+    drafts = {"a": (True, False), "b": (False, False), "c": (True, True), "d": (False, False)}
+    stood = [
+        Stand(item, name, 0, "x", right)
+        for item, both in drafts.items()
+        for name, right in zip("pq", both, strict=True)
+    ]
+    found = oracle(stood, {"a": False, "b": True, "c": True, "d": False})
+    assert (found.items, found.any_right, found.all_right, found.right, found.found, found.missed) == (4, 2, 1, 2, 1, 1)
+
+
+def trace(strategy: str, *calls: Call) -> Trace:
+    members = (MemberInfo("c", "client", "scripted", "m"), MemberInfo("s", "server", "scripted", "m"))
+    return Trace(
+        question="?",
+        strategy=strategy,
+        id="0",
+        members=members,
+        drafts=(Draft("c", "Answer: 4", "4"),),
+        refinements=(Refinement("c", "I cannot say", "", round=1), Refinement("c", "Answer: 5", "5", round=2)),
+        gates=(Gate(1, False, "all agree"),),
+        settlement=Settlement("5"),
+        calls=calls,
+    )
+
+
+def test_answers_of_every_round_are_scored() -> None:
+    item = Item("0", "?", ("5",), "open", groups={"domain": "counting", "question": "count"})
+    found = stands(find("pocket"), {"0": item}, [trace("colm")], Rule.STRICT)
+    assert [(stand.round, stand.answer, stand.right) for stand in found] == [
+        (0, "4", False),
+        (1, "I cannot say", False),
+        (2, "5", True),
+    ]
+
+
+def test_a_shared_draft_costs_every_strategy() -> None:
+    made = Call("c", "draft", seconds=2.0, usage=Usage(10, 4, 3))
+    guided = Call("s", "guide", round=1, seconds=1.0, usage=Usage(20, 0, 5), sent=Sent(bytes=700))
+    first = trace("solo", made)
+    second = trace("colm", Call("c", "draft", usage=Usage(10, 4, 3), reused=True), guided)
+    found = cost([second], seconds_of_calls([first, second]))
+    assert found.seconds == {"draft": 2.0, "guide": 1.0}
+    assert (found.calls, found.server_calls, found.avoided, found.bytes) == (2, 1, 1, 700)
+    assert found.tokens == 10 - 4 + 3 + 20 + 5
+    assert found.server_tokens == 25
+
+
+def test_the_front_keeps_what_nothing_beats() -> None:
+    points = [Point("dear", 9, 0.9), Point("cheap", 1, 0.5), Point("beaten", 5, 0.4), Point("middle", 5, 0.7)]
+    assert [point.name for point in pareto(points)] == ["cheap", "middle", "dear"]
