@@ -468,7 +468,8 @@ def test_pillows_own_limit_neither_warns_nor_decides(limit: int, monkeypatch: py
 def test_a_webp_of_the_largest_size_is_refused_without_its_canvas() -> None:
     canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xfe\x3f\x00" * 2
     body = canvas + encoded(corners(), "WEBP", lossless=True)[12:]
-    assert "pixels" in str(refusal(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body))
+    message = str(refusal(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body))
+    assert "pixels" in message or "header" in message  # older decoders refuse the header themselves
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
