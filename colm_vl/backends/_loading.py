@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,12 @@ def out_of_memory(error: BaseException, torch: ModuleType) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def forget_locals(error: BaseException) -> None:
+    """An error that is kept shall not hold what was loaded when it was raised, such as half a model."""
+    for link in _chain(error):
+        traceback.clear_frames(link.__traceback__)
 
 
 def _open(options: Options, source: Source, torch: ModuleType, transformers: ModuleType) -> LocalModel:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from colm_vl.backends._batch import Batch, Job
 from colm_vl.backends._common import check_pictures
-from colm_vl.backends._loading import LocalModel, out_of_memory
+from colm_vl.backends._loading import LocalModel, forget_locals, out_of_memory
 from colm_vl.backends._prefix import PrefixStore
 from colm_vl.errors import BackendError, ColmError, InputError, LoadFailed
 from processors.errors import ImageError
@@ -116,11 +116,10 @@ class Worker:
     def _serve(self, batch: Sequence[Job]) -> None:
         if all(job.done or job.gone() for job in batch):
             return
-        try:
-            model = self._loaded()
-        except ColmError as error:
+        model = self._loaded()
+        if isinstance(model, ColmError):
             for job in batch:
-                job.finish(error)
+                job.finish(model)
             return
         asking = []
         for job in batch:
@@ -142,16 +141,18 @@ class Worker:
         self._answer(model, continuing)
         self._answer(model, [job for job in asking if job not in continuing])
 
-    def _loaded(self) -> LocalModel:
-        if self._failure is not None:
-            raise self._failure
-        if self._model is None:
-            try:
-                self._model = self._load()
-            except ColmError as error:
-                if not error.retryable:
-                    self._failure = error
-                raise
+    def _loaded(self) -> LocalModel | ColmError:
+        """The model, loaded if it is not. What went wrong once goes wrong again, unless time may mend it."""
+        known = self._model or self._failure
+        if known is not None:
+            return known
+        try:
+            self._model = self._load()
+        except ColmError as error:
+            forget_locals(error)
+            if not error.retryable:
+                self._failure = error
+            return error
         return self._model
 
     def _answer(self, model: LocalModel, jobs: Sequence[Job]) -> None:

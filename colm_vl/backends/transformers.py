@@ -17,6 +17,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
+from copy import copy
 from functools import partial
 
 from colm_vl.backends._batch import Event, Job
@@ -94,7 +95,8 @@ class TransformersBackend:
                 async with asyncio.timeout_at(deadline):
                     event = await events.get()
                 if isinstance(event, ColmError):
-                    raise event
+                    # A copy: several requests may get the same error, and each raising adds to its traceback.
+                    raise copy(event) from event.__cause__
                 yield event
                 if not isinstance(event, str):
                     return

@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -557,6 +558,27 @@ async def test_loading_is_left_to_the_first_request_and_done_once(
     backend = connect("qwen2_5_vl")
     assert not opened
     await together(backend, mixed())
+    assert len(opened) == 1
+
+
+async def test_a_time_out_while_loading_leaves_the_loading_be(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    go_on = threading.Event()
+    load = _loading._open
+
+    def slow(options: Options, *rest: Any) -> Any:
+        opened.append(options.model)
+        go_on.wait(60)
+        return load(options, *rest)
+
+    monkeypatch.setattr(_loading, "_open", slow)
+    backend = connect("llama")
+    with pytest.raises(TimedOut):
+        await backend.generate(ask("Hi", timeout=0.05))
+    go_on.set()
+    assert (await backend.generate(ask("Hi"))).text
     assert len(opened) == 1
 
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import PIL.Image
@@ -111,6 +113,33 @@ def test_qwen_bounds_a_checkpoint_without_a_bound_of_its_own(tiny: Tiny, tmp_pat
     settings["size"]["longest_edge"] = 16384 * 28 * 28
     file.write_text(json.dumps(settings))
     assert 1200 < picture_tokens(family(folder), [user(picture(2000, 2000), "What is it?")]) <= 1280
+
+
+@pytest.mark.parametrize(("kind", "patch"), [("qwen2_5_vl", 14), ("qwen3_vl", 16)])
+def test_qwen_with_its_utils_spends_the_same_and_resizes_once(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, kind: str, patch: int
+) -> None:
+    """Against a stand-in for qwen_vl_utils: the package itself needs torchvision."""
+    from processors.families.base import load_processor
+    from processors.families.qwen_vl import QwenEncoder
+
+    own = family(tiny(kind), Budget(max_pixels=50_000))
+    given: list[dict[str, Any]] = []
+
+    def process_vision_info(conversation: list[dict[str, Any]], image_patch_size: int) -> tuple[list[Any], None]:
+        assert image_patch_size == patch
+        given.extend(conversation[0]["content"])
+        grid = own.encode([[user(*map(Image.open, (part["image"] for part in conversation[0]["content"])))]])
+        sizes = [(int(w) * patch, int(h) * patch) for _, h, w in grid["image_grid_thw"]]
+        return [part["image"].resize(size) for part, size in zip(conversation[0]["content"], sizes, strict=True)], None
+
+    monkeypatch.setitem(sys.modules, "qwen_vl_utils", SimpleNamespace(process_vision_info=process_vision_info))
+    processor = load_processor(kind, Source(str(tiny(kind))))
+    with_utils = QwenEncoder(processor, Budget(max_pixels=50_000), with_utils=True)
+    conversation = [user(picture(300, 500), picture(90, 40), "Which?")]
+    assert tokens(with_utils, conversation) == tokens(own, conversation)
+    assert all(isinstance(part["image"], PIL.Image.Image) for part in given)
+    assert {(part["min_pixels"], part["max_pixels"]) for part in given} == {(4 * (2 * patch) ** 2, 50_000)}
 
 
 def test_qwen_refuses_a_ribbon(tiny: Tiny) -> None:
