@@ -113,13 +113,14 @@ def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_lab
     axes.set_xticks(
         places,
         names,
-        rotation=20 if long else 0,
+        rotation=45 if long else 0,
         ha="right" if long else "center",
     )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    axes.set_ylim(bottom=0)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=10)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
     return _png(figure)
 
 
