@@ -1,0 +1,42 @@
+"""What the trained members really said about training pictures: the material of the stages guide and refine.
+
+A corpus file has one JSON line for each question: its key, and the drafts or guidance that were written for it. The
+question itself is drawn again from its key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
+
+from colm_vl.pocket import world
+from colm_vl.pocket.scenes import DOMAINS
+from colm_vl.pocket.world import Sample
+
+PER_SCENE = 2
+
+
+def sample(index: int) -> Sample:
+    """Question `index` of the corpus: the domains in turn, two questions a scene. No scene of it was seen before."""
+    domain = tuple(DOMAINS)[index % len(DOMAINS)]
+    which, number = divmod(index // len(DOMAINS), PER_SCENE)
+    key = f"train/corpus/{which}"
+    return world.samples_of(key, world.scene(key, domain), Random(f"{key}/{domain}"), PER_SCENE)[number]
+
+
+def write(path: Path, lines: Mapping[int, str]) -> None:
+    """Replies by question index."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps({"index": index, "text": reply}) + "\n" for index, reply in lines.items())
+    path.write_text(text, encoding="utf-8")
+
+
+def read(path: Path) -> dict[int, str]:
+    return {line["index"]: line["text"] for line in _lines(path)}
+
+
+def _lines(path: Path) -> Iterator[dict[str, int | str]]:
+    with path.open(encoding="utf-8") as file:
+        yield from (json.loads(line) for line in file)

@@ -1,0 +1,150 @@
+"""Measure the pocket team by the real path: `python -m colm_vl.pocket.measure`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colm_vl import CoLM
+from colm_vl.answers import same
+from colm_vl.pocket import team_file, world
+from colm_vl.pocket.scenes import DOMAINS
+from colm_vl.pocket.world import Sample
+from colm_vl.types import Draft, Query, Trace, Verdict
+from processors.images import Image
+
+STRATEGIES = ("server", "vote", "concat", "colm")
+FRESH_SEED = 20_261_123
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`right` of `asked`, with the Wilson interval at 95 %."""
+
+    right: int
+    asked: int
+
+    @property
+    def value(self) -> float:
+        return self.right / self.asked if self.asked else math.nan
+
+    def __str__(self) -> str:
+        if not self.asked:
+            return "–"
+        z, n, p = 1.959964, self.asked, self.value
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return f"{p:.1%} [{max(0.0, middle - reach):.1%}, {min(1.0, middle + reach):.1%}]".replace("%", " %")
+
+
+@dataclass(slots=True)
+class Sheet:
+    """Right or wrong by question: `results[row][question id]`; `domains[question id]`."""
+
+    domains: dict[str, str] = field(default_factory=dict)
+    results: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
+
+    def share(self, row: str, domain: str | None = None) -> Share:
+        kept = [right for key, right in self.results[row].items() if domain is None or self.domains[key] == domain]
+        return Share(sum(kept), len(kept))
+
+
+def measure(samples: Iterable[Sample], team: Path | None = None, concurrency: int = 64) -> Sheet:
+    """Ask the team every question by every strategy; drafts are made once."""
+    wanted = {sample.id: sample for sample in samples}
+    sheet = Sheet({key: sample.domain for key, sample in wanted.items()})
+    with CoLM.from_team(team or team_file()) as colm:
+        source = [_query(sample) for sample in wanted.values()]
+        for trace in colm.batch(source, strategy=STRATEGIES, concurrency=concurrency):
+            _enter(sheet, wanted[trace.id], trace)
+    return sheet
+
+
+def table(sheet: Sheet) -> Iterator[str]:
+    """Markdown: shares by domain and member, then what the refinement changed."""
+    rows = [row for row in sheet.results if row.startswith(("alone ", "settled "))]
+    yield "| | all | " + " | ".join(DOMAINS) + " |"
+    yield "|---" * (len(DOMAINS) + 2) + "|"
+    for row in rows + [row for row in sheet.results if row not in rows]:
+        by_domain = " | ".join(f"{sheet.share(row, domain).value:.1%}".replace("%", " %") for domain in DOMAINS)
+        yield f"| {row} | {sheet.share(row)} | {by_domain} |"
+    yield ""
+    yield from _changes(sheet)
+
+
+def _changes(sheet: Sheet) -> Iterator[str]:
+    for strategy in ("concat", "colm"):
+        before: dict[str, bool] = {}
+        after: dict[str, bool] = {}
+        for row, results in sheet.results.items():
+            name = row.removeprefix(f"{strategy}: ")
+            if name != row:
+                before |= {f"{name} {key}": sheet.results[f"alone {name}"][key] for key in results}
+                after |= {f"{name} {key}": right for key, right in results.items()}
+        if not after:
+            continue
+        mended = Share(sum(after[key] for key in after if not before[key]), sum(not right for right in before.values()))
+        spoilt = Share(sum(not after[key] for key in after if before[key]), sum(before.values()))
+        alone, later = (Share(sum(answers.values()), len(answers)) for answers in (before, after))
+        yield f"- {strategy}: the clients' mean is {alone} alone and {later} afterwards"
+        yield f"- {strategy}: put right {mended} of the wrong answers, spoilt {spoilt} of the right ones"
+
+
+def _query(sample: Sample) -> Query:
+    return Query(sample.question, tuple(Image.open(picture) for picture in sample.pictures), sample.choices, sample.id)
+
+
+def _enter(sheet: Sheet, sample: Sample, trace: Trace) -> None:
+    if trace.strategy == "vote":
+        _enter_replies(sheet, sample, "alone {}", {draft.client: draft for draft in trace.drafts})
+    if trace.strategy == "server":
+        _enter_replies(sheet, sample, "alone {}", {"server": trace.verdict} if trace.verdict else {})
+    else:
+        sheet.results[f"settled by {trace.strategy}"][sample.id] = _right(sample, trace.choice, trace.answer)
+    if trace.strategy in ("concat", "colm"):
+        _enter_replies(sheet, sample, trace.strategy + ": {}", trace.final)
+
+
+def _enter_replies(sheet: Sheet, sample: Sample, row: str, replies: Mapping[str, Draft | Verdict]) -> None:
+    for name, reply in replies.items():
+        sheet.results[row.format(name)][sample.id] = _right(sample, reply.choice, reply.answer)
+
+
+def _right(sample: Sample, choice: str | None, answer: str) -> bool:
+    return choice == sample.answer if sample.choices else same(answer, sample.answer)
+
+
+@app.command()
+def main(
+    team: Annotated[Path | None, typer.Option(help="A team file; the pocket team when left out.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="Questions of the fixed test set, from its start.")] = world.TEST_SIZE,
+    fresh: Annotated[int, typer.Option(min=0, help="Fresh questions beside them.")] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the fresh questions.")] = FRESH_SEED,
+) -> None:
+    """Ask the pocket team the fixed test set and fresh questions, and print the tables as Markdown.
+
+    Each client and the server alone, a vote, concat and colm, by domain, with 95 % Wilson intervals.
+    """
+    logging.basicConfig(level=logging.WARNING)
+    for title, samples in (
+        (f"Test set, {n} questions", world.split("test", n)),
+        (f"Seed {seed}, {fresh} questions", world.generate(seed, fresh)),
+    ):
+        chosen = list(samples)
+        if chosen:
+            typer.echo(f"\n### {title}\n")
+            for line in table(measure(chosen, team)):
+                typer.echo(line)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,69 @@
+"""Who is in the pocket team: names, specialties, architectures and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Architecture = Literal["qwen2_5_vl", "llava"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One model of the team. `width` and `layers` are those of its text model, `sight_width` and `sight_layers` of its
+    vision tower, `patch` the side of its patches in pixels. `diet` says how often each domain occurs in its training,
+    in parts."""
+
+    name: str
+    architecture: Architecture
+    specialty: str
+    home: tuple[str, ...]
+    diet: Mapping[str, float]
+    width: int = 128
+    layers: int = 4
+    sight_width: int = 160
+    sight_layers: int = 4
+    patch: int = 14
+
+
+def _diet(home: Mapping[str, float], elsewhere: float) -> Mapping[str, float]:
+    """Much of what a member is good at, a taste of everything else."""
+    domains = ("shapes", "counting", "charts", "digits", "pairs", "text")
+    return MappingProxyType({domain: home.get(domain, elsewhere) for domain in domains})
+
+
+CLIENTS: tuple[Member, ...] = (
+    Member(
+        "shapes",
+        "qwen2_5_vl",
+        "coloured shapes and counting them",
+        ("shapes", "counting"),
+        _diet({"shapes": 4, "counting": 4}, 0.3),
+    ),
+    Member(
+        "charts",
+        "qwen2_5_vl",
+        "bar charts and comparing two pictures",
+        ("charts", "pairs"),
+        _diet({"charts": 4, "pairs": 4}, 0.3),
+    ),
+    Member(
+        "digits",
+        "llava",
+        "written digits and small sums",
+        ("digits", "text"),
+        _diet({"digits": 5, "text": 4}, 0.2),
+        patch=42,  # a written digit is one token, which a model this small learns to find and to read
+    ),
+)
+SERVER = Member(
+    "server",
+    "qwen2_5_vl",
+    "",
+    (),
+    _diet({"digits": 1.5, "shapes": 1.2, "text": 0.5}, 1.0),
+    layers=7,
+)
+MEMBERS: Mapping[str, Member] = MappingProxyType({member.name: member for member in (*CLIENTS, SERVER)})

@@ -1,0 +1,141 @@
+"""From questions of the world to token ids: the project's own prompts, rendered as the members' chat template renders
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import PIL.Image
+from transformers import PreTrainedTokenizerFast
+
+from colm_vl import prompts
+from colm_vl.backends.base import Message
+from colm_vl.pocket import builders, vocabulary
+from colm_vl.pocket.packing import Pack, Turn
+from colm_vl.pocket.roster import CLIENTS, Member
+from colm_vl.pocket.world import Sample
+from colm_vl.types import Query
+from processors.images import Image
+
+SURE, UNSURE = 90, 40
+ANSWER_WEIGHT = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Guided:
+    """A question with what the team really said about it: the drafts by client and, if asked, the server's guidance."""
+
+    sample: Sample
+    drafts: Mapping[str, str]
+    guidance: str = ""
+
+
+def query(sample: Sample) -> Query:
+    """The question as the prompts take it; its pictures are blanks, since only their number counts for a prompt."""
+    return Query(sample.question, (_blank(),) * len(sample.pictures), sample.choices)
+
+
+def reply(sample: Sample, confidence: int) -> str:
+    """The right reply to a draft or refine prompt."""
+    return f"Caption: {sample.caption}\nAnswer: {_said(sample)}\nConfidence: {confidence}"
+
+
+def confidence(member: Member, sample: Sample) -> int:
+    """What a member is taught to say of itself: sure at home, unsure elsewhere."""
+    return SURE if sample.domain in member.home or not member.home else UNSURE
+
+
+def guidance(sample: Sample, answers: Sequence[str]) -> str:
+    """The right guidance, given what the drafts answered (in the clients' order)."""
+    said = _said(sample)
+    different = list(dict.fromkeys(answers))
+    disagreement = " or ".join(different) if len(different) > 1 else "none"
+    return f"Evidence: {sample.caption}\nDisagreement: {disagreement}\nCheck: whether {said} fits"
+
+
+def headings(drafts: Mapping[str, str]) -> dict[str, str]:
+    """Drafts under the headings that the server and the peers read."""
+    return {
+        prompts.draft_heading(client.name, client.specialty): drafts[client.name]
+        for client in CLIENTS
+        if client.name in drafts
+    }
+
+
+class Writer:
+    """Writes a member's prompts and replies as token ids."""
+
+    def __init__(self, member: Member, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.member = member
+        self.tokenizer = tokenizer
+        self._openers = set(tokenizer.convert_tokens_to_ids(["\nAnswer:", "\nCheck:"]))
+        self._closer = tokenizer.convert_tokens_to_ids("\nConfidence:")
+        self._picture = vocabulary.PICTURE[member.architecture]
+        inner = "<|image_pad|>" if member.architecture == "qwen2_5_vl" else "<image>"
+        self._expanded = self._picture.replace(inner, inner * builders.picture_tokens(member))
+
+    def draft_messages(self, sample: Sample) -> tuple[Message, ...]:
+        return prompts.draft_messages(query(sample), self.member.specialty)
+
+    def refine_messages(self, guided: Guided) -> tuple[Message, ...]:
+        own = guided.drafts[self.member.name]
+        return prompts.refine_messages(self.draft_messages(guided.sample), own, query(guided.sample), guided.guidance)
+
+    def peers_messages(self, guided: Guided) -> tuple[Message, ...]:
+        others = {name: text for name, text in guided.drafts.items() if name != self.member.name}
+        own = guided.drafts[self.member.name]
+        return prompts.peers_messages(self.draft_messages(guided.sample), own, query(guided.sample), headings(others))
+
+    def guidance_messages(self, guided: Guided) -> tuple[Message, ...]:
+        return prompts.guidance_messages(query(guided.sample), headings(guided.drafts))
+
+    def pack(self, pairs: Sequence[tuple[Sequence[Message], str]], pictures: tuple[PIL.Image.Image, ...]) -> Pack:
+        """Conversations about the same pictures with the replies to be learnt. An empty reply: a prompt to go on
+        from."""
+        prefix = ""
+        turns: list[Turn] = []
+        for messages, said in pairs:
+            prefix, question = self._split(self.render(messages))
+            asked = self.tokenizer.encode(question, add_special_tokens=False)
+            learnt = self.tokenizer.encode(said + "<|im_end|>", add_special_tokens=False) if said else []
+            turns.append(Turn((*asked, *learnt), (0.0,) * len(asked) + self._weights(learnt)))
+        return Pack(tuple(self._encode_prefix(prefix)), tuple(turns), pictures)
+
+    def _weights(self, said: Sequence[int]) -> tuple[float, ...]:
+        """The few tokens of the answer count more than the many of the caption, which it follows from."""
+        weight, weights = 1.0, []
+        for token in said:
+            weights.append(weight)
+            if token in self._openers:
+                weight = ANSWER_WEIGHT
+            elif token == self._closer:
+                weight = 1.0
+        return tuple(weights)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt as the chat template writes it, each picture as its one placeholder, up to where the reply
+        begins."""
+        text = ""
+        for message in messages:
+            parts = "".join(part if isinstance(part, str) else self._picture for part in message.parts)
+            text += f"<|im_start|>{message.role}\n{parts}<|im_end|>\n"
+        return text + "<|im_start|>assistant\n"
+
+    def _split(self, text: str) -> tuple[str, str]:
+        at = text.index("Question:")
+        return text[:at], text[at:]
+
+    @cache  # noqa: B019 - a handful of prefixes, as long-lived as the writer
+    def _encode_prefix(self, prefix: str) -> list[int]:
+        return list(self.tokenizer.encode(prefix.replace(self._picture, self._expanded), add_special_tokens=False))
+
+
+def _said(sample: Sample) -> str:
+    return f"{sample.answer_text} ({sample.answer})" if sample.choices else sample.answer_text
+
+
+@cache
+def _blank() -> Image:
+    return Image.open(PIL.Image.new("RGB", (28, 28)))

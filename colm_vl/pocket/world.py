@@ -1,0 +1,111 @@
+"""The pocket world: a seeded generator of drawn pictures with questions, in six domains.
+
+`generate(seed, n)` makes fresh questions that anybody can test on; `split` gives the three fixed, disjoint sets that
+the
+pocket team was trained, tuned and measured on. Every sample is drawn from a random generator of its own, seeded by a
+text that holds set, seed, domain and index: two sets never share one, and a sample does not depend on those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from PIL import Image
+
+from colm_vl.pocket.scenes import DOMAINS, Ask, Scene
+
+Split = Literal["train", "validation", "test"]
+
+TEST_SIZE = 1200
+LETTERS = "ABCDEF"
+CHOICE_SHARE = 0.3
+"""How many of the questions that can be asked with options are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question about one scene.
+
+    `answer` is what a right reply gives: the letter when there are `choices`, else the text. `answer_text` is the
+    text in both cases.
+    """
+
+    id: str
+    domain: str
+    kind: str
+    question: str
+    pictures: tuple[Image.Image, ...]
+    choices: tuple[str, ...]
+    answer: str
+    answer_text: str
+    caption: str
+
+
+def generate(seed: int, n: int, domain: str | None = None) -> Iterator[Sample]:
+    """`n` fresh questions, the domains in turn unless `domain` names one; same seed, same questions.
+
+    Raises ValueError for an unknown domain.
+    """
+    yield from _samples(f"fresh/{seed}", n, domain)
+
+
+def split(name: Split, n: int | None = None, domain: str | None = None) -> Iterator[Sample]:
+    """The first `n` questions of a fixed set (by default the 1,200 of the test set)."""
+    yield from _samples(name, TEST_SIZE if n is None else n, domain)
+
+
+def scene(key: str, domain: str) -> Scene:
+    """The scene that `key` seeds, with all its questions: for training, where a picture serves several of them."""
+    return _maker(domain)(Random(f"colm-vl/{key}/{domain}"))
+
+
+def samples_of(key: str, drawn: Scene, rng: Random, n: int) -> tuple[Sample, ...]:
+    """Up to `n` different questions about a scene, every kind of question equally likely, some with lettered
+    options."""
+    pool = list(drawn.asks)
+    chosen: list[Ask] = []
+    while pool and len(chosen) < n:
+        kind = rng.choice(sorted({ask.kind for ask in pool}))
+        ask = rng.choice([ask for ask in pool if ask.kind == kind])
+        pool.remove(ask)
+        chosen.append(ask)
+    return tuple(_sample(f"{key}/{index}", drawn, ask, rng) for index, ask in enumerate(chosen))
+
+
+def _samples(key: str, n: int, domain: str | None) -> Iterator[Sample]:
+    names = tuple(DOMAINS) if domain is None else (domain,)
+    for index in range(n):
+        name = names[index % len(names)]
+        own = f"{key}/{index}"
+        yield samples_of(own, scene(own, name), Random(f"colm-vl/{own}/{name}/ask"), 1)[0]
+
+
+def _sample(key: str, drawn: Scene, ask: Ask, rng: Random) -> Sample:
+    choices: tuple[str, ...] = ()
+    answer = ask.answer
+    if len(ask.others) == 2 and rng.random() < CHOICE_SHARE:
+        shuffled = [ask.answer, *ask.others]
+        rng.shuffle(shuffled)
+        choices = tuple(shuffled)
+        answer = LETTERS[choices.index(ask.answer)]
+    return Sample(
+        f"{drawn.domain}/{key}",
+        drawn.domain,
+        ask.kind,
+        ask.question,
+        drawn.pictures,
+        choices,
+        answer,
+        ask.answer,
+        ask.bearing or drawn.caption,
+    )
+
+
+def _maker(domain: str) -> Callable[[Random], Scene]:
+    maker = DOMAINS.get(domain)
+    if maker is None:
+        raise ValueError(f"domain {domain!r} is unknown: expected one of {', '.join(DOMAINS)}")
+    return maker

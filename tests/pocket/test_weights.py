@@ -1,0 +1,54 @@
+"""The weights in the package: what the card says they are, trained on today's prompts, and able to answer."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from colm_vl import prompts
+from colm_vl.pocket import team_file
+from colm_vl.pocket.measure import measure
+from colm_vl.pocket.roster import CLIENTS, MEMBERS
+from colm_vl.pocket.scenes import DOMAINS
+from colm_vl.pocket.world import split
+
+POCKET = team_file().parent
+WEIGHTS = POCKET / "weights"
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_card_and_weights_belong_together(name: str) -> None:
+    card = (POCKET / "MODEL_CARD.md").read_text(encoding="utf-8")
+    digest = hashlib.sha256((WEIGHTS / name / "model.safetensors").read_bytes()).hexdigest()
+    assert digest in card, f"MODEL_CARD.md describes other weights of {name}; these are {digest}"
+
+
+def test_the_prompts_are_those_of_training() -> None:
+    trained_on = (WEIGHTS / "prompts.sha256").read_text(encoding="utf-8").strip()
+    assert trained_on == prompts.fingerprint(), (
+        "prompts.py has changed since the pocket team was trained: train it again"
+    )
+
+
+def test_the_weights_fit_into_the_package() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 40_000_000
+
+
+def test_the_team_file_names_the_roster() -> None:
+    team = tomllib.loads(team_file().read_text(encoding="utf-8"))
+    assert {table["name"]: table["specialty"] for table in team["clients"]} == {c.name: c.specialty for c in CLIENTS}
+    assert all(Path(POCKET / table["model"]).is_dir() for table in (*team["clients"], team["server"]))
+
+
+def test_collaborating_pays() -> None:
+    """Floors well under the card's figures, on few questions: this catches broken weights, not small losses."""
+    sheet = measure(split("validation", 72))
+    for client in CLIENTS:
+        home = [sheet.share(f"alone {client.name}", domain) for domain in DOMAINS if domain in client.home]
+        assert sum(share.right for share in home) / sum(share.asked for share in home) > 0.6
+    alone = sum(sheet.share(f"alone {client.name}").value for client in CLIENTS) / len(CLIENTS)
+    after = sum(sheet.share(f"colm: {client.name}").value for client in CLIENTS) / len(CLIENTS)
+    assert after > alone + 0.08
