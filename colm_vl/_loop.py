@@ -31,7 +31,11 @@ class LoopThread:
             return job.outcome.result()
         except BaseException:
             job.cancel()
-            wait([job.outcome], _CLEAN_UP_SECONDS)
+            try:
+                wait([job.outcome], _CLEAN_UP_SECONDS)
+            except KeyboardInterrupt:  # a second one: what it waits for while it cleans up is cancelled as well
+                job.cancel()
+                wait([job.outcome], 1)
             raise
 
     def end_streams(self) -> None:

@@ -29,7 +29,7 @@ from processors.images import Image, ImageSource
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 9.0
+GRACE_SECONDS = 8.0
 """How long calls under way may take to finish when a batch is left early; they are paid for."""
 _LOOK_AHEAD = 4  # times the concurrency: so far may others get ahead of a question that takes long
 _RECENT_PICTURES = 2

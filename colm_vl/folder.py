@@ -34,6 +34,13 @@ class _Place:
     answered: bool
 
 
+class _Head(NamedTuple):
+    """What a line of traces or answers is about."""
+
+    key: Key
+    answered: bool
+
+
 class Folder:
     """A batch's folder, locked while it is open. `notes` are what the user should know of how it was found.
 
@@ -45,15 +52,18 @@ class Folder:
         """Raises `InputError` if another run is working in it, or if what is in it was made with other settings."""
         self.path = path
         self.notes: list[str] = []
-        with ExitStack() as stack:
-            _make(path)
-            stack.enter_context(_lock(path / LOCK))
-            self._settle_with_what_is_there(settings, fresh)
-            replace_file(path / RUN, [json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"])
-            self.journal = Journal(path / CALLS)
-            stack.callback(self.journal.close)
-            self._open_files()
-            self._stack = stack.pop_all()
+        try:
+            with ExitStack() as stack:
+                path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_lock(path / LOCK))
+                self._settle_with_what_is_there(settings, fresh)
+                replace_file(path / RUN, [json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"])
+                self.journal = Journal(path / CALLS)
+                stack.callback(self.journal.close)
+                self._open_files()
+                self._stack = stack.pop_all()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be worked in ({error.strerror})", hint="choose another folder") from None
 
     def __len__(self) -> int:
         return len(self._places)
@@ -141,14 +151,15 @@ class Folder:
         self._places: dict[Key, _Place] = {}
         self._superseded = False
         for offset, line in self._traces:
-            data = json.loads(line)
-            key = Key(data["id"], data["strategy"])
-            self._superseded |= self._places.pop(key, None) is not None
-            self._places[key] = _Place(offset, data["settlement"] is not None)
-        answered = [
-            Key(data["id"], data["strategy"]) for data in map(json.loads, (line.data for line in self._answers))
-        ]
-        self._superseded |= answered != list(self._places)  # killed between the two files, or while they were arranged
+            found = _head(line)
+            if found is None:
+                self.notes.append(f"{TRACES}: dropped a damaged line; its question is asked again")
+            self._superseded |= found is None or self._places.pop(found.key, None) is not None
+            if found is not None:
+                self._places[found.key] = _Place(offset, found.answered)
+        # They differ after a kill between the two files, or while they were arranged.
+        answers = [found.key for line in self._answers if (found := _head(line.data))]
+        self._superseded |= answers != list(self._places)
         self._arrange(list(self._places))
 
     def _close_files(self) -> None:
@@ -176,11 +187,20 @@ class Folder:
 
 def answered_in(path: Path) -> int:
     """How many answers the folder has, without locking or mending it."""
-    if not (path / TRACES).exists():
+    if not (path / ANSWERS).exists():
         return 0
     with (path / ANSWERS).open("rb") as file:
         lines = [line for line in file if line.endswith(b"\n")]
     return len({Key(data["id"], data["strategy"]) for data in map(json.loads, lines) if data["error"] is None})
+
+
+def _head(line: bytes) -> _Head | None:
+    """None for a line that something other than us has damaged."""
+    try:
+        data = json.loads(line)
+        return _Head(Key(data["id"], data["strategy"]), data.get("settlement") is not None)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _answer_line(trace: Mapping[str, Any]) -> bytes:
@@ -200,13 +220,6 @@ def _answer_line(trace: Mapping[str, Any]) -> bytes:
             "error": error,
         }
     )
-
-
-def _make(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be made a folder ({error.strerror})") from None
 
 
 def _read_record(path: Path) -> Mapping[str, Any] | None:

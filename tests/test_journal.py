@@ -226,3 +226,18 @@ def test_answers_lost_behind_their_traces_are_written_again(tmp_path: Path) -> N
     answers.write_bytes(answers.read_bytes().splitlines(keepends=True)[0])
     Folder(tmp_path, _settings()).close()
     assert _ids(answers) == ["a", "b"]
+
+
+def test_a_damaged_trace_is_dropped_and_told(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, _settings())
+    for id_ in "abc":
+        folder.record(_trace(id_))
+    folder.close()
+    traces = tmp_path / "traces.jsonl"
+    lines = traces.read_bytes().splitlines(keepends=True)
+    traces.write_bytes(lines[0] + b"[1, 2\n" + lines[2])
+    folder = Folder(tmp_path, _settings())
+    assert folder.notes == ["traces.jsonl: dropped a damaged line; its question is asked again"]
+    assert [folder.finished(_row(id_), "colm") is not None for id_ in "abc"] == [True, False, True]
+    folder.close()
+    assert _ids(traces) == _ids(tmp_path / "answers.jsonl") == ["a", "c"]

@@ -1,0 +1,139 @@
+"""`colm-vl batch`: what it prints, what it returns."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from colm_vl import cli
+from colm_vl.plan import Plan, PlannedCall
+from colm_vl.progress import BatchProgress, batch_summary
+from colm_vl.tally import Tally
+from colm_vl.types import Usage
+
+TEAM = """
+[[clients]]
+name = "near"
+backend = "scripted"
+model = "m"
+replies = [{ when = "lost", error = "unreachable" }, "Caption: dots\\nAnswer: 5"]
+
+[[clients]]
+name = "far"
+backend = "scripted"
+model = "m"
+replies = [{ when = "lost", error = "unreachable" }, "Caption: dots\\nAnswer: 5"]
+
+[server]
+backend = "scripted"
+model = "m"
+replies = ["Evidence: dots"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("team.toml").write_text(TEAM)
+    Path("q.jsonl").write_text('{"question": "How many?"}\n{"question": "How many now?"}\n')
+    return tmp_path
+
+
+def _batch(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["colm-vl", "batch", "--team", "team.toml", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_all_answered(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _batch(monkeypatch, "q.jsonl", "--out", "out") == 0
+    out, err = capsys.readouterr()
+    assert "2 of 2 answered, 0 failed" in out
+    assert "10 calls made, 0 avoided" in out
+    assert "2 of 2 done" in err
+    assert _batch(monkeypatch, "q.jsonl", "--out", "out") == 0
+    assert "2 of the answers are of an earlier run" in capsys.readouterr().out
+
+
+def test_some_failed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "q.jsonl").write_text('{"question": "How many?"}\n{"question": "What was lost?"}\n')
+    assert _batch(monkeypatch, "q.jsonl", "--out", "out", "--strategy", "solo,colm") == 1
+    assert "2 of 4 answered, 2 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gone.jsonl", "--out", "out"], "gone.jsonl: no such file"),
+        (["q.jsonl"], "--out is missing"),
+        (["q.jsonl", "--out", "team.toml"], "team.toml: cannot be worked in"),
+        (["q.jsonl", "--out", "out", "--strategy", "vote,nonsense"], "unknown strategy 'nonsense'"),
+        (["q.jsonl", "--out", "made", "--rounds", "2"], "policy.rounds: 1 → 2"),
+    ],
+)
+def test_bad_input(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    _batch(monkeypatch, "q.jsonl", "--out", "made")
+    assert _batch(monkeypatch, *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_calls_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _batch(monkeypatch, "q.jsonl", "--strategy", "vote,colm", "--dry-run", "--out", "out") == 0
+    out = capsys.readouterr().out
+    assert "at most 10 calls" in out
+    assert "tokens read" in out
+    assert not (folder / "out").exists()
+
+
+def test_fresh_keeps_the_old_beside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _batch(monkeypatch, "q.jsonl", "--out", "out")
+    assert _batch(monkeypatch, "q.jsonl", "--out", "out", "--rounds", "2", "--fresh") == 0
+    assert "kept in out.1" in capsys.readouterr().err
+    assert json.loads((folder / "out.1" / "run.json").read_text())["settings"]["policy"]["rounds"] == 1
+
+
+def test_progress_in_a_terminal_has_a_bar_for_each_stage() -> None:
+    tally = Tally(total=10, answered=3, failed=1, usage=Usage(50, 0, 50), notes=["something was found"])
+    tally.stage("draft").made = 8
+    tally.stage("guide").failed = 2
+    calls = {PlannedCall("draft", "near"): 20, PlannedCall("guide", "server"): 10}
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=160)
+    with BatchProgress(console, tally, Plan(10, 0, ("colm",), calls, Usage())):
+        pass
+    shown = screen.getvalue()
+    for text in (
+        "answers",
+        "4/10",
+        "drafts",
+        "8/20",
+        "guidance",
+        "2/10",
+        "2 failed",
+        "something was found",
+        "tokens/s",
+    ):
+        assert text in shown
+
+
+def test_the_summary_counts_failures_among_the_total() -> None:
+    tally = Tally(total=5, kept=2, answered=1, degraded=1, failed=2)
+    assert batch_summary(tally, 1.0).startswith(
+        "3 of 5 answered, 2 failed; 1 answered although something was missing\n2 of the answers are of an earlier run"
+    )

@@ -1,0 +1,39 @@
+"""The benchmarks of the machinery run and write down what they find; whether it is fast is not for tests to say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.bench import endpoints
+from eval.bench.figures import HEADING, Figure, write
+
+
+def test_throughput_and_overhead_are_measured_against_real_endpoints() -> None:
+    (saturated,) = endpoints.throughput(12)
+    assert 0 < float(saturated.value) < 80
+    (single,) = endpoints.overhead(2)
+    assert float(single.value.rstrip("%")) > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc, which Linux has")
+def test_pictures_are_counted_over_a_batch() -> None:
+    _, coded = endpoints.memory(12)
+    assert coded.value == "1.00 and 2.00"
+    assert coded.met
+
+
+def test_figures_replace_their_own_rows_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "BENCHMARKS.md"
+    path.write_text("# Benchmarks\n\n## Before\n\ntext\n\n## After\n\nmore\n", "utf-8")
+    write(path, [Figure("one", "1", "≥ 1", True, "so"), Figure("two", "2", "≥ 3", False, "so")], "a", "here")
+    write(path, [Figure("two", "3", "≥ 3", True, "so")], "b", "there")
+    text = path.read_text("utf-8")
+    assert text.count(HEADING) == 1
+    assert "| one | 1 | ≥ 1 | so | `a` |" in text
+    assert "| two | 3 | ≥ 3 | so | `b` |" in text
+    assert "missed" not in text
+    assert text.startswith("# Benchmarks\n\n## Before\n\ntext\n")
+    assert "## After\n\nmore\n" in text
+    assert text.rstrip().endswith("Last measured on there.")
