@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
+from types import AsyncGeneratorType
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -121,8 +122,9 @@ async def _next(source: AsyncGenerator[_T, None]) -> tuple[_T, ...]:
 
 
 async def _close(source: AsyncGenerator[Any, None]) -> None:
-    if not source.ag_running:  # else it is cleaning up already, and was interrupted a second time
-        await source.aclose()
+    if isinstance(source, AsyncGeneratorType) and source.ag_running:
+        return  # it is cleaning up already, and was interrupted a second time
+    await source.aclose()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
