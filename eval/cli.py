@@ -85,10 +85,13 @@ def run(
 
     planned = plan(find(benchmark), data, split, _listed(subjects), limit)
     names = _listed(strategies)
-    with CoLM.from_team(team) as colm, Progressing(len(planned.items) * len(names)) as progress:
-        answered = sum(
-            progress.count(trace) for trace in run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh)
-        )
+    try:
+        with CoLM.from_team(team) as colm, Progressing(len(planned.items) * len(names)) as progress:
+            traces = run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh)
+            answered = sum(map(progress.count, traces))
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     Console().print(run_summary(out))
     if not answered:
         sys.exit(1)

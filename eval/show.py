@@ -17,12 +17,13 @@ SMALL = 100
 
 
 def catalogue(benchmarks: Iterable[Benchmark]) -> Grid:
-    grid = Grid(title="python -m eval run NAME …", show_lines=False)
-    for heading in ("name", "benchmark", "kind", "splits", "rules", "note"):
+    """Those with pictures first. Every one that is scored here has the rules official, strict and lenient."""
+    grid = Grid(title="python -m eval run NAME …")
+    for heading in ("name", "benchmark", "splits", "note"):
         grid.add_column(heading, overflow="fold")
-    for one in benchmarks:
-        rules = ", ".join(rule.value for rule in one.rules) if one.scored else "answer file"
-        grid.add_row(one.name, one.title, one.modality, ", ".join(one.splits), rules, one.note)
+    for one in sorted(benchmarks, key=lambda one: one.modality, reverse=True):
+        note = one.note if one.modality == "vision" else f"text; {one.note}"
+        grid.add_row(one.name, one.title, ", ".join(one.splits), note)
     return grid
 
 
