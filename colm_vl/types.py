@@ -279,8 +279,12 @@ class Trace:
 
     @property
     def final(self) -> Mapping[str, Draft]:
-        """Each client's latest answer: its last refinement, else its draft."""
-        return {reply.client: reply for reply in (*self.drafts, *self.refinements)}
+        """Each client's latest answer: its last refinement that could be read, else its draft."""
+        latest: dict[str, Draft] = {}
+        for reply in (*self.drafts, *self.refinements):
+            if reply.readable or reply.client not in latest:
+                latest[reply.client] = reply
+        return latest
 
     def to_dict(self) -> dict[str, Any]:
         data: dict[str, Any] = _trace_adapter().dump_python(self, mode="json")

@@ -111,6 +111,15 @@ def test_the_asker_takes_part_and_its_answer_counts() -> None:
     assert (trace.settlement.method, trace.settlement.by) == ("asker", ("near",))
 
 
+def test_an_unreadable_refinement_takes_no_answer_away() -> None:
+    with scripted({"near": [FIVE, "I am\nnot sure"], "far": [FIVE]}, [GUIDANCE]) as colm:
+        trace = colm.ask(QUESTION)
+    assert trace.final["near"].answer == "5"
+    assert trace.settlement is not None
+    assert trace.settlement.by == ("near", "far")
+    assert any("near" in note for note in trace.notes)
+
+
 def test_without_the_server_clients_read_each_other() -> None:
     with scripted({"near": [FOUR, FIVE], "far": [FIVE]}, [{"error": "unreachable"}]) as colm:
         trace = colm.ask(QUESTION)
