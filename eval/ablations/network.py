@@ -126,7 +126,8 @@ def _over(
     computed: Sequence[Trace],
 ) -> Measure:
     proxy = Proxy(port, line)
-    address = f"http://127.0.0.1:{loop.run(proxy.start())}/v1"
+    # The line is in the address, so that a call over one line is never taken for the same call over another.
+    address = f"http://127.0.0.1:{loop.run(proxy.start())}/{folder_name(line.name)}/v1"
     try:
         with CoLM(_behind(team, address).with_policy(**_WAYS[way].policy)) as colm:
             with suppress(NoAnswer):  # connecting, and loading a model, are no part of what is measured

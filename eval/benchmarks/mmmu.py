@@ -46,7 +46,7 @@ DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 SUBJECTS = tuple(sorted(subject for subjects in DISCIPLINES.values() for subject in subjects))
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
 
-_COLUMNS = ("id", "question", "options", "answer", "question_type")
+_COLUMNS = ("id", "question", "options|A|question_type", "answer")
 
 
 class MMMU(Benchmark):
@@ -59,7 +59,9 @@ class MMMU(Benchmark):
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        for row in open_rows(source, _COLUMNS, picture_columns=PICTURES):
+        for row in open_rows(source, _COLUMNS, picture_columns=(*PICTURES, "image")):
+            if str(row.get("split", source.split)) != source.split:  # VLMEvalKit has both splits in one file
+                continue
             item = _item(row, source)
             if not source.subjects or item.groups["subject"] in source.subjects:
                 yield item
@@ -143,11 +145,11 @@ def _subject(key: str) -> str:
 def _item(row: Row, source: Source) -> Item:
     key = str(row["id"])
     groups = groups_of(_subject(key), where=key)
-    pictures = pictures_in(row, PICTURES) if source.pictures else ()
-    if row["question_type"] == "open":
+    pictures = pictures_in(row, (*PICTURES, "image"), folder=source.folder) if source.pictures else ()
+    options = options_in(row)
+    if row.get("question_type", "multiple-choice" if options else "open") == "open":
         gold = tuple(str(answer) for answer in listed(row["answer"]))
         return Item(key, str(row["question"]), gold, "open", (), pictures, groups)
-    options = options_in(row)
     answer = letter_of(row["answer"], options, where=key)
     return Item(key, str(row["question"]), (answer,), "choice", options, pictures, groups)
 

@@ -72,10 +72,10 @@ class ScienceQA(Benchmark):
 
 def _rows(source: Source) -> Iterator[Item]:
     """Rows as on the hub, which have no ids (they are numbered), or JSON Lines with a pid."""
-    columns = ("question|text", "choices", "answer")
+    columns = ("question|text", "choices|options|A", "answer")
     # The picture column is read even where pictures are not wanted: whether there is one decides what the item is.
     for number, row in enumerate(open_rows(source, columns)):
-        yield _item(str(row.get("pid", row.get("id", number))), row, source.pictures)
+        yield _item(str(row.get("pid", row.get("id", row.get("index", number)))), row, source.pictures)
 
 
 def _is_official(path: Path | None) -> bool:

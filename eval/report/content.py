@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from eval.costs import Point
 from eval.items import Figure, Rule
@@ -13,6 +14,15 @@ from eval.show import SMALL
 from eval.statistics import wilson
 
 SIGNIFICANT = 0.05
+
+_RULES: Mapping[Rule, str] = MappingProxyType(
+    {
+        Rule.STRICT: "what the benchmark's reader cannot read is wrong",
+        Rule.OFFICIAL: "the benchmark's own, its draws included",
+        Rule.LENIENT: "a better reader than the benchmark's; what it cannot read is wrong",
+        Rule.LLAVA: "the variant of LLaVA's authors",
+    }
+)
 
 
 def document(reports: Sequence[Findings]) -> Document:
@@ -26,7 +36,7 @@ def _of_run(found: Findings, *, named: bool) -> Iterator[Part]:
     prefix = f"{found.label}: " if named else ""
     yield Text(
         f"{prefix}{found.title}, split {found.split}, {found.items} questions. Rule: {found.lead.value} "
-        f"(what the reader cannot read is wrong). Team: {'; '.join(found.members)}."
+        f"({_RULES[found.lead]}). Team: {'; '.join(found.members)}."
     )
     yield Heading(prefix + "Results")
     yield from _results(found, prefix)

@@ -23,6 +23,8 @@ def score(
     rule that the benchmark does not have. With `partial` the figures are over what was answered, as the official
     scripts do, and `Table.coverage` tells that something is missing.
     """
+    if not benchmark.scored:
+        raise InputError(f"{benchmark.title} is scored by its own judge", hint="`run` writes the answer file for it")
     if rule not in benchmark.rules:
         raise InputError(
             f"{benchmark.title} has no rule {rule.value!r}",

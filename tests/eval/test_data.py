@@ -31,6 +31,19 @@ def test_tsv_shares_pictures_and_keeps_the_word_none(tmp_path: Path) -> None:
     assert queries[1].question.startswith("Look.\n")
 
 
+def test_tsv_of_mmmu_has_both_splits_and_several_pictures(tmp_path: Path) -> None:
+    common = {"question": "<image 1>?", "A": "cat", "B": "dog", "answer": "B", "question_type": ""}
+    both = str([published.base64_png(1), published.base64_png(2)])
+    rows = [
+        {"index": "1", "id": "validation_Math_1", "image": both, "split": "validation", **common},
+        {"index": "2", "id": "dev_Math_1", "image": both, "split": "dev", **common},
+    ]
+    published.tsv(tmp_path / "MMMU_DEV_VAL.tsv", rows)
+    planned = plan(find("mmmu"), tmp_path / "MMMU_DEV_VAL.tsv")
+    assert [item.id for item in planned.items] == ["validation_Math_1"]
+    assert [len(query.images) for query in planned.questions] == [2]
+
+
 def test_without_data_only_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
 
@@ -62,7 +75,11 @@ def write(folder: Path, text: str) -> Path:
     ("name", "text", "told"),
     [
         ("ai2d", '{"question": "?", "answer": "A"}\n', "missing column options or choices or A or choice_a"),
-        ("mmmu", '{"id": "validation_Math_1", "question": "?"}\n', "missing columns options, answer, question_type"),
+        (
+            "mmmu",
+            '{"id": "validation_Math_1", "question": "?"}\n',
+            "missing columns options or A or question_type, answer",
+        ),
         ("ai2d", '{"question": "?", "options": ["a", "b"], "answer": "E"}\n', "answer 'E' is none of its 2 options"),
         ("ai2d", "[1]\n", "line 1: not a JSON object"),
         ("ai2d", "", "no questions of split 'test'"),
