@@ -1,0 +1,193 @@
+"""What a question cost, as HTML: where the time went, tokens, what left the machine; and strategies side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from colm_vl import Call, Trace
+from colm_vl.answers import same
+from colm_vl.types import Stage
+
+from .board import calls_avoided
+from .draw import labelled, tag, text
+
+_STAGES: dict[Stage, str] = {
+    "select": "Select",
+    "draft": "Draft",
+    "guide": "Guide",
+    "refine": "Refine",
+    "settle": "Settle",
+}
+_AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reused": "already at hand"}
+
+
+def account(trace: Trace | None) -> str:
+    """The tiles and the timeline; nothing while there is no finished question."""
+    if trace is None or not trace.calls:
+        return ""
+    heading = tag("h2", "What it took")
+    return tag("section", heading + _tiles(trace) + _timeline(trace), "cv-account", aria_label="What it took")
+
+
+def _tiles(trace: Trace) -> str:
+    usage, sent, avoided = trace.usage, trace.sent, calls_avoided(trace)
+    computed = usage.prompt_tokens - usage.cached_tokens
+    reused = f"{usage.cached_tokens:,} more were reused" if usage.cached_tokens else "none were reused"
+    calls = f"{sum(avoided.values())} avoided: {_why(avoided)}" if avoided else "none avoided"
+    pictures = f"{sent.pictures} times a picture" if sent.pictures else "no picture"
+    tiles = (
+        ("Time", f"{trace.seconds:.1f} s", _longest(trace)),
+        ("Model calls", f"{len(trace.calls)}", calls),
+        ("Tokens read", f"{computed:,}", reused),
+        ("Tokens written", f"{usage.completion_tokens:,}", f"by {len({call.member for call in trace.calls})} models"),
+        ("Left this machine", _size(sent.bytes), pictures if sent.bytes else "every model runs here"),
+    )
+    return tag("dl", "".join(_tile(*tile) for tile in tiles), "cv-tiles")
+
+
+def _tile(name: str, value: str, more: str) -> str:
+    inside = tag("dt", text(name)) + tag("dd", text(value), "cv-figure") + tag("dd", text(more), "cv-more")
+    return tag("div", inside, "cv-tile")
+
+
+def _why(avoided: Mapping[str, int]) -> str:
+    return ", ".join(_AVOIDED[why] for why in avoided)
+
+
+def _longest(trace: Trace) -> str:
+    """The stage that most of the time went to, as its calls overlap."""
+    spans = {stage: _span([call for call in trace.calls if call.stage == stage]) for stage in _STAGES}
+    stage = max(spans, key=lambda name: spans[name])
+    return f"{_STAGES[stage].lower()} took {spans[stage]:.1f} s"
+
+
+def _span(calls: Sequence[Call]) -> float:
+    if not calls:
+        return 0.0
+    return max(call.started + call.seconds for call in calls) - min(call.started for call in calls)
+
+
+def _timeline(trace: Trace) -> str:
+    total = max(trace.seconds, *(call.started + call.seconds for call in trace.calls), 1e-6)
+    titles = ("Stage", "Model", "When", "Seconds", "Read", "Reused", "Written", "Sent")
+    head = tag("tr", "".join(tag("th", name, scope="col") for name in titles))
+    order = {name: place for place, name in enumerate(_STAGES)}
+    calls = sorted(trace.calls, key=lambda call: (call.round, order[call.stage], call.started))
+    rows = "".join(_row(call, total) for call in calls)
+    table = tag("table", tag("caption", "Each call of a model, in time") + tag("thead", head) + tag("tbody", rows))
+    # A region that scrolls has to be reachable by keyboard.
+    return tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="Timeline of the calls")
+
+
+def _row(call: Call, total: float) -> str:
+    stage = _STAGES[call.stage] + (f" {call.round}" if call.round > 1 else "")
+    # Of the track's width; the rest keeps the last bar apart from the figures. Numbers of ours: no text gets here.
+    left, width = 96 * min(call.started / total, 0.994), 96 * min(max(call.seconds / total, 0.006), 1)
+    bar = f'<span class="cv-when cv-{call.stage}" style="left:{left:.1f}%;width:{width:.1f}%"></span>'
+    seconds = "reused" if call.reused else f"{call.seconds:.1f}"
+    figures = (
+        seconds,
+        f"{call.usage.prompt_tokens:,}",
+        f"{call.usage.cached_tokens:,}",
+        f"{call.usage.completion_tokens:,}",
+        _size(call.sent.bytes),
+    )
+    cells = tag("th", text(stage), scope="row") + tag("td", text(call.member)) + tag("td", bar, "cv-track")
+    return tag("tr", cells + "".join(tag("td", text(figure), "cv-number") for figure in figures))
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B" if count else "nothing"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+# --- would a single model have done? ---
+
+
+class _Key(NamedTuple):
+    """What tells the calls of one question apart."""
+
+    member: str
+    stage: Stage
+    round: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One strategy's trace, with the seconds it would have taken alone: what it had from others is counted in."""
+
+    trace: Trace
+    seconds: float
+
+
+def compared(traces: Iterable[Trace]) -> Sequence[Compared]:
+    """Reused calls cost no time when they are reused; here each counts what it took when it was made."""
+    rows, took = [], dict[_Key, float]()
+    for trace in traces:
+        for call in trace.calls:
+            if not call.reused:
+                took[_key(call)] = call.seconds
+        reused = [call for call in trace.calls if call.reused]
+        waves = {(call.stage, call.round) for call in reused}
+        spared = sum(
+            max(took.get(_key(call), 0.0) for call in reused if (call.stage, call.round) == wave) for wave in waves
+        )
+        rows.append(Compared(trace, trace.seconds + spared))
+    return rows
+
+
+def comparison(rows: Sequence[Compared], truth: str, waiting: Sequence[str] = ()) -> str:
+    """The table; `waiting` are the strategies whose answer is still to come."""
+    titles = ("Strategy", "Answer", "Right" if truth else "", "Calls", "Tokens", "Seconds", "Sent")
+    head = tag("tr", "".join(tag("th", name, scope="col") for name in titles if name))
+    body = "".join(_compared_row(row, truth) for row in rows)
+    body += "".join(
+        tag("tr", tag("th", text(name), scope="row") + tag("td", "working", "cv-idle cv-busy", colspan=len(titles) - 1))
+        for name in waiting
+    )
+    caption = tag("caption", "The same question, answered in other ways; drafts are written once and shared")
+    table = tag("table", caption + tag("thead", head) + tag("tbody", body), "cv-compare")
+    words = tag("p", text(_conclusion(rows, truth)), "cv-by") if not waiting else ""
+    return tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="Strategies compared") + words
+
+
+def _compared_row(row: Compared, truth: str) -> str:
+    trace, usage = row.trace, row.trace.usage
+    said = labelled(trace.choice, trace.answer) if trace.answer else "no answer"
+    cells = tag("th", text(trace.strategy), scope="row") + tag("td", text(said))
+    if truth:
+        right = _says(trace, truth)
+        cells += tag("td", tag("span", "right" if right else "wrong", f"cv-chip cv-{'right' if right else 'wrong'}"))
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    figures = (f"{len(trace.calls)}", f"{tokens:,}", f"{row.seconds:.1f}", _size(trace.sent.bytes))
+    return tag("tr", cells + "".join(tag("td", text(figure), "cv-number") for figure in figures))
+
+
+def _conclusion(rows: Sequence[Compared], truth: str) -> str:
+    """What the table says of this one question, and that it is one question."""
+    single = [row.trace for row in rows if row.trace.strategy.startswith("solo") or row.trace.strategy == "server"]
+    team = next((row.trace for row in rows if row.trace.strategy == "colm"), None)
+    if team is None or not single:
+        return ""
+    if truth:
+        right = [trace.strategy for trace in single if _says(trace, truth)]
+        which = f" ({', '.join(right)})" if right else ""
+        verdict = "right" if _says(team, truth) else "not"
+        return (
+            f"{len(right)} of {len(single)} single models answered right{which}; the team's answer is {verdict}. "
+            "One question proves little."
+        )
+    alike = [trace.strategy for trace in single if _says(trace, team.answer)]
+    return f"{len(alike)} of {len(single)} single models say what the team says. One question proves little."
+
+
+def _says(trace: Trace, answer: str) -> bool:
+    return bool(trace.answer) and same(trace.answer, answer)
+
+
+def _key(call: Call) -> _Key:
+    return _Key(call.member, call.stage, call.round, call.sample)

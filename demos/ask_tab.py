@@ -1,0 +1,371 @@
+"""The tab where one question is asked: its fields, its results, and what the buttons do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import gradio as gr
+
+from colm_vl import Trace
+from colm_vl.strategies import STRATEGIES
+
+from . import account, draw
+from .board import Board
+from .desk import Asked, Desk
+from .examples import Example
+from .inputs import FIELDS, GATES, SHARES, VOTE, Field, FieldError, Limits, Settings, read_query, strategies
+from .visit import Entry, FeedbackFile, choices_of, keepsakes, remember, remembered
+from .words import STILL_BUSY, in_words
+
+logger = logging.getLogger(__name__)
+
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What stands on the right: a finished question. `asked` is None when it was opened from the visit's history, for
+    its pictures are gone then."""
+
+    entry: Entry
+    asked: Asked | None = None
+
+
+class AskTab:
+    def __init__(self, desk: Desk, limits: Limits, feedback: FeedbackFile | None, examples: Sequence[Example]) -> None:
+        self.desk = desk
+        self.limits = limits
+        self.feedback = feedback
+        self.examples = examples
+
+    # --- what stands where ---
+
+    def lay_out(self, page: gr.Blocks) -> None:
+        """Within a `gr.Tab` of the page: make the parts and wire them."""
+        self.shown = gr.State(None)
+        self.visit = gr.BrowserState([], storage_key="colm-vl-visit")
+        with gr.Row(elem_classes="cv-split"):
+            with gr.Column(scale=4, min_width=300, elem_id="question-side"):
+                self._lay_out_question()
+            with gr.Column(scale=9, min_width=300, elem_id="answer-side"):
+                self._lay_out_answer()
+        self._wire(page)
+        self._offer_api()
+
+    def _lay_out_question(self) -> None:
+        self.errors: dict[Field, Any] = {}
+        self.pictures = gr.Gallery(
+            label="Pictures", type="filepath", file_types=["image"], sources=["upload", "webcam", "clipboard"],
+            interactive=True, columns=3, height=200, object_fit="contain", format="png", elem_id="pictures",
+            buttons=[],
+        )  # fmt: skip
+        self.errors["pictures"] = gr.HTML(elem_id="pictures-error")
+        self.question = gr.Textbox(
+            label="Question", lines=2, max_lines=6, placeholder="What do you want to know?", elem_id="question",
+            max_length=self.limits.characters,
+        )  # fmt: skip
+        self.errors["question"] = gr.HTML(elem_id="question-error")
+        with gr.Row(elem_classes="cv-go"):
+            self.go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
+        self.errors["settings"] = gr.HTML(elem_id="ask-error")
+        with gr.Column(elem_id="examples"):
+            gr.HTML(draw.tag("h2", "Or try one of these"), elem_classes="cv-label", visible=bool(self.examples))
+            self.example_buttons = [_example_button(number, example) for number, example in enumerate(self.examples)]
+        with gr.Accordion("Choices", open=False, elem_id="choices-part"):
+            self.choices = gr.Textbox(
+                label="Choices, one a line", lines=3, info="Leave it empty for an open answer.", elem_id="choices"
+            )
+            self.errors["choices"] = gr.HTML(elem_id="choices-error")
+        with gr.Accordion("How the team works", open=False, elem_id="settings"):
+            self._lay_out_settings()
+        with gr.Accordion("This visit", open=False, elem_id="history-part"):
+            self.history = gr.Radio([], label="Earlier questions, latest first", elem_id="history")
+            self.forget = gr.Button("Forget them", size="sm", elem_id="forget")
+
+    def _lay_out_settings(self) -> None:
+        team = self.desk.colm.team
+        own = Settings.of(team.policy)
+        names = strategies(team)
+        self.strategy = gr.Dropdown(
+            [(f"{name}: {STRATEGIES[name].summary}", name) for name in names],
+            value=own.strategy, label="Strategy", elem_id="strategy", allow_custom_value=own.strategy not in names,
+        )  # fmt: skip
+        self.asker = gr.Dropdown(
+            [VOTE, *(client.name for client in team.clients)], value=own.asker, label="Whose answer counts",
+            elem_id="asker",
+        )  # fmt: skip
+        self.rounds = gr.Slider(1, 5, value=own.rounds, step=1, label="Rounds of guidance", elem_id="rounds")
+        self.gate = gr.Radio(GATES, value=own.gate, label="When the server is asked", elem_id="gate")
+        self.confidence = gr.Slider(
+            0, 1, value=own.confidence, step=0.05, label="Unsure means a confidence of at most", elem_id="confidence",
+            visible=own.gate == GATES[2],
+        )  # fmt: skip
+        self.share = gr.Radio(list(SHARES), value=own.share, label="What the server may see", elem_id="share")
+        self.truth = gr.Textbox(
+            label="Right answer, if you know it", info="No model is told. Answers are marked with it.", elem_id="truth"
+        )
+
+    def _lay_out_answer(self) -> None:
+        self.answer = gr.HTML(_welcome(), elem_id="answer")
+        self.columns = gr.HTML(elem_id="columns")
+        self.account = gr.HTML(elem_id="account")
+        with gr.Column(visible=False, elem_id="more") as self.more:
+            with gr.Column(elem_id="compare-part"):
+                gr.HTML(draw.tag("h2", "Would a single model have done?"))
+                known = self._comparable()
+                self.rivals = gr.CheckboxGroup(
+                    known, value=[name for name in known if name not in ("moa", "self_consistency")],
+                    label="Answer the same question by", elem_id="rivals",
+                )  # fmt: skip
+                self.compare = gr.Button("Compare", elem_id="compare", size="sm")
+                self.table = gr.HTML(elem_id="comparison")
+            self.keepsakes = gr.HTML(elem_id="keepsakes")
+            with gr.Column(visible=self.feedback is not None, elem_id="feedback"):
+                gr.HTML(draw.tag("h2", "Was this answer right?"))
+                self.correction = gr.Textbox(label="The right answer, if it was not", elem_id="correction")
+                with gr.Row():
+                    self.up = gr.Button("Right", size="sm", elem_id="thumb-up")
+                    self.down = gr.Button("Wrong", size="sm", elem_id="thumb-down")
+                self.thanks = gr.HTML(elem_id="thanks")
+
+    def _comparable(self) -> list[str]:
+        team = self.desk.colm.team
+        alone = [f"solo:{client.name}" for client in team.clients]
+        return [*alone, *(name for name in strategies(team) if name != "solo")]
+
+    # --- what happens when ---
+
+    def _wire(self, page: gr.Blocks) -> None:
+        fields = [
+            self.pictures, self.question, self.choices, self.strategy, self.asker, self.rounds, self.gate,
+            self.confidence, self.share, self.truth,
+        ]  # fmt: skip
+        results = [
+            self.answer, self.columns, self.account, self.more, self.table, self.keepsakes, self.thanks, self.shown,
+            self.visit, self.history, self.go, self.halt, self.compare, *self.errors.values(), *self.example_buttons,
+        ]  # fmt: skip
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        working: dict[str, Any] = {**private, "concurrency_limit": None}
+        for trigger in (self.go.click, self.question.submit):
+            trigger(self._on_ask, [*fields, self.visit], results, **working)
+        for number, button in enumerate(self.example_buttons):
+            filled = button.click(
+                self._fill_in(number), None, [self.pictures, self.question, self.choices, self.truth], **private
+            )
+            filled.then(self._on_ask, [*fields, self.visit], results, **working)
+        self.halt.click(self._on_stop, None, None, queue=False, **private)
+        self.compare.click(
+            self._on_compare, [self.shown, self.rivals],
+            [self.table, self.go, self.halt, self.compare, *self.example_buttons], **working,
+        )  # fmt: skip
+        self.pictures.change(self._on_pictures, self.pictures, self.errors["pictures"], **private)
+        self.gate.change(lambda gate: gr.update(visible=gate == GATES[2]), self.gate, self.confidence, **private)
+        gr.on([self.history.input], self._on_open, [self.history, self.visit], results, **private)
+        self.forget.click(lambda: ([], gr.update(choices=[], value=None)), None, [self.visit, self.history], **private)
+        if self.feedback is not None:
+            self.up.click(self._on_thumb("up"), [self.shown, self.correction], self.thanks, **private)
+            self.down.click(self._on_thumb("down"), [self.shown, self.correction], self.thanks, **private)
+        page.load(self._on_load, self.visit, self.history, **private)
+        page.unload(self._on_leave)
+
+    async def _on_ask(
+        self, pictures: Any, question: str, choices: str, strategy: str, asker: str, rounds: float, gate: str,
+        confidence: float, share: str, truth: str, stored: Any, request: gr.Request,
+    ) -> AsyncGenerator[Updates, None]:  # fmt: skip
+        settings = Settings(strategy, asker, int(rounds), gate, confidence, share)
+        if self.desk.is_busy(_visit(request)):
+            yield {self.errors["settings"]: draw.error(STILL_BUSY)}
+            return
+        try:
+            files = [item[0] for item in pictures or []]
+            query = await asyncio.to_thread(read_query, question, files, choices, self.limits)
+            asked = Asked(query, settings.changes(self.desk.colm.team), (truth or "").strip())
+        except FieldError as error:
+            yield self._told(error.field, str(error))
+            return
+        clear = {
+            self.columns: "",
+            self.account: "",
+            self.table: "",
+            self.thanks: "",
+            self.more: gr.update(visible=False),
+        }
+        yield self._told() | clear | self._buttons(working=True)
+        try:
+            async with aclosing(self.desk.ask(_visit(request), asked)) as boards:
+                drawn: Updates = {}
+                async for board in boards:
+                    now = {self.answer: draw.answer(board), self.columns: draw.columns(board)}
+                    fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
+                    # Something is yielded in any case: that is how a visitor who has left is noticed.
+                    yield fresh or {self.answer: gr.skip()}
+                    drawn = now
+            yield self._buttons(working=False) | self._finished(board, asked, stored)
+        except Exception as error:
+            yield self._told("settings", in_words(error)) | {self.answer: _welcome()} | self._buttons(working=False)
+
+    def _finished(self, board: Board, asked: Asked, stored: Any) -> Updates:
+        if board.trace is None:
+            return {}
+        entry = Entry(board.trace, board.thumbnails, asked.truth, asked.changes)
+        kept = remember(stored, entry)
+        return self._keep(Shown(entry, asked)) | {
+            self.visit: kept,
+            self.history: gr.update(choices=choices_of(remembered(kept)), value=0),
+        }
+
+    def _keep(self, shown: Shown) -> Updates:
+        team = self.desk.colm.team
+        return {
+            self.shown: shown,
+            self.account: account.account(shown.entry.trace),
+            self.keepsakes: keepsakes(shown.entry, team.source, pocket=team.is_pocket),
+            self.compare: gr.update(interactive=shown.asked is not None),
+            self.table: ""
+            if shown.asked
+            else draw.tag("p", "Ask it again to compare: its pictures are gone.", "cv-aside"),
+            self.more: gr.update(visible=True),
+            self.thanks: "",
+        }
+
+    async def _on_compare(
+        self, shown: Shown | None, names: list[str], request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        if shown is None or shown.asked is None or not names:
+            yield {self.table: draw.error("Choose at least one way to answer.")}
+            return
+        # In the order of the list, so that the table reads from one model to many, whatever was ticked last.
+        chosen = [name for name in self._comparable() if name in names]
+        try:
+            yield {self.table: account.comparison([], shown.entry.truth, chosen)} | self._buttons(working=True)
+            async with aclosing(self.desk.compare(_visit(request), shown.asked, chosen)) as progress:
+                done: list[Trace] = []
+                async for done in progress:
+                    waiting = chosen[len(done) :]
+                    yield {self.table: account.comparison(account.compared(done), shown.entry.truth, waiting)}
+            if len(done) < len(chosen):
+                rest = draw.tag("p", "Stopped before all had answered.", "cv-aside")
+                yield {self.table: account.comparison(account.compared(done), shown.entry.truth) + rest}
+            yield self._buttons(working=False)
+        except Exception as error:
+            yield {self.table: draw.error(in_words(error))} | self._buttons(working=False)
+
+    async def _on_stop(self, request: gr.Request) -> None:
+        self.desk.stop(_visit(request))
+
+    async def _on_leave(self, request: gr.Request) -> None:
+        self.desk.stop(_visit(request))
+
+    async def _on_pictures(self, pictures: Any) -> str:
+        """Tell at once what is wrong with a picture, not only when the question is asked."""
+        try:
+            await asyncio.to_thread(read_query, "?", [item[0] for item in pictures or []], "", self.limits)
+        except FieldError as error:
+            return draw.error(str(error))
+        return ""
+
+    def _on_load(self, stored: Any) -> Any:
+        return gr.update(choices=choices_of(remembered(stored)))
+
+    def _on_open(self, number: int | None, stored: Any, request: gr.Request) -> Updates:
+        entries = remembered(stored)
+        if number is None or not 0 <= number < len(entries) or self.desk.is_busy(_visit(request)):
+            return {self.history: gr.update(value=None)}
+        board = entries[number].board()
+        return self._keep(Shown(entries[number])) | {
+            self.answer: draw.answer(board),
+            self.columns: draw.columns(board),
+        }
+
+    def _on_thumb(self, thumb: Literal["up", "down"]) -> Any:
+        def add(shown: Shown | None, right_answer: str) -> str:
+            if shown is None or self.feedback is None:
+                return ""
+            try:
+                self.feedback.add(thumb, right_answer or "", shown.entry.trace)
+            except OSError:
+                logger.exception("feedback could not be written")
+                return draw.error("It could not be written down; the operator's log tells why.")
+            return draw.status("Thank you: written down.")
+
+        return add
+
+    def _fill_in(self, number: int) -> Any:
+        example = self.examples[number]
+
+        def fill() -> Updates:
+            return {
+                self.pictures: list(example.pictures) or None,
+                self.question: example.question,
+                self.choices: "\n".join(example.choices),
+                self.truth: example.truth,
+            }
+
+        return fill
+
+    def _told(self, field: Field | None = None, said: str = "") -> Updates:
+        """The words beside that field, and none beside the others."""
+        return {self.errors[name]: draw.error(said) if name == field else "" for name in FIELDS}
+
+    def _buttons(self, *, working: bool) -> Updates:
+        idle = gr.update(interactive=not working)
+        return {self.go: idle, self.compare: idle, self.halt: gr.update(interactive=working)} | dict.fromkeys(
+            self.example_buttons, idle
+        )
+
+    # --- for programs ---
+
+    def _offer_api(self) -> None:
+        """`gradio_client`: `Client(url).predict(question=…, pictures=[handle_file(…)], api_name="/ask")`."""
+        own = Settings.of(self.desk.colm.team.policy)
+        question = gr.Textbox(label="question", visible=False)
+        # Files, and no plain paths: Gradio sees to it that they were uploaded; nobody can name one of the server's.
+        pictures = gr.File(label="pictures", file_count="multiple", visible=False)
+        choices = gr.Textbox(label="choices", visible=False, value="")
+        strategy = gr.Textbox(label="strategy", visible=False, value=own.strategy)
+        asker = gr.Textbox(label="asker", visible=False, value=own.asker)
+        rounds = gr.Number(label="rounds", visible=False, value=own.rounds, precision=0)
+        trace = gr.JSON(label="trace", visible=False)
+
+        async def ask(
+            question: str, pictures: Any, choices: str, strategy: str, asker: str, rounds: float, request: gr.Request
+        ) -> dict[str, Any]:
+            """Ask one question; the answer is the whole trace. `choices` are written one a line."""
+            settings = replace(own, strategy=strategy, asker=asker, rounds=int(rounds))
+            try:
+                query = await asyncio.to_thread(read_query, question, pictures or [], choices, self.limits)
+                asked = Asked(query, settings.changes(self.desk.colm.team))
+                return (await self.desk.answer(_visit(request), asked)).to_dict()
+            except Exception as error:
+                raise gr.Error(in_words(error), print_exception=False) from None
+
+        gr.Button(visible=False).click(
+            ask, [question, pictures, choices, strategy, asker, rounds], trace, api_name="ask", concurrency_limit=None
+        )
+
+
+def _example_button(number: int, example: Example) -> gr.Button:
+    classes = ["cv-example"] if example.pictures else ["cv-example", "cv-bare"]
+    words = f"{example.title}: {example.question}"
+    return gr.Button(words, elem_id=f"example-{number}", size="sm", elem_classes=classes)
+
+
+def _visit(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _welcome() -> str:
+    steps = ("Each small model drafts an answer on its own.", "The larger one reads all drafts and says what to check.",
+             "Each small model looks again, and keeps or changes its answer.")  # fmt: skip
+    listed = "".join(draw.tag("li", step) for step in steps)
+    inside = draw.tag("p", "Ask about a picture and watch the team work.", "cv-headline cv-quiet")
+    return draw.tag("section", inside + draw.tag("ol", listed, "cv-steps"), "cv-answer", aria_label="Answer")
+
+
+__all__: Sequence[str] = ["AskTab"]

@@ -1,0 +1,114 @@
+"""A visitor's many questions: a JSONL file, or pictures with one question for all of them.
+
+A file that a visitor wrote names pictures. Only what was uploaded beside it, or stands in the file as a data URI, is
+ever opened: a name is looked up among the uploads and is no path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colm_vl import ColmError, Image, ImageError, Query
+
+from .inputs import FieldError, Limits, words
+
+MAX_QUESTIONS = 1000
+MAX_FILE_BYTES = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A question whose pictures are not opened yet; `pictures` are uploaded files or data URIs."""
+
+    id: str
+    question: str
+    pictures: tuple[Path | str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Questions:
+    """The questions, their pictures opened one after the other as they are needed. `skipped` tells of those that could
+    not be asked."""
+
+    lines: Sequence[Line]
+    limits: Limits
+    skipped: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __iter__(self) -> Iterator[Query]:
+        for line in self.lines:
+            try:
+                images = tuple(Image.open(picture, max_pixels=self.limits.pixels) for picture in line.pictures)
+                yield Query(line.question, images, line.choices, line.id)
+            except (ColmError, ImageError) as error:
+                self.skipped.append(f"{line.id}: {words(error)}")
+
+
+def read_batch(file: str | None, pictures: Sequence[str], question: str, limits: Limits) -> Questions:
+    """Raises `FieldError` that tells what is missing or wrong, with the line of the file."""
+    uploads = {Path(picture).name: Path(picture) for picture in pictures}
+    if file:
+        lines = _read_file(Path(file), uploads, limits)
+    elif uploads and (question or "").strip():
+        lines = [Line(name, question.strip(), (path,)) for name, path in sorted(uploads.items())]
+    elif uploads:
+        raise FieldError("question", "Write the question that is to be asked about every picture.")
+    else:
+        raise FieldError("pictures", "Give a JSONL file, or pictures and one question for all of them.")
+    if len(lines) > MAX_QUESTIONS:
+        raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions at once; these are {len(lines):,}.")
+    big = next((path for path in uploads.values() if path.stat().st_size > limits.bytes), None)
+    if big is not None:
+        raise FieldError("pictures", f"{big.name} is larger than {limits.bytes / 1e6:.0f} MB.")
+    return Questions(lines, limits)
+
+
+def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[Line]:
+    if file.stat().st_size > MAX_FILE_BYTES:
+        raise FieldError("pictures", f"The file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB.")
+    try:
+        written = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise FieldError("pictures", "The file is not UTF-8 text; JSONL is expected.") from None
+    lines = [_read_line(number, line, uploads, limits) for number, line in enumerate(written, 1) if line.strip()]
+    if not lines:
+        raise FieldError("pictures", "The file holds no questions.")
+    twice = next((line.id for line in lines if sum(other.id == line.id for other in lines) > 1), None)
+    if twice is not None:
+        raise FieldError("pictures", f"The id “{twice}” occurs twice in the file.")
+    return lines
+
+
+def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limits) -> Line:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        raise FieldError("pictures", f"Line {number} is not JSON.") from None
+    if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row["question"].strip():
+        raise FieldError("pictures", f'Line {number} has no "question".')
+    given, choices = row.get("images", row.get("image", [])), row.get("choices") or []
+    names = [given] if isinstance(given, str) else given or []
+    if not isinstance(names, list) or not isinstance(choices, list):
+        raise FieldError("pictures", f'Line {number}: "images" and "choices" are lists.')
+    if len(names) > limits.pictures:
+        raise FieldError("pictures", f"Line {number} has {len(names)} pictures, more than {limits.pictures}.")
+    found = tuple(_find(number, name, uploads) for name in names)
+    return Line(str(row.get("id", number)), row["question"], found, tuple(str(choice) for choice in choices))
+
+
+def _find(number: int, name: Any, uploads: Mapping[str, Path]) -> Path | str:
+    if isinstance(name, str) and name.startswith("data:image/"):
+        return name
+    wanted = Path(str(name)).name
+    # Uploading takes odd characters out of a file's name.
+    found = uploads.get(wanted) or uploads.get("".join(char for char in wanted if char.isalnum() or char in "._- "))
+    if found is None:
+        raise FieldError("pictures", f"Line {number} names the picture “{wanted}”, which was not uploaded.")
+    return found

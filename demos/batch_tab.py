@@ -1,0 +1,191 @@
+"""The tab where many questions are answered: its fields, its progress, and the files to take away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from colm_vl import Trace
+from colm_vl.strategies import STRATEGIES
+
+from . import draw
+from .batch_questions import Questions, read_batch
+from .desk import Desk
+from .inputs import FieldError, Limits, strategies
+from .words import in_words
+
+SHOWN = 8
+"""Answers in the table; all are in the file."""
+
+Updates = dict[Any, Any]
+
+
+class BatchTab:
+    def __init__(self, desk: Desk, limits: Limits) -> None:
+        self.desk = desk
+        self.limits = limits
+
+    def lay_out(self, page: gr.Blocks) -> None:
+        """Within a `gr.Tab` of the page: make the parts and wire them."""
+        team = self.desk.colm.team
+        with gr.Row(elem_classes="cv-split"):
+            with gr.Column(scale=4, min_width=300):
+                self.file = gr.File(label="Questions (JSONL)", file_types=[".jsonl"], height=120, elem_id="batch-file")
+                gr.HTML(_format_help(), elem_classes="cv-help")
+                self.pictures = gr.File(
+                    label="Pictures", file_count="multiple", file_types=["image"], height=140, elem_id="batch-pictures"
+                )
+                self.folder = gr.UploadButton(
+                    "Choose a folder of pictures", file_count="directory", size="sm", elem_id="batch-folder"
+                )
+                self.pictures_error = gr.HTML(elem_id="batch-pictures-error")
+                self.question = gr.Textbox(
+                    label="One question for every picture", info="Not needed with a file of questions.",
+                    elem_id="batch-question", max_length=self.limits.characters,
+                )  # fmt: skip
+                self.question_error = gr.HTML(elem_id="batch-question-error")
+                names = strategies(team)
+                self.strategy = gr.Dropdown(
+                    [(f"{name}: {STRATEGIES[name].summary}", name) for name in names], value=team.policy.strategy,
+                    label="Strategy", elem_id="batch-strategy", allow_custom_value=team.policy.strategy not in names,
+                )  # fmt: skip
+                with gr.Row(elem_classes="cv-go"):
+                    self.go = gr.Button("Start", variant="primary", elem_id="batch-start", min_width=120)
+                    self.halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="batch-stop", min_width=80)
+            with gr.Column(scale=9, min_width=300):
+                self.progress = gr.HTML(_idle(), elem_id="batch-progress")
+                with gr.Row():
+                    self.answers = gr.DownloadButton("Download answers", visible=False, elem_id="batch-answers")
+                    self.traces = gr.DownloadButton("Download traces", visible=False, elem_id="batch-traces")
+        self._wire(page)
+
+    def _wire(self, page: gr.Blocks) -> None:
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.folder.upload(lambda files: files, self.folder, self.pictures, **private)
+        self.go.click(
+            self._on_start, [self.file, self.pictures, self.question, self.strategy],
+            [self.progress, self.answers, self.traces, self.go, self.halt, self.pictures_error, self.question_error],
+            concurrency_limit=None, **private,
+        )  # fmt: skip
+        self.halt.click(self._on_stop, None, self.halt, queue=False, **private)
+
+    async def _on_start(
+        self, file: str | None, pictures: list[str] | None, question: str, strategy: str, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        visit = f"batch {request.session_hash}"
+        clear = {self.pictures_error: "", self.question_error: ""}
+        try:
+            questions = await asyncio.to_thread(read_batch, file, pictures or [], question, self.limits)
+        except FieldError as error:
+            beside = self.question_error if error.field == "question" else self.pictures_error
+            yield clear | {beside: draw.error(str(error))}
+            return
+        yield clear | self._buttons(working=True) | {
+            self.answers: gr.update(visible=False), self.traces: gr.update(visible=False),
+        }  # fmt: skip
+        begun, done = time.monotonic(), list[Trace]()
+        try:
+            async with aclosing(self.desk.batch(visit, questions, {"strategy": strategy})) as progress:
+                async for done in progress:
+                    yield {self.progress: _progress(done, questions, time.monotonic() - begun, over=False)}
+            drawn = {self.progress: _progress(done, questions, time.monotonic() - begun, over=True)}
+            yield drawn | self._buttons(working=False) | await self._files(done)
+        except Exception as error:
+            yield {self.progress: draw.error(in_words(error))} | self._buttons(working=False)
+
+    async def _files(self, done: Sequence[Trace]) -> Updates:
+        if not done:
+            return {}
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="colm-vl-page-"))
+        try:
+            written = await asyncio.to_thread(_write, folder, done)
+            # Gradio takes a copy, under a name that nobody can guess, when it hands a file out.
+            return {
+                part: gr.DownloadButton(value=str(path), visible=True)
+                for part, path in zip((self.answers, self.traces), written, strict=True)
+            }
+        finally:
+            asyncio.get_running_loop().call_later(60, shutil.rmtree, folder, True)
+
+    async def _on_stop(self, request: gr.Request) -> Any:
+        self.desk.stop(f"batch {request.session_hash}")
+        return gr.update(interactive=False)
+
+    def _buttons(self, *, working: bool) -> Updates:
+        return {self.go: gr.update(interactive=not working), self.halt: gr.update(interactive=working)}
+
+
+def _write(folder: Path, done: Sequence[Trace]) -> Sequence[Path]:
+    answers = (
+        {"id": trace.id, "question": trace.question, "answer": trace.answer, "choice": trace.choice,
+         "degraded": trace.degraded, "clients": {name: reply.answer for name, reply in trace.final.items()}}
+        for trace in done
+    )  # fmt: skip
+    paths = []
+    for name, rows in (("answers", answers), ("traces", (trace.to_dict() for trace in done))):
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _progress(done: Sequence[Trace], questions: Questions, seconds: float, *, over: bool) -> str:
+    total, skipped = len(questions), questions.skipped
+    count = len(done) + len(skipped)
+    percent = round(100 * count / total)
+    words = f"{len(done)} of {total} answered" + (f", {len(skipped)} could not be asked" if skipped else "")
+    words += f" in {seconds:.0f} s" if over else ""
+    if over and count < total:
+        words = f"Stopped: {words}"
+    fill = f'<span class="cv-fill" style="width:{percent:d}%"></span>'
+    bar = draw.tag(
+        "span", fill, "cv-bar cv-long", role="progressbar", aria_label="Questions answered",
+        aria_valuenow=percent, aria_valuemin="0", aria_valuemax="100",
+    )  # fmt: skip
+    left = f"about {seconds / count * (total - count):.0f} s to go" if count and not over else ""
+    head = draw.tag("p", draw.text(words), "cv-headline cv-quiet" + ("" if over else " cv-busy"), role="status")
+    unanswered = sum(not trace.answer for trace in done)
+    notes = [left, f"{unanswered} without an answer" if unanswered else "", *skipped[:SHOWN]]
+    aside = "".join(draw.tag("p", draw.text(note), "cv-aside") for note in notes if note)
+    return draw.tag("section", head + bar + aside + _table(done), "cv-answer", aria_label="Progress")
+
+
+def _table(done: Sequence[Trace]) -> str:
+    if not done:
+        return ""
+    head = draw.tag("tr", "".join(draw.tag("th", name, scope="col") for name in ("Id", "Question", "Answer", "Agreed")))
+    rows = "".join(_row(trace) for trace in reversed(done[-SHOWN:]))
+    caption = draw.tag("caption", "The latest answers")
+    table = draw.tag("table", caption + draw.tag("thead", head) + draw.tag("tbody", rows))
+    return draw.tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="The latest answers")
+
+
+def _row(trace: Trace) -> str:
+    agreed = f"{len(trace.settlement.by)} of {len(trace.final) or 1}" if trace.settlement else "–"
+    cells = (trace.question, draw.labelled(trace.choice, trace.answer) or "no answer", agreed)
+    return draw.tag(
+        "tr",
+        draw.tag("th", draw.text(trace.id), scope="row") + "".join(draw.tag("td", draw.text(cell)) for cell in cells),
+    )
+
+
+def _idle() -> str:
+    inside = draw.tag("p", "Ask many questions at once.", "cv-headline cv-quiet")
+    inside += draw.tag("p", "Answers appear here as they come, and can be downloaded when the last is there.", "cv-by")
+    return draw.tag("section", inside, "cv-answer", aria_label="Progress")
+
+
+def _format_help() -> str:
+    example = '{"id": "q1", "question": "What is the total?", "images": ["chart.png"], "choices": ["3", "4"]}'
+    return draw.tag("p", "One question a line; pictures are named as they are uploaded below:") + draw.tag(
+        "pre", draw.text(example), tabindex="0"
+    )

@@ -1,0 +1,223 @@
+"""What the page knows of one question: events come in, one record to draw from stands ready."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from colm_vl import (
+    Delta,
+    Draft,
+    Event,
+    Failure,
+    Gate,
+    Guidance,
+    Image,
+    Note,
+    Refinement,
+    Selection,
+    Settlement,
+    StageStarted,
+    Team,
+    Trace,
+    Verdict,
+)
+from colm_vl.answers import same
+from colm_vl.types import MemberInfo, Stage
+
+THUMBNAIL_PIXELS = 320 * 320
+Phase = Literal["waiting", "running", "stopped", "done"]
+Mark = Literal["kept", "corrected", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the protocol a member writes: its stage and its round."""
+
+    stage: Stage
+    member: str
+    round: int
+
+
+@dataclass(slots=True)
+class Board:
+    """One question as the page shows it. It is folded from events, or made again from a `Trace` of earlier.
+
+    `truth` is the right answer where somebody gave one: an example, or the visitor. No model is told. `thumbnails` are
+    data URIs of the pictures, small. `writing` is what members that have not finished have written so far.
+    """
+
+    question: str
+    strategy: str
+    members: tuple[MemberInfo, ...]
+    choices: tuple[str, ...] = ()
+    thumbnails: tuple[str, ...] = ()
+    truth: str = ""
+    phase: Phase = "waiting"
+    ahead: int = 0
+    seconds: float = 0.0
+    stage: StageStarted | None = None
+    writing: dict[Place, str] = field(default_factory=dict)
+    drafts: dict[str, list[Draft]] = field(default_factory=dict)
+    guidance: dict[int, Guidance] = field(default_factory=dict)
+    refinements: dict[tuple[int, str], Refinement] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    selection: Selection | None = None
+    verdict: Verdict | None = None
+    settlement: Settlement | None = None
+    trace: Trace | None = None
+
+    @classmethod
+    def begin(cls, team: Team, strategy: str, question: str, choices: Iterable[str] = ()) -> Board:
+        return cls(question, strategy, tuple(member.info for member in team.members), tuple(choices))
+
+    @classmethod
+    def from_trace(cls, trace: Trace, thumbnails: Iterable[str] = (), truth: str = "") -> Board:
+        board = cls(trace.question, trace.strategy, trace.members, trace.choices, tuple(thumbnails), truth)
+        told: list[Event] = [*trace.drafts, *trace.guidance, *trace.refinements, *trace.gates, *trace.failures]
+        rare = (trace.selection, trace.verdict, trace.settlement)
+        for event in (*told, *(one for one in rare if one is not None)):
+            board.take(event)
+        board.notes = list(trace.notes)
+        board.take(trace)
+        return board
+
+    def take(self, event: Event) -> None:
+        match event:
+            case StageStarted():
+                self.stage, self.phase = event, "running"
+                self.writing = {Place(event.stage, name, event.round): "" for name in event.members}
+            case Delta():
+                place = Place(event.stage, event.member, event.round)
+                self.writing[place] = self.writing.get(place, "") + event.text
+            case Refinement():
+                self.refinements[event.round, event.client] = event
+                self._finished("refine", event.client, event.round)
+            case Draft():
+                self.drafts.setdefault(event.client, []).append(event)
+                if not self.samples:
+                    self._finished("draft", event.client, 0)
+            case Guidance():
+                self.guidance[event.round] = event
+                self._finished("guide", event.server, event.round)
+            case Verdict():
+                self.verdict = event
+                self.writing = {place: text for place, text in self.writing.items() if place.member != event.server}
+            case Failure():
+                self.failures.append(event)
+                self._finished(event.stage, event.member, event.round)
+            case Gate():
+                self.gates.append(event)
+            case Note():
+                self.notes.append(event.text)
+            case Selection():
+                self.selection = event
+            case Settlement():
+                self.settlement = event
+            case Trace():
+                self.trace, self.phase, self.seconds, self.writing = event, "done", event.seconds, {}
+
+    def stop(self) -> None:
+        """The visitor does not want to wait for the rest; what there is stays."""
+        self.phase, self.writing = "stopped", {}
+
+    @property
+    def over(self) -> bool:
+        return self.phase in ("stopped", "done")
+
+    @property
+    def samples(self) -> bool:
+        """Whether one client writes several replies at once: its pieces then arrive interleaved and make no text."""
+        return self.strategy.startswith("self_consistency")
+
+    @property
+    def server(self) -> MemberInfo | None:
+        return next((member for member in self.members if member.role == "server"), None)
+
+    @property
+    def server_answers(self) -> bool:
+        """Whether the server, when it writes, writes an answer of its own and no guidance."""
+        return self.strategy in ("server", "verdict", "moa")
+
+    @property
+    def clients(self) -> tuple[MemberInfo, ...]:
+        """Those that take part, in the team's order, so far as that is known."""
+        clients = tuple(member for member in self.members if member.role == "client")
+        taking_part = self._taking_part()
+        return tuple(client for client in clients if client.name in taking_part) if taking_part is not None else clients
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        if self.selection is None:
+            return ()
+        names = (member.name for member in self.members if member.role == "client")
+        return tuple(name for name in names if name not in self.selection.clients)
+
+    @property
+    def rounds(self) -> range:
+        """The rounds in which somebody was guided or refined an answer, or is at it."""
+        reached = [round for round, _ in self.refinements]
+        reached += [place.round for place in self.writing if place.stage in ("guide", "refine")]
+        reached += [failure.round for failure in self.failures if failure.stage in ("guide", "refine")]
+        return range(1, max([0, *self.guidance, *reached]) + 1)
+
+    def failure(self, stage: Stage, member: str, round: int = 0) -> Failure | None:
+        wanted = (stage, member, round)
+        return next((one for one in self.failures if (one.stage, one.member, one.round) == wanted), None)
+
+    def before(self, refinement: Refinement) -> Draft | None:
+        """The answer that a client had before this refinement: that of the round before, else its draft."""
+        earlier = [self.refinements.get((round, refinement.client)) for round in range(refinement.round - 1, 0, -1)]
+        drafts = self.drafts.get(refinement.client, [])
+        return next((reply for reply in earlier if reply is not None), drafts[0] if drafts else None)
+
+    def is_right(self, answer: str) -> bool | None:
+        """None where nobody said what is right."""
+        return same(answer, self.truth) if self.truth and answer else None
+
+    def mark(self, refinement: Refinement) -> Mark:
+        """A change is called a correction only where the right answer is known and this is it."""
+        if not refinement.changed:
+            return "kept"
+        return "corrected" if self.is_right(refinement.answer) else "changed"
+
+    def _finished(self, stage: Stage, member: str, round: int) -> None:
+        self.writing.pop(Place(stage, member, round), None)
+
+    def _taking_part(self) -> frozenset[str] | None:
+        if self.selection is not None:
+            return frozenset(self.selection.clients)
+        drafted = {*self.drafts, *(failure.member for failure in self.failures if failure.stage == "draft")}
+        writing = {place.member for place in self.writing if place.stage == "draft"}
+        if self.strategy == "server":
+            return frozenset()
+        return frozenset(drafted | writing) or None
+
+
+def thumbnails(images: Iterable[Image]) -> tuple[str, ...]:
+    """Small copies of the pictures, as data URIs, to show beside an answer."""
+    return tuple(_small(image) for image in images)
+
+
+def _small(image: Image) -> str:
+    file = io.BytesIO()
+    small = image.thumbnail(THUMBNAIL_PIXELS).pil()
+    # A drawing of few pixels stays sharp, and small, as PNG; a photograph is far smaller as JPEG.
+    kind = "png" if small.width * small.height <= 128 * 128 else "jpeg"
+    small.save(file, kind, quality=80)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def calls_avoided(trace: Trace) -> Mapping[str, int]:
+    """Model calls that were not made, by why: a gate that did not ask the server, and replies that were at hand."""
+    gated = sum(1 + len(trace.final) for gate in trace.gates if not gate.asked)
+    clients = sum(1 for member in trace.members if member.role == "client")
+    passed = clients - len(trace.selection.clients) if trace.selection else 0
+    reused = sum(call.reused for call in trace.calls)
+    found = {"agreed": gated, "not selected": passed, "reused": reused}
+    return {why: count for why, count in found.items() if count}

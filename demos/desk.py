@@ -1,0 +1,169 @@
+"""Answers visitors: one `CoLM` for all of them, a line where there are many, and every question's work cancellable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from colm_vl import CoLM, ColmError, Query, Trace
+
+from .board import Board, thumbnails
+from .turnstile import Ticket, Turnstile
+
+logger = logging.getLogger(__name__)
+
+REDRAW_SECONDS = 0.12
+"""Pieces of replies come faster than a page should be drawn."""
+TICK_SECONDS = 1.0
+"""A visitor who has left is noticed when something is yielded to them, so something always is."""
+BATCH_CONCURRENCY = 4
+"""Questions of one batch at once: others ask as well."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and the fields of the policy that are changed for it."""
+
+    query: Query
+    changes: Mapping[str, Any]
+    truth: str = ""
+
+
+class Busy(Exception):
+    """This visitor's earlier question is still being answered."""
+
+
+class Desk:
+    """`visit` is any text that tells one visitor from another. Not more than one question of a visitor runs at once."""
+
+    def __init__(self, colm: CoLM, turnstile: Turnstile) -> None:
+        self.colm = colm
+        self.turnstile = turnstile
+        self._stops: dict[str, asyncio.Event] = {}
+
+    def stop(self, visit: str) -> None:
+        """End what this visitor has under way, whether it is being answered or waits."""
+        if visit in self._stops:
+            self._stops[visit].set()
+
+    def is_busy(self, visit: str) -> bool:
+        return visit in self._stops
+
+    async def ask(self, visit: str, asked: Asked) -> AsyncGenerator[Board, None]:
+        """The board, again and again as it fills. Closing the generator cancels the work.
+
+        Raises `Full`, `Busy`, and `ColmError` for a policy that cannot be followed.
+        """
+        team = self.colm.team.with_policy(**asked.changes)
+        board = Board.begin(team, team.policy.strategy, asked.query.question, asked.query.choices)
+        board.truth, board.thumbnails = asked.truth, thumbnails(asked.query.images)
+        with self._begin(visit) as ticket:
+            stopped = self._stops[visit]
+            try:
+                async for _ in _until(ticket.admitted, stopped):
+                    board.ahead = ticket.ahead
+                    yield board
+                if not stopped.is_set():
+                    events = self.colm.stream(asked.query, **asked.changes)
+                    async with aclosing(self._drain(events, board.take, stopped, board)) as turns:
+                        async for _ in turns:
+                            yield board
+            finally:
+                del self._stops[visit]
+        if stopped.is_set() and not board.over:
+            board.stop()
+        yield board
+
+    async def answer(self, visit: str, asked: Asked) -> Trace:
+        """As `ask`, for a program that wants nothing but the end."""
+        trace = None
+        async for board in self.ask(visit, asked):
+            trace = board.trace
+        if trace is None:
+            raise ColmError("stopped before there was an answer")
+        return trace
+
+    def compare(self, visit: str, asked: Asked, strategies: Sequence[str]) -> AsyncGenerator[list[Trace], None]:
+        """The traces so far, one more with every strategy that is done. As `ask` otherwise."""
+        changes = {name: value for name, value in asked.changes.items() if name != "strategy"}
+        return self._collect(visit, lambda: self.colm.compare(asked.query, strategies, **changes))
+
+    def batch(
+        self, visit: str, queries: Iterable[Query], changes: Mapping[str, Any]
+    ) -> AsyncGenerator[list[Trace], None]:
+        """The traces so far, in the order of the questions. Stopped, it lets calls under way finish."""
+        return self._collect(visit, lambda: self.colm.batch(queries, concurrency=BATCH_CONCURRENCY, **changes))
+
+    async def _collect(
+        self, visit: str, start: Callable[[], AsyncIterable[Trace]]
+    ) -> AsyncGenerator[list[Trace], None]:
+        done: list[Trace] = []
+        with self._begin(visit) as ticket:
+            stopped = self._stops[visit]
+            try:
+                async for _ in _until(ticket.admitted, stopped):
+                    yield done
+                if not stopped.is_set():
+                    async with aclosing(self._drain(start(), done.append, stopped)) as turns:
+                        async for _ in turns:
+                            yield done
+            finally:
+                del self._stops[visit]
+        yield done
+
+    def _begin(self, visit: str) -> Ticket:
+        if visit in self._stops:
+            raise Busy
+        ticket = self.turnstile.line_up()
+        self._stops[visit] = asyncio.Event()
+        return ticket
+
+    async def _drain(
+        self, items: AsyncIterable[_T], take: Callable[[_T], None], stopped: asyncio.Event, board: Board | None = None
+    ) -> AsyncGenerator[None, None]:
+        """Take the items; yield when something is new, but not too often, and every second all the same."""
+        news, begun = asyncio.Event(), time.monotonic()
+
+        async def pump() -> None:
+            async for item in items:
+                take(item)
+                news.set()
+
+        work = asyncio.create_task(pump())
+        work.add_done_callback(lambda _: news.set())
+        stopping = asyncio.create_task(stopped.wait())
+        stopping.add_done_callback(lambda _: news.set())
+        try:
+            while not work.done() and not stopped.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), TICK_SECONDS)
+                news.clear()
+                if board is not None and not board.over:
+                    board.seconds = time.monotonic() - begun
+                yield
+                await asyncio.sleep(REDRAW_SECONDS)
+            if work.done():
+                work.result()
+        finally:
+            stopping.cancel()
+            work.cancel()
+            await asyncio.wait([work])
+
+
+async def _until(admitted: asyncio.Event, stopped: asyncio.Event) -> AsyncGenerator[None, None]:
+    """Yield every so often until there is room, or nobody wants it any more."""
+    while not admitted.is_set() and not stopped.is_set():
+        yield
+        waits = [asyncio.create_task(event.wait()) for event in (admitted, stopped)]
+        try:
+            await asyncio.wait(waits, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()

@@ -1,0 +1,299 @@
+"""A `Board` as HTML. Whatever a visitor or a model wrote goes through `text`, which escapes it.
+
+Blocks are made of a few helpers, so that no function here writes a tag around an unescaped value.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Sequence
+
+from colm_vl import Confidence, Draft, Failure, Guidance, Refinement, Verdict
+from colm_vl.types import MemberInfo, Stage
+
+from .board import Board, Mark, Place
+
+_CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "as it says itself", "unknown": ""}
+_MARKS: dict[Mark, tuple[str, str]] = {
+    "kept": ("✓", "kept its answer"),
+    "corrected": ("↗", "corrected its answer"),
+    "changed": ("↻", "changed its answer"),
+}
+_STAGES: dict[Stage, str] = {
+    "select": "choosing who takes part",
+    "draft": "the clients write their drafts",
+    "guide": "the server reads the drafts",
+    "refine": "the clients look again",
+    "settle": "settling",
+}
+
+
+def text(value: object) -> str:
+    """`value` as HTML text: markup escaped, and control characters, which could turn the writing round, taken out.
+
+    The page's own templates know `${…}` and `{{…}}`: those are broken up too.
+    """
+    plain = "".join(char for char in str(value) if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
+    return html.escape(plain).replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
+
+
+def tag(name: str, content: str, classes: str = "", **attributes: object) -> str:
+    """An element around `content`, which is HTML. Attributes are escaped; `aria_label` is written `aria-label`."""
+    written = {"class": classes, **{key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}}
+    inside = "".join(f' {key}="{text(value)}"' for key, value in written.items() if value not in ("", None))
+    return f"<{name}{inside}>{content}</{name}>"
+
+
+def answer(board: Board) -> str:
+    """The top of the right side: what was asked, how far it is, and the settled answer."""
+    asked = tag("p", text(board.question), "cv-question") + _pictures(board)
+    return tag("section", asked + _headline(board), "cv-answer", aria_label="Answer", data_phase=board.phase)
+
+
+def columns(board: Board) -> str:
+    """A column for each client, the server's guidance between drafts and refined answers."""
+    parts = [_drafts(board)] if board.clients else []
+    for round in board.rounds:
+        parts.append(_guidance(board, round))
+        parts.append(_refinements(board, round))
+    if not board.guidance and board.gates and not board.gates[-1].asked:
+        reason = tag("p", text(f"The server was not asked: {board.gates[-1].reason}."), "cv-aside")
+        parts.append(reason)
+    parts.append(_verdict(board))
+    if board.passed_over:
+        parts.append(tag("p", text(f"Not asked this time: {', '.join(board.passed_over)}."), "cv-aside"))
+    parts += [tag("p", text(note), "cv-aside cv-note") for note in board.notes]
+    return tag("section", "".join(parts), "cv-board", aria_label="How the team worked")
+
+
+def error(words: str) -> str:
+    """What is wrong with a field, to stand beside it."""
+    return tag("p", text(words), "cv-error", role="alert") if words else ""
+
+
+def status(words: str) -> str:
+    return tag("p", text(words), "cv-status", role="status")
+
+
+def labelled(choice: str | None, said: str) -> str:
+    return f"({choice}) {said}" if choice else said
+
+
+def _headline(board: Board) -> str:
+    if board.settlement is not None and board.over:
+        return _settled(board)
+    if board.phase == "stopped":
+        return tag("p", "Stopped", "cv-headline cv-quiet", role="status") + tag(
+            "p", "What the team had written by then stands below.", "cv-by"
+        )
+    if board.phase == "done":
+        return tag("p", "No answer", "cv-headline cv-quiet", role="status") + tag("p", text(_why_none(board)), "cv-by")
+    if board.phase == "waiting":
+        words = f"{board.ahead} before yours" if board.ahead else "starting"
+        return _progress(f"Waiting: {words}" if board.ahead else "Starting", board)
+    stage = _STAGES[board.stage.stage] if board.stage else "starting"
+    which = f", round {board.stage.round}" if board.stage and board.stage.round > 1 else ""
+    return _progress(f"{stage[0].upper()}{stage[1:]}{which}", board)
+
+
+def _progress(words: str, board: Board) -> str:
+    clock = tag("span", text(f"{board.seconds:.0f} s"), "cv-clock", aria_hidden="true")
+    return tag("p", tag("span", text(words), role="status") + clock, "cv-headline cv-quiet cv-busy")
+
+
+def _settled(board: Board) -> str:
+    settlement = board.settlement
+    assert settlement is not None
+    said = tag("p", text(labelled(settlement.choice, settlement.answer)), "cv-headline", role="status")
+    lines = [tag("p", _behind(board) + _rightness(board, settlement.answer), "cv-by")]
+    if board.trace is not None and board.trace.degraded:
+        lines.append(tag("p", text(_missing(board)), "cv-by cv-warn"))
+    return said + "".join(lines)
+
+
+def _behind(board: Board) -> str:
+    settlement = board.settlement
+    assert settlement is not None
+    if settlement.method == "server":
+        return text("The server's word")
+    if settlement.method == "asker":
+        return text(f"{settlement.by[0]}'s own answer, which asked")
+    voters = sum(len(names) for names in settlement.votes.values()) or len(settlement.by)
+    others = [
+        f"{name} says {said}" for said, names in settlement.votes.items() for name in names if name not in settlement.by
+    ]
+    if voters == 1:
+        return text(f"{settlement.by[0]} alone answered")
+    if not others:
+        return text(f"All {voters} agree")
+    agree = f"{len(settlement.by)} of {voters} agree" if len(settlement.by) > 1 else f"The surest is {settlement.by[0]}"
+    return text(f"{agree}; {', '.join(others)}")
+
+
+def _rightness(board: Board, said: str) -> str:
+    right = board.is_right(said)
+    if right is None:
+        return ""
+    words = "right" if right else f"wrong: it is {board.truth}"
+    return " " + tag("span", text(words), f"cv-chip cv-{'right' if right else 'wrong'}")
+
+
+def _missing(board: Board) -> str:
+    assert board.trace is not None
+    parts = [f"{failure.member} failed" for failure in board.failures]
+    if board.trace.fallback:
+        parts.append(f"fell back to {board.trace.fallback}")
+    return "Something was missing: " + "; ".join(dict.fromkeys(parts))
+
+
+def _why_none(board: Board) -> str:
+    if board.failures:
+        return "Nobody could answer. What went wrong stands below."
+    return "Nothing that was written could be read as an answer."
+
+
+def _pictures(board: Board) -> str:
+    # The data URIs are our own, yet a browser kept those of earlier questions: they are escaped like all else.
+    shown = [uri for uri in board.thumbnails if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
+    pictures = "".join(
+        f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">' for number, uri in enumerate(shown, 1)
+    )
+    return tag("div", pictures, "cv-thumbs") if pictures else ""
+
+
+def _drafts(board: Board) -> str:
+    return tag("div", "".join(_draft_card(board, client) for client in board.clients), "cv-columns")
+
+
+def _draft_card(board: Board, client: MemberInfo) -> str:
+    head = tag("h3", text(client.name)) + tag("p", text(client.specialty or client.model), "cv-specialty")
+    body = "".join(_reply(board, reply) for reply in board.drafts.get(client.name, []))
+    body += _failed(board.failure("draft", client.name))
+    body += "" if board.samples and body else _writing(board, Place("draft", client.name, 0))
+    if not body and not board.over:
+        body = tag("p", "waiting", "cv-idle")
+    return tag("article", tag("header", head) + body, "cv-card", aria_label=f"{client.name}: draft")
+
+
+def _refinements(board: Board, round: int) -> str:
+    cards = "".join(_refinement_card(board, client, round) for client in board.clients)
+    return tag("div", cards, "cv-columns") if cards else ""
+
+
+def _refinement_card(board: Board, client: MemberInfo, round: int) -> str:
+    reply = board.refinements.get((round, client.name))
+    body = _refined(board, reply) if reply else ""
+    body += _failed(board.failure("refine", client.name, round)) + _writing(board, Place("refine", client.name, round))
+    if not body:
+        return tag("div", "", "cv-card cv-empty", aria_hidden="true") if _reached(board, round) else ""
+    head = tag("h4", text(client.name) + tag("span", text(_of_round(round, "looked again")), "cv-role"))
+    return tag(
+        "article",
+        tag("header", head) + body,
+        "cv-card",
+        aria_label=f"{client.name}: {_of_round(round, 'refined answer')}",
+    )
+
+
+def _refined(board: Board, reply: Refinement) -> str:
+    mark = board.mark(reply)
+    sign, words = _MARKS[mark]
+    before = board.before(reply)
+    said = words + (
+        f", it was {labelled(before.choice, before.answer) or 'unreadable'}" if reply.changed and before else ""
+    )
+    icon = tag("span", sign, aria_hidden="true")
+    return _reply(board, reply, tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark))
+
+
+def _reply(board: Board, reply: Draft | Verdict, mark: str = "") -> str:
+    said = text(labelled(reply.choice, reply.answer)) if reply.answer else "no readable answer"
+    parts = [tag("p", text(reply.caption), "cv-caption")] if reply.caption else []
+    parts.append(tag("p", said + _rightness(board, reply.answer), "cv-said" if reply.answer else "cv-said cv-warn"))
+    parts.append(_confidence(reply.confidence))
+    parts += [mark, _as_written(reply.text)]
+    return "".join(parts)
+
+
+def _confidence(confidence: Confidence) -> str:
+    if confidence.value is None:
+        return tag("p", "confidence unknown", "cv-confidence cv-idle")
+    percent = round(confidence.value * 100)
+    fill = f'<span class="cv-fill" style="width:{percent:d}%"></span>'
+    source = _CONFIDENCE_SOURCE[confidence.source]
+    bar = tag(
+        "span", fill, "cv-bar", role="meter", aria_label=f"Confidence, {source}",
+        aria_valuenow=percent, aria_valuemin="0", aria_valuemax="100",
+    )  # fmt: skip
+    return tag("p", bar + tag("span", text(f"{percent} %")), "cv-confidence", title=f"Confidence, {source}")
+
+
+def _as_written(reply: str) -> str:
+    return tag("details", tag("summary", "as it was written") + tag("pre", text(reply.strip())), "cv-raw")
+
+
+def _writing(board: Board, place: Place) -> str:
+    if place not in board.writing:
+        return ""
+    so_far = "several answers at once" if board.samples else board.writing[place]
+    if not so_far.strip():
+        return tag("p", "thinking", "cv-idle cv-busy")
+    return tag("p", text(so_far), "cv-writing cv-busy")
+
+
+def _failed(failure: Failure | None) -> str:
+    if failure is None:
+        return ""
+    hint = tag("p", text(failure.hint), "cv-hint") if failure.hint else ""
+    return tag("div", tag("p", text(failure.message)) + hint, "cv-failure")
+
+
+def _guidance(board: Board, round: int) -> str:
+    server = board.server
+    if server is None or board.server_answers:
+        return ""
+    said = board.guidance.get(round)
+    body = _guidance_parts(said) if said else _writing(board, Place("guide", server.name, round))
+    body += _failed(board.failure("guide", server.name, round))
+    if not body:
+        return ""
+    role = tag("span", text(_of_round(round, "guidance for the clients")), "cv-role")
+    head = tag("h3", text(server.name) + role)
+    return tag(
+        "article", tag("header", head) + body, "cv-guidance", aria_label=_of_round(round, "Guidance of the server")
+    )
+
+
+def _guidance_parts(guidance: Guidance) -> str:
+    parts = {"Evidence": guidance.evidence, "Disagreement": guidance.disagreement, "Check": guidance.check}
+    rows = [tag("dt", name) + tag("dd", text(said)) for name, said in parts.items() if said]
+    if not rows:
+        return tag("p", text(guidance.text.strip()), "cv-prose")
+    return tag("dl", "".join(rows)) + _as_written(guidance.text)
+
+
+def _verdict(board: Board) -> str:
+    server = board.server
+    if server is None or not board.server_answers:
+        return ""
+    body = _reply(board, board.verdict) if board.verdict else ""
+    body += "".join(_writing(board, place) for place in board.writing if place.member == server.name)
+    body += "".join(_failed(failure) for failure in board.failures if failure.member == server.name)
+    if not body:
+        return ""
+    head = tag("h3", text(server.name) + tag("span", "its own answer", "cv-role"))
+    return tag("article", tag("header", head) + body, "cv-guidance", aria_label="The server's answer")
+
+
+def _reached(board: Board, round: int) -> bool:
+    return any(reached == round for reached, _ in board.refinements) or any(
+        place.stage == "refine" and place.round == round for place in board.writing
+    )
+
+
+def _of_round(round: int, what: str) -> str:
+    return f"{what}, round {round}" if round > 1 else what
+
+
+__all__: Sequence[str] = ["answer", "columns", "error", "labelled", "status", "tag", "text"]

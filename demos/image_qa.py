@@ -1,0 +1,119 @@
+"""The web page: ask about pictures and watch the team work.
+
+    python -m demos.image_qa --team team.toml
+
+Everything stays on this machine: nothing is shared, nothing is reported, no font or script is fetched from elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from colm_vl import CoLM, ColmError, ConfigError, MissingPackage
+
+GRADIO_HINT = "pip install 'colm-vl[demo]'"
+MAX_UPLOAD = "64mb"
+"""What the server takes at all; the page's own, smaller limits are told beside the field."""
+
+_HELP = """Open a page on which visitors ask about pictures and watch the team work.
+
+Without --team the pocket team answers, offline: tiny models that know only a small world of drawn pictures. With
+--team, the models of a team file:
+
+    python -m demos.image_qa --team team.toml --port 8080
+
+The page is served to this machine alone unless --host says otherwise; with --host 0.0.0.0 everybody who reaches this
+machine can use your models. A program asks through gradio_client, api_name="/ask".
+"""
+
+
+def serve(
+    team: Annotated[
+        Path | None, typer.Option("--team", "-t", help="A team.toml; without it the pocket team answers.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 7860,
+    feedback: Annotated[
+        Path | None, typer.Option(help="Ask visitors whether answers are right, and append it all to this file.")
+    ] = None,
+    at_once: Annotated[int, typer.Option(help="Questions that are answered at the same time.", min=1)] = 4,
+    line: Annotated[int, typer.Option(help="Questions that may wait beside them.", min=0)] = 16,
+) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    _check_address(host, port)
+    _check_feedback(feedback)
+    with CoLM.from_team(team) as colm:
+        launch(colm, host, port, feedback, at_once, line)
+        typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
+        threading.Event().wait()
+
+
+def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16) -> Any:
+    """Start serving in the background; returns the page, whose `close` ends it. Raises `MissingPackage`."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError:
+        raise MissingPackage("the page needs gradio, which is not installed", hint=GRADIO_HINT) from None
+    from .look import SCRIPT, css, theme
+    from .page import Options, build, examples_for
+    from .privacy import middleware
+
+    examples = examples_for(colm.team)
+    page = build(colm, Options(at_once, line, feedback), examples)
+    # The bound here is a backstop, far above the line that visitors see.
+    page.queue(max_size=200, default_concurrency_limit=None, api_open=False)
+    page.launch(
+        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
+        show_error=False, allowed_paths=[], max_file_size=MAX_UPLOAD, enable_monitoring=False, ssr_mode=False,
+        pwa=False, mcp_server=False, run_history=False, footer_links=[], theme=theme(), css=css(examples),
+        js=SCRIPT.read_text(encoding="utf-8"),
+        app_kwargs={"middleware": middleware(), "docs_url": None, "redoc_url": None},
+    )  # fmt: skip
+    return page
+
+
+def main() -> None:
+    """Whatever is wrong with the arguments becomes one line and exit code 2."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=_HELP)(serve)
+    try:
+        app(prog_name="python -m demos.image_qa")
+    except ColmError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        typer.echo(f"error: {error}{hint}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def _check_address(host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror}", hint="another --port, or end what listens there"
+        ) from None
+
+
+def _check_feedback(file: Path | None) -> None:
+    if file is None:
+        return
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"feedback file {file}: {error.strerror}", hint="a file that can be written") from None
+
+
+if __name__ == "__main__":
+    main()

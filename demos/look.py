@@ -1,0 +1,84 @@
+"""How the framework's own parts look: the colours of style.css, which know light and dark themselves."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import gradio as gr
+
+from .examples import Example
+
+CSS = Path(__file__).with_name("style.css")
+SCRIPT = Path(__file__).with_name("page.js")
+_COLOURS = {
+    "ground": ("body_background_fill",),
+    "paper": (
+        "background_fill_primary", "block_background_fill", "block_label_background_fill", "input_background_fill",
+        "input_background_fill_focus", "button_secondary_background_fill", "checkbox_label_background_fill",
+        "checkbox_background_color", "button_cancel_background_fill", "input_background_fill_hover",
+    ),
+    "sunken": ("background_fill_secondary",),
+    "line": (
+        "block_border_color", "border_color_primary", "button_secondary_border_color", "checkbox_label_border_color",
+        "block_label_border_color", "button_cancel_border_color",
+    ),
+    "edge": ("input_border_color", "input_border_color_hover", "checkbox_border_color", "checkbox_border_color_hover"),
+    "ink": (
+        "body_text_color", "button_secondary_text_color", "button_secondary_text_color_hover", "accordion_text_color",
+        "checkbox_label_text_color", "checkbox_label_text_color_selected",
+    ),
+    "soft": (
+        "body_text_color_subdued", "block_label_text_color", "block_title_text_color", "block_info_text_color",
+        "input_placeholder_color",
+    ),
+    "accent": (
+        "color_accent", "slider_color", "input_border_color_focus", "border_color_accent",
+        "checkbox_border_color_selected", "checkbox_border_color_focus", "button_secondary_border_color_hover",
+        "link_text_color", "loader_color",
+    ),
+    "button": ("button_primary_background_fill", "button_primary_border_color", "checkbox_background_color_selected"),
+    "button-hover": ("button_primary_background_fill_hover", "button_primary_border_color_hover"),
+    "on-button": ("button_primary_text_color",),
+    "tint": (
+        "color_accent_soft", "button_secondary_background_fill_hover", "checkbox_label_background_fill_hover",
+        "checkbox_label_background_fill_selected",
+    ),
+    "bad": ("button_cancel_text_color", "button_cancel_text_color_hover", "error_text_color"),
+    "bad-tint": ("button_cancel_background_fill_hover",),
+}  # fmt: skip
+
+
+def theme() -> gr.themes.Base:
+    """Fonts that come with Gradio: none is fetched from anywhere. Its semibold cuts lack letters, so bold it is."""
+    base = gr.themes.Base(
+        neutral_hue=gr.themes.colors.slate,
+        font=[gr.themes.LocalFont("IBM Plex Sans", (400, 700)), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", (400,)), "ui-monospace", "monospace"],
+        radius_size=gr.themes.sizes.radius_md,
+    )
+    names = {name: f"var(--cv-{colour})" for colour, fields in _COLOURS.items() for name in fields}
+    # Not each of them has a dark twin; where there is one it would else hold the framework's own colour.
+    dark = {f"{name}_dark": value for name, value in names.items() if hasattr(base, f"{name}_dark")}
+    return base.set(**names, **dark, input_border_width="1px", input_shadow="none", block_shadow="none",
+                    block_label_shadow="none", button_primary_shadow="none")  # fmt: skip
+
+
+def css(examples: Iterable[Example]) -> str:
+    """The style sheet, with the examples' pictures in it: the page asks nobody for them."""
+    icons = (
+        f"#example-{number}::before {{ background-image: url({_icon(example)}); }}"
+        for number, example in enumerate(examples)
+        if example.pictures
+    )
+    return "\n".join((CSS.read_text(encoding="utf-8"), *icons))
+
+
+def _icon(example: Example) -> str:
+    file = io.BytesIO()
+    picture = example.pictures[-1].copy()
+    picture.thumbnail((96, 96))
+    picture.save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,65 @@
+"""The page: what stands where, and which handler hears what. Drawing is `draw`'s, the work is `desk`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from colm_vl import CoLM, Team
+
+from . import draw
+from .ask_tab import AskTab
+from .batch_tab import BatchTab
+from .desk import Desk
+from .examples import Example, drawn_examples, pocket_examples
+from .inputs import Limits
+from .turnstile import Turnstile
+from .visit import FeedbackFile
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`width` questions are answered at once, `line` more wait."""
+
+    width: int = 4
+    line: int = 16
+    feedback: Path | None = None
+    limits: Limits = Limits()
+
+
+def examples_for(team: Team) -> Sequence[Example]:
+    return pocket_examples() if team.is_pocket else drawn_examples()
+
+
+def build(colm: CoLM, options: Options, examples: Sequence[Example]) -> gr.Blocks:
+    """The page over a team. What it serves is answered by `colm`, which the caller closes."""
+    desk = Desk(colm, Turnstile(options.width, options.line))
+    feedback = FeedbackFile(options.feedback) if options.feedback else None
+    with gr.Blocks(title="colm-vl", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)) as page:
+        gr.HTML(_masthead(colm.team), elem_id="masthead")
+        with gr.Tabs():
+            with gr.Tab("Ask", id="ask"):
+                AskTab(desk, options.limits, feedback, examples).lay_out(page)
+            with gr.Tab("Batch", id="batch"):
+                BatchTab(desk, options.limits).lay_out(page)
+    return page
+
+
+def _masthead(team: Team) -> str:
+    clients = ", ".join(client.name for client in team.clients)
+    words = f"{len(team.clients)} small models look at your picture, each on its own"
+    words += "; a larger one reads their drafts and guides them; then each looks again." if team.server else "."
+    parts = [draw.tag("h1", "colm-vl"), draw.tag("p", draw.text(words), "cv-lead")]
+    who = f"Clients: {clients}." + (" Server: " + team.server.options.model + "." if team.server else " No server.")
+    if team.is_pocket:
+        who = (
+            "Pocket team: tiny models that know only drawn shapes, bar charts, written digits and small sums. "
+            "For pictures of your own, start the page with a team of real models."
+        )
+    return "".join([*parts, draw.tag("p", draw.text(who), "cv-team")])
+
+
+__all__: Sequence[str] = ["Options", "build", "examples_for"]

@@ -1,0 +1,69 @@
+"""Who is asked next, when more visitors ask than the models should serve at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Full(Exception):
+    """Nobody else can wait."""
+
+
+class Turnstile:
+    """Lets `width` in at once, in order of arrival, and up to `length` wait. For one event loop."""
+
+    def __init__(self, width: int, length: int) -> None:
+        self.width = width
+        self.length = length
+        self._inside = 0
+        self._line: deque[Ticket] = deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    def line_up(self) -> Ticket:
+        """Raises `Full`. Whoever gets a ticket has to give it back with `leave`, admitted or not."""
+        if self._inside >= self.width and len(self._line) >= self.length:
+            raise Full
+        ticket = Ticket(self)
+        self._line.append(ticket)
+        self._advance()
+        return ticket
+
+    def ahead_of(self, ticket: Ticket) -> int:
+        return self._line.index(ticket) if ticket in self._line else 0
+
+    def leave(self, ticket: Ticket) -> None:
+        if ticket in self._line:
+            self._line.remove(ticket)
+        elif ticket.admitted.is_set() and not ticket.gone:
+            self._inside -= 1
+        ticket.gone = True
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._line and self._inside < self.width:
+            self._inside += 1
+            self._line.popleft().admitted.set()
+
+
+class Ticket:
+    """A place in the line. `with` gives it back."""
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self.admitted = asyncio.Event()
+        self.gone = False
+        self._turnstile = turnstile
+
+    @property
+    def ahead(self) -> int:
+        """How many wait before this one."""
+        return self._turnstile.ahead_of(self)
+
+    def __enter__(self) -> Ticket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turnstile.leave(self)

@@ -1,0 +1,139 @@
+"""What a visitor keeps: the questions of the visit, a trace as a file, the code that asks again, and feedback."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pprint
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from colm_vl import ColmError, Trace
+
+from .board import Board
+from .draw import labelled, tag, text
+
+KEPT = 20
+"""Questions of a visit; the browser has room for a few megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A question of this visit, as the visitor's own browser keeps it: a reload does not lose it."""
+
+    trace: Trace
+    thumbnails: tuple[str, ...] = ()
+    truth: str = ""
+    changes: Mapping[str, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        said = labelled(self.trace.choice, self.trace.answer) or "no answer"
+        return f"{_short(self.trace.question, 60)} → {_short(said, 30)}"
+
+    def board(self) -> Board:
+        return Board.from_trace(self.trace, self.thumbnails, self.truth)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "trace": self.trace.to_dict(),
+            "thumbnails": list(self.thumbnails),
+            "truth": self.truth,
+            "changes": dict(self.changes or {}),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Entry | None:
+        """None for what is no entry: it comes from a browser, and may be of another version of the page."""
+        try:
+            return cls(
+                Trace.from_dict(data["trace"]),
+                tuple(str(uri) for uri in data["thumbnails"]),
+                str(data["truth"]),
+                dict(data["changes"]),
+            )
+        except (ColmError, KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+
+def remembered(stored: Any) -> list[Entry]:
+    """The entries in what a browser stored, the latest first."""
+    found = (Entry.from_dict(item) for item in stored) if isinstance(stored, list) else ()
+    return [entry for entry in found if entry is not None][:KEPT]
+
+
+def remember(stored: Any, entry: Entry) -> list[dict[str, Any]]:
+    """What the browser shall store, now that there is one more."""
+    return [entry.to_dict(), *(older.to_dict() for older in remembered(stored)[: KEPT - 1])]
+
+
+def keepsakes(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
+    """A link that downloads the trace, and the code that asks the same question again, with a button that copies it."""
+    if entry is None:
+        return ""
+    written = json.dumps(entry.trace.to_dict(), ensure_ascii=False, indent=2)
+    # A link that holds the file: nothing is written to the server's disk, and nothing has to be allowed to be read.
+    href = "data:application/json;base64," + base64.b64encode(written.encode()).decode()
+    link = tag("a", "Download trace (JSON)", "cv-button", href=href, download="colm-vl-trace.json")
+    copy = tag("button", "Copy as Python", "cv-button", type="button", data_copy="cv-python")
+    code = tag("pre", text(as_python(entry, None if pocket else team_source)), id="cv-python", tabindex="0")
+    shown = tag("details", tag("summary", "Show the Python code") + code, "cv-code")
+    return tag("div", tag("div", link + copy, "cv-actions") + shown, "cv-keepsakes")
+
+
+def as_python(entry: Entry, team_source: str | None) -> str:
+    """A program that asks the same question of the same team."""
+    trace = entry.trace
+    arguments = [repr(trace.question)]
+    if trace.pictures:
+        names = [picture.source or f"picture-{number}.png" for number, picture in enumerate(trace.pictures, 1)]
+        arguments.append(f"images={_formatted(names)}")
+    if trace.choices:
+        arguments.append(f"choices={_formatted(list(trace.choices))}")
+    arguments += [f"{name}={_formatted(value)}" for name, value in (entry.changes or {}).items()]
+    lines = "".join(f"        {argument},\n" for argument in arguments)
+    team = repr(team_source) if team_source else ""
+    return (
+        "from colm_vl import CoLM\n\n"
+        f"with CoLM.from_team({team}) as colm:\n"
+        f"    trace = colm.ask(\n{lines}    )\n"
+        "    print(trace.answer)\n"
+    )
+
+
+class FeedbackFile:
+    """Visitors' verdicts, a JSON object a line, appended: several visitors' lines do not mix."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def add(self, thumb: Literal["up", "down"], right_answer: str, trace: Trace) -> None:
+        """Raises `OSError` if the file cannot be written."""
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "thumb": thumb,
+            "right_answer": right_answer.strip()[:1000],
+            "trace": trace.to_dict(),
+        }
+        line = json.dumps(record, ensure_ascii=False) + "\n"
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def choices_of(entries: Sequence[Entry]) -> list[tuple[str, int]]:
+    """Labels and values for a list to choose from."""
+    return [(entry.label, number) for number, entry in enumerate(entries)]
+
+
+def _formatted(value: Any) -> str:
+    return pprint.pformat(value, width=100).replace("\n", "\n        ")
+
+
+def _short(words: str, keep: int) -> str:
+    words = " ".join(words.split())
+    return words if len(words) <= keep else words[: keep - 1] + "…"

@@ -1,0 +1,292 @@
+"""The page in a real browser: what a visitor sees and does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, Served
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(150),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make test-browser"),
+]
+_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE = 60_000
+"""Milliseconds: the cores may be busy with other things."""
+
+
+class Visitor:
+    """A visitor of their own: no cookies or storage shared. `complaints` are the errors on the browser's console, and
+    the requests that went anywhere but to the page's own address."""
+
+    def __init__(self, browser: Any, url: str, **context: Any) -> None:
+        self.url = url
+        self.complaints: list[str] = []
+        self.context = browser.new_context(**({"viewport": {"width": 1360, "height": 900}} | context))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", self._asked)
+        self.open()
+
+    def open(self) -> None:
+        self.page.goto(self.url, wait_until="domcontentloaded")
+        self.page.wait_for_selector("#question textarea")
+
+    def ask(self, question: str) -> None:
+        """Ask, and wait until this question, and no earlier one, is the one that is shown."""
+        self.page.fill("#question textarea", question)
+        self.page.click("#ask")
+        self.see("#answer .cv-question", question)
+
+    def see(self, selector: str, words: str | re.Pattern[str] = "") -> Any:
+        """Wait until an element is there, with these words."""
+        found = self.page.locator(selector)
+        if words:
+            sync_api.expect(found).to_contain_text(words, timeout=PATIENCE)
+        else:
+            found.first.wait_for(state="visible")
+        return found
+
+    def see_end(self) -> None:
+        self.page.wait_for_selector("#answer [data-phase=done]")
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.complaints.append(f"request to {request.url}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def first_visitor(browser: Any, served: Served) -> Iterator[Visitor]:
+    visitor = Visitor(browser, served.url)
+    yield visitor
+    visitor.context.close()
+
+
+@pytest.fixture
+def visitor(first_visitor: Visitor) -> Iterator[Visitor]:
+    """One visitor goes through most tests, as loading the page takes longest. Whatever a test does, the console stays
+    silent and no other host is asked."""
+    first_visitor.complaints.clear()
+    first_visitor.page.get_by_role("tab", name="Ask").click()
+    yield first_visitor
+    assert first_visitor.complaints == []
+
+
+def test_a_question_is_asked_for(visitor: Visitor) -> None:
+    visitor.page.fill("#question textarea", " ")
+    visitor.page.click("#ask")
+    visitor.see("#question-error", "Write a question first")
+
+
+def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, served: Served) -> None:
+    visitor.page.click("#example-0")
+    visitor.see("#answer", "The clients write their drafts")
+    visitor.see("#columns .cv-writing, #columns .cv-idle")
+    visitor.see_end()
+    for name in ("shapes", "charts", "photos"):
+        visitor.see(f"[aria-label='{name}: draft'] .cv-said")
+        visitor.see(f"[aria-label='{name}: refined answer'] .cv-said")
+    visitor.see(".cv-guidance", "the bar over Jul is highest")
+    visitor.see("#answer .cv-headline", "July")
+    visitor.see("#answer .cv-by", "2 of 3 agree; photos says June right")
+    visitor.see("[aria-label='shapes: refined answer'] [data-mark=corrected]", "it was August")
+    visitor.see("[aria-label='charts: refined answer'] [data-mark=kept]")
+    assert visitor.page.get_attribute("[aria-label='charts: draft'] [role=meter]", "aria-valuenow") == "93"
+    assert visitor.page.locator("#account tbody tr").count() == 7
+    assert _trace(visitor)["answer"] == "July"
+    visitor.see("#cv-python", "images=")
+
+    visitor.page.click("#compare")
+    visitor.see("#comparison", "of 4 single models answered right")
+    assert visitor.page.locator("#comparison tbody tr").count() >= 7
+
+    visitor.page.fill("#correction textarea", "July")
+    visitor.page.click("#thumb-up")
+    visitor.see("#thanks", "Thank you")
+    record = json.loads(served.feedback.read_text().splitlines()[-1])
+    assert (record["thumb"], record["right_answer"], record["trace"]["answer"]) == ("up", "July", "July")
+
+
+def test_a_file_that_is_no_picture_is_told_beside_the_field(visitor: Visitor, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"this is no picture")
+    visitor.page.set_input_files("#pictures input[type=file]", broken)
+    visitor.see("#pictures-error", "broken.png")
+    visitor.page.fill("#question textarea", "What is this?")
+    visitor.page.click("#ask")
+    sync_api.expect(visitor.page.locator("#ask")).to_be_enabled()
+    visitor.see("#pictures-error", "broken.png")
+    visitor.page.click("#pictures [aria-label=Clear]")
+    sync_api.expect(visitor.page.locator("#pictures-error")).not_to_contain_text("broken.png")
+    # The browser itself says that it cannot show the file: that is the visitor's file, not the page's fault.
+    visitor.complaints.clear()
+
+
+def test_a_client_that_fails_says_so_in_its_column(visitor: Visitor) -> None:
+    visitor.ask("Break the bicycles")
+    visitor.see_end()
+    visitor.see("[aria-label='charts: draft'] .cv-failure", "nothing answers at the address")
+    visitor.see("[aria-label='shapes: refined answer'] .cv-said", "July")
+    visitor.see("#answer .cv-warn", "charts failed")
+
+
+def test_nothing_that_a_model_writes_becomes_markup(visitor: Visitor) -> None:
+    visitor.ask("Inject")
+    visitor.see_end()
+    visitor.see("[aria-label='shapes: draft'] .cv-said", "<b id=injected>bold</b>")
+    visitor.see("[aria-label='shapes: draft'] .cv-caption", "<img src=x onerror=alert(1)> ${alert(2)} {{constructor}}")
+    assert visitor.page.locator("#injected").count() == 0
+
+
+def test_stop_ends_the_work_and_keeps_what_there_is(visitor: Visitor) -> None:
+    visitor.ask("Take your time")
+    visitor.see("[aria-label='photos: draft'] .cv-said", "June")
+    visitor.page.click("#stop")
+    visitor.see("#answer", "Stopped")
+    visitor.see("[aria-label='photos: draft'] .cv-said", "June")
+    sync_api.expect(visitor.page.locator("#ask")).to_be_enabled()
+    visitor.ask("Inject")
+    visitor.see_end()
+
+
+def test_two_visitors_at_once_get_their_own_answers(browser: Any, served: Served, visitor: Visitor) -> None:
+    other = Visitor(browser, served.url)
+    visitor.ask("Whose is amber?")
+    other.ask("Whose is violet?")
+    visitor.see_end()
+    other.see_end()
+    visitor.see("#answer .cv-headline", "amber")
+    other.see("#answer .cv-headline", "violet")
+    assert "violet" not in visitor.page.inner_text("#answer-side")
+    assert "amber" not in other.page.inner_text("#answer-side")
+    other.context.close()
+    assert other.complaints == []
+
+
+def test_the_visit_survives_a_reload(visitor: Visitor) -> None:
+    visitor.ask("Whose is amber?")
+    visitor.see_end()
+    visitor.ask("Inject")
+    visitor.see("#answer .cv-question", "Inject")
+    visitor.see_end()
+    visitor.open()
+    visitor.page.click("#history-part button")
+    visitor.see("#history", "Whose is amber? → amber")
+    visitor.page.get_by_label("Whose is amber? → amber").first.click()
+    visitor.see("#answer .cv-headline", "amber")
+    visitor.see("[aria-label='charts: refined answer'] .cv-said", "amber")
+    assert _trace(visitor)["question"] == "Whose is amber?"
+    visitor.page.click("#forget")
+    sync_api.expect(visitor.page.locator("#history label input")).to_have_count(0)
+
+
+def test_a_batch_is_answered_stopped_and_taken_away(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.page.get_by_role("tab", name="Batch").click()
+    visitor.page.click("#batch-start")
+    visitor.see("#batch-pictures-error", "Give a JSONL file")
+
+    file = tmp_path / "questions.jsonl"
+    rows = [{"id": f"q{number}", "question": "Whose is amber?"} for number in range(6)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    visitor.page.set_input_files("#batch-file input[type=file]", file)
+    visitor.see("#batch-file", "questions.jsonl")
+    visitor.page.click("#batch-start")
+    visitor.see("#batch-progress", "6 of 6 answered in")
+    with visitor.page.expect_download() as download:
+        visitor.page.click("#batch-answers")
+    answers = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert [answer["id"] for answer in answers] == [row["id"] for row in rows]
+    assert {answer["answer"] for answer in answers} == {"amber"}
+
+    visitor.page.click("#batch-file [aria-label=Clear]")
+    visitor.page.set_input_files("#batch-pictures input[type=file]", ROOT / "docs/examples/house.png")
+    visitor.see("#batch-pictures", "house")
+    visitor.page.fill("#batch-question textarea", "Take your time")
+    visitor.page.click("#batch-start")
+    visitor.see("#batch-progress", "0 of 1 answered")
+    visitor.page.click("#batch-stop")
+    visitor.see("#batch-progress", "Stopped")
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, served: Served) -> None:
+    phone = Visitor(browser, served.url, viewport={"width": 360, "height": 740}, has_touch=True)
+    phone.page.tap("#example-3")
+    phone.see_end()
+    phone.see("#account table")
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+    boxes = [phone.page.locator(f"[aria-label='{name}: draft']").bounding_box() for name in ("shapes", "charts")]
+    assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+    phone.context.close()
+    assert phone.complaints == []
+
+
+def test_the_keyboard_is_enough(visitor: Visitor) -> None:
+    visitor.page.focus("#question textarea")
+    visitor.page.keyboard.type("Whose is violet?")
+    visitor.page.keyboard.press("Tab")
+    assert visitor.page.evaluate("document.activeElement.id") == "ask"
+    visitor.page.keyboard.press("Enter")
+    visitor.see_end()
+    visitor.see("#answer .cv-headline", "violet")
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: make test-browser")
+def test_axe_finds_no_serious_violation(browser: Any, served: Served) -> None:
+    visitor = Visitor(browser, served.url)
+    for part in ("#choices-part", "#settings", "#history-part"):
+        visitor.page.click(f"{part} button")
+    violations = _violations(visitor)
+    visitor.page.click("#example-0")
+    visitor.see_end()
+    visitor.page.click("#compare")
+    visitor.see("#comparison", "single models answered right")
+    violations += _violations(visitor)
+    visitor.page.get_by_role("tab", name="Batch").click()
+    visitor.see("#batch-start")
+    violations += _violations(visitor)
+    visitor.context.close()
+    assert violations == []
+
+
+def _violations(visitor: Visitor) -> list[str]:
+    """In light and in dark."""
+    found = []
+    visitor.page.evaluate(AXE.read_text(encoding="utf-8"))
+    for _ in range(2):
+        found += visitor.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        visitor.page.evaluate("document.body.classList.toggle('dark')")
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+def _trace(visitor: Visitor) -> dict[str, Any]:
+    """The trace as the visitor downloads it."""
+    with visitor.page.expect_download() as download:
+        visitor.page.click("text=Download trace")
+    trace: dict[str, Any] = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    return trace

@@ -1,0 +1,139 @@
+"""The page's command line, what its server gives to programs, and what it gives to nobody."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from colm_vl import Trace
+from demos import image_qa
+
+from .conftest import ROOT, Served, free_port
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `python -m demos.image_qa …`."""
+    monkeypatch.setattr(sys, "argv", ["image_qa", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        image_qa.main()
+    return int(ended.value.code or 0)
+
+
+def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--help") == 0
+    said = capsys.readouterr().out
+    for word in ("--team", "--feedback", "pocket team", "gradio_client", "--host 0.0.0.0"):
+        assert word in " ".join(said.split())
+
+
+def test_a_wrong_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, team_file: Path
+) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[[clients]]\nnam = 'x'\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for arguments, words in (
+            (["--team", str(bad)], "bad.toml"),
+            (["--team", str(tmp_path / "none.toml")], "no such team file"),
+            (["--team", str(team_file), "--port", str(taken.getsockname()[1])], "cannot listen on 127.0.0.1"),
+            (["--team", str(team_file), "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid"),
+            (["--team", str(team_file), "--feedback", str(tmp_path / "none" / "f.jsonl")], "feedback file"),
+        ):
+            port = [] if "--port" in arguments else ["--port", str(free_port())]
+            assert run(monkeypatch, *arguments, *port) == 2
+            said = capsys.readouterr().err
+            assert words in said
+            assert len(said.strip().splitlines()) == 1
+
+
+def test_a_missing_gradio_is_told_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], team_file: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert run(monkeypatch, "--team", str(team_file), "--port", str(free_port())) == 2
+    assert "pip install 'colm-vl[demo]'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Any:
+    gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install 'colm-vl[demo]'")
+    return gradio_client.Client(served.url, verbose=False)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_asks_and_gets_the_trace(client: Any) -> None:
+    from gradio_client import handle_file
+
+    house = ROOT / "docs/examples/house.png"
+    record = client.predict(question="Whose is amber?", pictures=[handle_file(str(house))], api_name="/ask")
+    trace = Trace.from_dict(record)
+    assert (trace.answer, trace.strategy, len(trace.pictures)) == ("amber", "colm", 1)
+    record = client.predict(
+        question="Whose is violet?", pictures=[], choices="amber\nviolet", strategy="vote", api_name="/ask"
+    )
+    assert (record["choice"], record["answer"], record["strategy"]) == ("B", "violet", "vote")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_is_told_what_is_wrong_in_words(client: Any) -> None:
+    for wrong, words in (({"question": " "}, "Write a question first"), ({"question": "How?", "rounds": 99}, "rounds")):
+        with pytest.raises(Exception, match=words):
+            client.predict(**{"pictures": [], **wrong}, api_name="/ask")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_the_question_is_open_to_programs(client: Any) -> None:
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/ask"]
+
+
+def test_no_file_of_the_operator_can_be_read(served: Served, team_file: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "private.png"
+    picture.write_bytes((ROOT / "docs/examples/house.png").read_bytes())
+    with httpx.Client(base_url=f"{served.url}/gradio_api", trust_env=False) as http:
+        for path in (
+            "/etc/passwd",
+            team_file,
+            served.feedback,
+            ROOT / "pyproject.toml",
+            ROOT / "demos/page.py",
+            picture,
+        ):
+            assert http.get(f"/file={path}").status_code in (403, 404)
+        assert http.get("/file=../../../../etc/passwd").status_code in (403, 404)
+        for path in (str(picture), "/etc/passwd"):
+            assert "private" not in _ask_about(http, path)
+
+
+def test_the_server_fetches_nothing_that_a_visitor_names(served: Served) -> None:
+    with socket.socket() as elsewhere, httpx.Client(base_url=served.url, trust_env=False) as http:
+        elsewhere.bind(("127.0.0.1", 0))
+        elsewhere.listen()
+        elsewhere.settimeout(1)
+        url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/x.png"
+        assert http.get(f"/gradio_api/file={url}").status_code == 404
+        assert http.get(f"/gradio_api/proxy={url}").status_code == 404
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
+
+
+def test_every_response_forbids_other_hosts(served: Served) -> None:
+    response = httpx.get(served.url, trust_env=False)
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    config = httpx.get(f"{served.url}/config", trust_env=False).json()
+    assert (config["analytics_enabled"], config["is_space"]) == (False, False)
+
+
+def _ask_about(http: httpx.Client, path: str) -> str:
+    """What a program gets that names a file of the server in place of one that it uploaded."""
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    begun = http.post("/call/ask", json={"data": ["What?", [file], "", "vote", "a vote of all", 1]})
+    if begun.status_code != 200:
+        return ""
+    return http.get(f"/call/ask/{begun.json()['event_id']}").text

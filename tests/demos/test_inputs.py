@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from colm_vl import Policy
+from demos.batch_questions import read_batch
+from demos.inputs import GATES, VOTE, FieldError, Limits, Settings, read_query, strategies
+from tests.teams import FIVE, scripted
+
+LIMITS = Limits(pictures=2, bytes=2000, pixels=84 * 56, characters=20)
+
+
+@pytest.fixture
+def picture(tmp_path: Path, dots_png: bytes) -> Path:
+    file = tmp_path / "dots.png"
+    file.write_bytes(dots_png)
+    return file
+
+
+def test_a_question_is_read(picture: Path) -> None:
+    query = read_query(" How many? ", [picture], "three\n\n four \n", LIMITS)
+    assert (query.question, query.choices, len(query.images)) == ("How many?", ("three", "four"), 1)
+
+
+def test_what_is_wrong_is_told_at_its_field(picture: Path, tmp_path: Path) -> None:
+    broken, large = tmp_path / "broken.png", tmp_path / "large.png"
+    broken.write_bytes(b"nonsense")
+    large.write_bytes(picture.read_bytes() + b"\0" * 2000)
+    narrow = Limits(pixels=100)
+    for field, words, arguments in (
+        ("question", "Write a question", (" ", [], "", LIMITS)),
+        ("question", "At most 20 characters", ("x" * 21, [], "", LIMITS)),
+        ("pictures", "At most 2 pictures", ("How?", [picture] * 3, "", LIMITS)),
+        ("pictures", "broken.png", ("How?", [broken], "", LIMITS)),
+        ("pictures", "large.png has", ("How?", [large], "", LIMITS)),
+        ("pictures", "pixels", ("How?", [picture], "", narrow)),
+        ("choices", "expected none or 2", ("How?", [], "one", LIMITS)),
+    ):
+        with pytest.raises(FieldError, match=words) as told:
+            read_query(*arguments)  # type: ignore[arg-type]
+        assert told.value.field == field
+
+
+def test_settings_hold_the_teams_policy_until_they_are_changed() -> None:
+    with scripted({"one": [FIVE]}, [FIVE], gate={"confidence": 0.7}, asker="one") as colm:
+        own = Settings.of(colm.team.policy)
+        assert own.changes(colm.team) == {}
+        changed = Settings("vote", VOTE, 2, GATES[1], 0.5, "captions").changes(colm.team)
+        assert changed == {"strategy": "vote", "asker": None, "rounds": 2, "gate": "disagreement", "share": "captions"}
+        with pytest.raises(FieldError, match="rounds"):
+            Settings("vote", VOTE, 99, GATES[1], 0.5, "captions").changes(colm.team)
+        with pytest.raises(FieldError):
+            Settings("vote", VOTE, 1, "never", 0.5, "captions").changes(colm.team)
+
+
+def test_only_strategies_that_the_team_can_carry_out_are_offered() -> None:
+    with scripted({"one": [FIVE]}, None, strategy="vote") as colm:
+        assert "colm" not in strategies(colm.team)
+    assert Settings.of(Policy()).gate == "always"
+
+
+def test_a_batch_of_pictures_has_one_question(picture: Path) -> None:
+    questions = read_batch(None, [str(picture)], "How many?", LIMITS)
+    (query,) = questions
+    assert (query.id, query.question, len(query.images)) == ("dots.png", "How many?", 1)
+
+
+def test_a_file_names_uploads_and_never_reads_another_file(picture: Path, tmp_path: Path, dots_png: bytes) -> None:
+    secret = tmp_path / "elsewhere" / "secret.png"
+    secret.parent.mkdir()
+    secret.write_bytes(dots_png)
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"question": "How many?", "images": [str(secret)]}))
+    with pytest.raises(FieldError, match=r"Line 1 names the picture “secret\.png”, which was not uploaded"):
+        read_batch(str(file), [str(picture)], "", LIMITS)
+    file.write_text(json.dumps({"id": 7, "question": "How many?", "image": f"../../{picture.name}"}))
+    (query,) = read_batch(str(file), [str(picture)], "", LIMITS)
+    assert (query.id, query.images[0].source) == ("7", "dots.png")
+
+
+def test_a_batch_file_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    good = json.dumps({"id": "a", "question": "How many?"})
+    for written, words in (
+        ("", "no questions"),
+        (good + "\nnonsense", "Line 2 is not JSON"),
+        (good + '\n{"image": "x.png"}', 'Line 2 has no "question"'),
+        (good + "\n" + good, "occurs twice"),
+    ):
+        file.write_text(written)
+        with pytest.raises(FieldError, match=words):
+            read_batch(str(file), [], "", LIMITS)
+    with pytest.raises(FieldError, match="Give a JSONL file"):
+        read_batch(None, [], "How many?", LIMITS)
+
+
+def test_a_picture_that_cannot_be_used_is_skipped_and_told(picture: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nonsense")
+    questions = read_batch(None, [str(broken), str(picture)], "How many?", LIMITS)
+    assert [query.id for query in questions] == ["dots.png"]
+    assert "broken.png" in questions.skipped[0]

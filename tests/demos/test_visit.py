@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from colm_vl import Query, Trace
+from demos.board import thumbnails
+from demos.visit import KEPT, Entry, FeedbackFile, as_python, keepsakes, remember, remembered
+from tests.teams import FIVE, GUIDANCE, scripted
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    with scripted({"one": [FIVE]}, [GUIDANCE]) as colm:
+        return colm.ask('How many "dots"?\n</script>', choices=("5", "6"))
+
+
+def test_a_browser_keeps_the_visit_the_latest_first(trace: Trace, dots: Query) -> None:
+    stored: object = []
+    for number in range(KEPT + 3):
+        stored = remember(stored, Entry(trace, thumbnails(dots.images), str(number), {"rounds": 2}))
+    entries = remembered(json.loads(json.dumps(stored)))
+    assert len(entries) == KEPT
+    assert entries[0] == Entry(trace, thumbnails(dots.images), str(KEPT + 2), {"rounds": 2})
+    assert entries[0].board().settlement == trace.settlement
+
+
+@pytest.mark.parametrize("stored", [None, "x", [1], [{}], [{"trace": {}}], [{"trace": 1, "thumbnails": 2}], {"a": 1}])
+def test_what_is_no_visit_is_passed_over(stored: object) -> None:
+    assert remembered(stored) == []
+
+
+def test_the_download_is_the_trace(trace: Trace) -> None:
+    html = keepsakes(Entry(trace), "team.toml", pocket=False)
+    found = re.search(r'href="data:application/json;base64,([^"]+)"', html)
+    assert found
+    assert Trace.from_dict(json.loads(base64.b64decode(found[1]))) == trace
+    assert "</script>" not in html
+
+
+def test_the_python_code_asks_the_same_again(trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = as_python(Entry(trace, changes={"strategy": "vote", "gate": {"confidence": 0.5}}), "team.toml")
+    ast.parse(code)
+    team = '[[clients]]\nname="one"\nbackend="scripted"\nmodel="m"\nreplies=["Answer: 6"]\n[policy]\nstrategy="solo"\n'
+    (tmp_path / "team.toml").write_text(team)
+    (tmp_path / "again.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    again = runpy.run_path("again.py")["trace"]
+    assert (again.question, again.choices, again.strategy) == (trace.question, trace.choices, "vote")
+    assert "from_team()" in as_python(Entry(trace), None)
+
+
+def test_feedback_is_appended_with_the_trace(trace: Trace, tmp_path: Path) -> None:
+    file = FeedbackFile(tmp_path / "feedback.jsonl")
+    file.add("down", " 6 ", trace)
+    file.add("up", "", trace)
+    records = [json.loads(line) for line in (tmp_path / "feedback.jsonl").read_text().splitlines()]
+    assert [(record["thumb"], record["right_answer"]) for record in records] == [("down", "6"), ("up", "")]
+    assert Trace.from_dict(records[0]["trace"]) == trace
