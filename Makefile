@@ -2,11 +2,15 @@
 # make test     the same, and pass every check
 # make check    lint, types and tests, in a .venv that is built already
 # make format   put the code in order
+# make test-browser   drive the web page in headless Chromium, installed first where that can be done
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+AXE    := 4.14.1
+APT    := $(if $(filter 0,$(shell id -u)),,sudo -n )apt-get -qq
+GET_CHROMIUM := { $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
 QUESTION ?= How many red circles are there?
 IMAGE    ?= docs/examples/shapes.png
 
@@ -33,6 +37,13 @@ unit:
 format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Without Chromium, or without axe-core, the tests that need it skip and say so.
+test-browser: $(STAMP)
+	command -v chromium || command -v chromium-browser || command -v google-chrome || $(GET_CHROMIUM) || true
+	test -e node_modules/axe-core/axe.min.js || npm install --no-save --no-audit --no-fund axe-core@$(AXE) || true
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/pytest -m browser tests/demos
 
 # COLM_VL_VLLM_URL is the base URL of a running vLLM, for instance http://localhost:8000/v1
 test-vllm: $(STAMP)
