@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -99,21 +100,28 @@ class Questions:
         if not isinstance(self._source, _File):
             return None
         total = unusable = 0
-        for row in self:
+        heads = replace(self._source, read=_HEADS.get(self._source.read, self._source.read))
+        for row in islice(_unique(heads.rows()), self._limit):
             total += 1
             unusable += bool(row.problem)
         return Survey(total, unusable)
 
     def _all(self) -> Iterator[Row]:
-        rows = self._source.rows() if isinstance(self._source, _File) else map(_given, _numbered(self._source))
-        first: dict[str, str] = {}
-        for row in rows:
-            if (before := first.setdefault(row.id, row.where)) is not row.where:
-                raise InputError(
-                    f"{row.where}: the id {row.id!r} was used before, in {before}",
-                    hint="give every question an id of its own; a row without one is called by its number",
-                )
-            yield row
+        return _unique(
+            self._source.rows() if isinstance(self._source, _File) else map(_given, enumerate(self._source, 1))
+        )
+
+
+def _unique(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows; raises `InputError` at an id that was used before."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if (before := first.setdefault(row.id, row.where)) is not row.where:
+            raise InputError(
+                f"{row.where}: the id {row.id!r} was used before, in {before}",
+                hint="give every question an id of its own; a row without one is called by its number",
+            )
+        yield row
 
 
 class _Record(NamedTuple):
@@ -125,10 +133,13 @@ class _Record(NamedTuple):
     hint: str = ""
 
 
+_Reader = Callable[[Path], Iterator[_Record]]
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
-    read: Any
+    read: _Reader
 
     def rows(self) -> Iterator[Row]:
         try:
@@ -202,13 +213,14 @@ def _cells(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _parquet(path: Path) -> Iterator[_Record]:
+def _parquet(path: Path, *, pictures: bool = True) -> Iterator[_Record]:
     parquet = registry.require("pyarrow.parquet", "eval")
     arrow = registry.require("pyarrow", "eval")
     try:
         with parquet.ParquetFile(path) as file:
             number = 0
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+            columns = [name for name in file.schema_arrow.names if pictures or name not in ("image", "images")]
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=columns):
                 for fields in batch.to_pylist():
                     number += 1
                     yield _Record(f"{path.name}, row {number}", fields)
@@ -216,11 +228,15 @@ def _parquet(path: Path) -> Iterator[_Record]:
         raise InputError(f"{path.name}: not a Parquet file: {str(error).splitlines()[0]}") from None
 
 
-_READERS = MappingProxyType({".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".parquet": _parquet})
+_READERS: Mapping[str, _Reader] = MappingProxyType(
+    {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".parquet": _parquet}
+)
+# To count questions, a file's pictures need not be read.
+_HEADS: Mapping[_Reader, _Reader] = MappingProxyType({_parquet: partial(_parquet, pictures=False)})
 _KINDS = f"a file ({', '.join(_READERS)}), or an iterable of Query"
 
 
-def _reader(path: Path) -> Any:
+def _reader(path: Path) -> _Reader:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path.name}: unknown kind of file {path.suffix!r}", hint=f"questions are read from {_KINDS}")
@@ -314,10 +330,6 @@ def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     """As JSON can hold it; bytes, which may be large, only as their number."""
     return json.loads(json.dumps(value, default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v)))
-
-
-def _numbered(queries: Iterable[Query]) -> Iterator[tuple[int, Query]]:
-    return enumerate(queries, 1)
 
 
 def _given(numbered: tuple[int, Query]) -> Row:
