@@ -392,3 +392,17 @@ def test_passes_go_on_after_an_interruption(tmp_path: Path, most_loaded: Counter
     assert all(trace.answer for trace in traces)
     assert _lines(tmp_path / "out" / "calls.jsonl")[: len(calls)] == calls
     assert len(_lines(tmp_path / "out" / "calls.jsonl")) == 50
+
+
+def test_all_strategies_run_side_by_side_and_as_planned(tmp_path: Path) -> None:
+    names = "solo,solo:far,server,vote,self_consistency,concat,verdict,moa,colm"
+    path, tally = _questions(tmp_path, 4), Tally()
+    with team_of({"near": [FIVE], "far": ["Answer: 4"]}, [GUIDANCE + "\nAnswer: 5"]) as colm:
+        plan = colm.plan(path, strategy=names)
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
+    assert [trace.strategy for trace in traces[:9]] == names.split(",")
+    assert all(trace.answer for trace in traces)
+    assert plan.total == tally.calls
+    # Drafts: two, and five samples; peers' drafts are shown once for concat and moa; verdict of the server alone,
+    # from the drafts and from the second layer; guidance; refinements.
+    assert tally.calls == 4 * (2 + 5 + 2 + 3 + 1 + 2)
