@@ -42,12 +42,21 @@ class Place:
     round: int
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A place among the questions that wait: how many are `ahead` of this one, of `length` in all."""
+
+    ahead: int
+    length: int
+
+
 @dataclass(slots=True)
 class Board:
     """One question as the page shows it. It is folded from events, or made again from a `Trace` of earlier.
 
     `truth` is the right answer where somebody gave one: an example, or the visitor. No model is told. `thumbnails` are
-    data URIs of the pictures, small. `writing` is what members that have not finished have written so far.
+    data URIs of the pictures, small. `writing` is what members that have not finished have written so far;
+    `line` is None unless the question waits.
     """
 
     question: str
@@ -57,7 +66,7 @@ class Board:
     thumbnails: tuple[str, ...] = ()
     truth: str = ""
     phase: Phase = "waiting"
-    ahead: int = 0
+    line: Line | None = None
     seconds: float = 0.0
     stage: StageStarted | None = None
     writing: dict[Place, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from colm_vl import CoLM, ColmError, Query, Trace
 
-from .board import Board, thumbnails
+from .board import Board, Line, thumbnails
 from .turnstile import Ticket, Turnstile
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,9 @@ class Desk:
             stopped = self._stops[visit]
             try:
                 async for _ in _until(ticket.admitted, stopped):
-                    board.ahead = ticket.ahead
+                    board.line = Line(ticket.ahead, self.turnstile.waiting)
                     yield board
+                board.line = None
                 if not stopped.is_set():
                     events = self.colm.stream(asked.query, **asked.changes)
                     async with aclosing(self._drain(events, board.take, stopped, board)) as turns:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from colm_vl import Confidence, Draft, Failure, Guidance, Refinement, Verdict
 from colm_vl.types import MemberInfo, Stage
 
-from .board import Board, Mark, Place
+from .board import Board, Line, Mark, Place
 
 _CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "as it says itself", "unknown": ""}
 _MARKS: dict[Mark, tuple[str, str]] = {
@@ -90,11 +90,15 @@ def _headline(board: Board) -> str:
     if board.phase == "done":
         return tag("p", "No answer", "cv-headline cv-quiet", role="status") + tag("p", text(_why_none(board)), "cv-by")
     if board.phase == "waiting":
-        words = f"{board.ahead} before yours" if board.ahead else "starting"
-        return _progress(f"Waiting: {words}" if board.ahead else "Starting", board)
+        return _progress(_place_in_line(board.line) if board.line else "Starting", board)
     stage = _STAGES[board.stage.stage] if board.stage else "starting"
     which = f", round {board.stage.round}" if board.stage and board.stage.round > 1 else ""
     return _progress(f"{stage[0].upper()}{stage[1:]}{which}", board)
+
+
+def _place_in_line(line: Line) -> str:
+    before = f"{line.ahead} before yours" if line.ahead else "yours is next"
+    return f"Waiting: {before}, {line.length} in line"
 
 
 def _progress(words: str, board: Board) -> str:
@@ -167,7 +171,7 @@ def _drafts(board: Board) -> str:
 
 
 def _draft_card(board: Board, client: MemberInfo) -> str:
-    head = tag("h3", text(client.name)) + tag("p", text(client.specialty or client.model), "cv-specialty")
+    head = tag("h3", text(client.name)) + tag("p", text(client.specialty), "cv-specialty")
     body = "".join(_reply(board, reply) for reply in board.drafts.get(client.name, []))
     body += _failed(board.failure("draft", client.name))
     body += "" if board.samples and body else _writing(board, Place("draft", client.name, 0))

@@ -53,13 +53,20 @@ def _masthead(team: Team) -> str:
     words = f"{len(team.clients)} small models look at your picture, each on its own"
     words += "; a larger one reads their drafts and guides them; then each looks again." if team.server else "."
     parts = [draw.tag("h1", "colm-vl"), draw.tag("p", draw.text(words), "cv-lead")]
-    who = f"Clients: {clients}." + (" Server: " + team.server.options.model + "." if team.server else " No server.")
+    who = f"Clients: {clients}." + (
+        f" Server: {_model_name(team.server.options.model)}." if team.server else " No server."
+    )
     if team.is_pocket:
         who = (
             "Pocket team: tiny models that know only drawn shapes, bar charts, written digits and small sums. "
             "For pictures of your own, start the page with a team of real models."
         )
     return "".join([*parts, draw.tag("p", draw.text(who), "cv-team")])
+
+
+def _model_name(model: str) -> str:
+    """A local model is a folder of the operator's: visitors are told its name and not where it lies."""
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 __all__: Sequence[str] = ["Options", "build", "examples_for"]

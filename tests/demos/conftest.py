@@ -59,7 +59,7 @@ replies = [
 backend = "scripted"
 model = "guide"
 replies = [
-  { delay = 0.5, text = """
+  { delay = 1.2, text = """
 Evidence: the bar over Jul is highest.
 Disagreement: three months.
 Check: The gridline at 400.""" },

@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from colm_vl import Query
+from demos.board import Line
 from demos.desk import Asked, Busy, Desk
 from demos.turnstile import Full, Turnstile
 from tests.teams import FIVE, GUIDANCE, scripted
@@ -57,15 +58,15 @@ async def test_leaving_cancels_the_work_and_lets_the_next_in() -> None:
 async def test_who_waits_is_told_and_may_stop_waiting() -> None:
     with scripted({"one": [SLOW]}, [GUIDANCE]) as colm:
         desk = Desk(colm, Turnstile(1, 2))
-        ahead = []
+        lines = []
         first = desk.ask("a", Asked(Query("How many dots?"), {}))
         await anext(first)
         second = desk.ask("b", Asked(Query("How many dots?"), {}))
         await anext(second)
         async for board in desk.ask("c", Asked(Query("How many dots?"), {})):
-            ahead.append(board.ahead)
+            lines.append(board.line)
             desk.stop("c")
-        assert ahead[0] == 1
+        assert lines[0] == Line(ahead=1, length=2)
         assert board.phase == "stopped"
         with pytest.raises(Busy):
             await anext(desk.ask("a", Asked(Query("How many dots?"), {})))
