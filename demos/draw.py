@@ -47,7 +47,9 @@ def tag(name: str, content: str, classes: str = "", **attributes: object) -> str
 
 def answer(board: Board) -> str:
     """The top of the right side: what was asked, how far it is, and the settled answer."""
-    asked = tag("p", text(board.question), "cv-question") + _pictures(board)
+    lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(board.choices))
+    choices = tag("p", text(lettered), "cv-choices") if lettered else ""
+    asked = tag("p", text(board.question), "cv-question") + choices + _pictures(board)
     return tag("section", asked + _headline(board), "cv-answer", aria_label="Answer", data_phase=board.phase)
 
 

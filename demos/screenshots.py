@@ -1,0 +1,80 @@
+"""Pictures of the running page for docs/: wide and phone, light and dark.
+
+    python -m demos.screenshots http://127.0.0.1:7860
+
+Asks the page's first example in headless Chromium. Needs the packages that `make test-browser` installs.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import PIL.Image
+import typer
+
+FOLDER = Path(__file__).parents[1] / "docs"
+COLOURS = 200
+"""Of a picture's palette: what the page shows has few, and a third of the bytes is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Width and height of the window, in CSS pixels; `whole`: the page to its end."""
+
+    name: str
+    width: int
+    height: int
+    scheme: str
+    whole: bool = False
+
+
+SHOTS = (
+    Shot("page-wide-light", 1360, 1180, "light"),
+    Shot("page-wide-dark", 1360, 1180, "dark"),
+    Shot("page-phone-light", 390, 844, "light", whole=True),
+    Shot("page-phone-dark", 390, 844, "dark", whole=True),
+)
+
+
+def take(
+    url: Annotated[str, typer.Argument(help="Where the page is served.")],
+    folder: Annotated[Path, typer.Argument(help="Where the pictures go.")] = FOLDER,
+    example: Annotated[int, typer.Option(help="The number of the example to ask, from 0.")] = 0,
+) -> None:
+    """Ask an example and take its picture, four times."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for shot in SHOTS:
+            _shrink(_take(browser, url, shot, example), folder / f"{shot.name}.png")
+        browser.close()
+
+
+def _take(browser: Any, url: str, shot: Shot, example: int) -> bytes:
+    context = browser.new_context(viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme)
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(url, wait_until="domcontentloaded")
+    page.click(f"#example-{example}")
+    page.wait_for_selector("#answer [data-phase=done]")
+    page.locator("#account table").wait_for()
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(800)  # until colours have stopped changing
+    taken: bytes = page.screenshot(full_page=shot.whole)
+    context.close()
+    return taken
+
+
+def _shrink(taken: bytes, file: Path) -> None:
+    with PIL.Image.open(io.BytesIO(taken)) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=PIL.Image.Dither.NONE).save(file, optimize=True)
+
+
+if __name__ == "__main__":
+    typer.run(take)
