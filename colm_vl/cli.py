@@ -133,10 +133,12 @@ def batch(
 
     [bold]colm-vl batch questions.jsonl --out runs/charts[/bold]
 
-    The same command goes on after an interruption of any kind: finished calls are never made again, and questions that
-    failed are tried again. If the server changed, drafts are used again and its answers of before are kept beside the
-    folder. Other clients, prompts, questions or policies are refused: their answers would mix. To use paid calls in a
-    new folder, copy calls.jsonl into it first.
+    The same command goes on after an interruption of any kind. No finished call is made again.
+    Questions that failed are tried again.
+
+    If the server changed, drafts are used again, and its answers so far are kept beside the folder.
+    Other clients, prompts, questions or policies are refused, since their answers would mix.
+    To use calls that are paid for in a new folder, copy calls.jsonl into it first.
 
     Exit status: 0 if all are answered, 1 if some failed, 2 for bad input, 130 if interrupted.
     """
