@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import PIL.Image
 
 from colm_vl import batch
 from colm_vl._loop import LoopThread, Stream
@@ -249,4 +252,5 @@ def _query(question: str | Query, images: Iterable[ImageSource], choices: Iterab
 
 def _listed(images: Iterable[ImageSource] | ImageSource) -> Iterable[Any]:
     """One picture in place of a list of pictures is meant as such: a path would else be taken apart into letters."""
-    return [images] if isinstance(images, str | bytes | Path | Image) else images
+    single = str | bytes | bytearray | memoryview | os.PathLike | PIL.Image.Image | Image
+    return [images] if isinstance(images, single) or hasattr(images, "read") else images
