@@ -252,5 +252,6 @@ def _query(question: str | Query, images: Iterable[ImageSource], choices: Iterab
 
 def _listed(images: Iterable[ImageSource] | ImageSource) -> Iterable[Any]:
     """One picture in place of a list of pictures is meant as such: a path would else be taken apart into letters."""
-    single = str | bytes | bytearray | memoryview | os.PathLike | PIL.Image.Image | Image
-    return [images] if isinstance(images, single) or hasattr(images, "read") else images
+    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, PIL.Image.Image, Image)):
+        return [images]
+    return [images] if hasattr(images, "read") else images
