@@ -18,6 +18,13 @@
     setTimeout(() => { button.textContent = said; }, 2000);
   });
 
+  // On a phone the answer stands below the fields: go there when something is asked.
+  document.addEventListener("click", (event) => {
+    if (innerWidth < 700 && event.target.closest("#ask, .cv-example")) {
+      document.getElementById("answer").scrollIntoView({ block: "start" });
+    }
+  });
+
   // The framework's own parts, made fit for a screen reader and for who steers by voice.
   const mend = () => {
     for (const upload of document.querySelectorAll("button.upload-container[aria-label]")) {
