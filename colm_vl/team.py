@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,6 +23,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 DEFAULT_THUMBNAIL_PIXELS = 256 * 256
 POCKET = "the pocket team"
 _SAMPLED_BYTES = 1 << 16
+_MAX_FILE_BYTES = 4 << 20  # far more than any team; a device such as /dev/zero never ends
 
 
 class _Table(BaseModel):
@@ -203,7 +204,7 @@ class Team:
                 for number, table in enumerate(clients, 1)
             ),
             server=_read_member({"name": "server", **server}, "server", f"{source}: server", folder)
-            if server
+            if server is not None
             else None,
             policy=_validate(Policy, data.get("policy", {}), f"{source}: policy"),
             source=source,
@@ -219,15 +220,21 @@ class Team:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as content:
+            data = content.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigError(f"{file}: has more than {_MAX_FILE_BYTES:,} bytes", hint="give the path of a team.toml")
+        return tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such team file", hint="give the path of a team.toml, or none") from None
     except IsADirectoryError:
-        raise ConfigError(f"{file}: is a folder, expected a team file") from None
+        raise ConfigError(f"{file}: is a folder, expected a team file", hint=f"such as {file / 'team.toml'}") from None
     except (PermissionError, OSError) as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: is not UTF-8 text", hint="a team file is TOML") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: is nested too deeply", hint="a team file has tables of settings") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
 
@@ -242,6 +249,8 @@ def _read_member(
         if not isinstance(value, str) or (not value.strip() and default is None):
             given = "missing" if value is None else f"{value!r}"
             raise ConfigError(f"{where}: {key} is {given}, expected a text", hint=_member_hint(key))
+        if key == "name" and not value.strip().isprintable():  # names head lines in terminals and in prompts
+            raise ConfigError(f"{where}: name is {_short(value)}, expected one line of printable characters")
         texts[key] = value.strip()
     options_class = registry.options_class(texts["backend"])
     _refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty"))
@@ -255,9 +264,16 @@ def _member_hint(key: str) -> str:
 
 def _resolve_model(settings: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     model = settings.get("model")
-    if folder is not None and isinstance(model, str) and model.strip() and (folder / model).is_dir():
+    if folder is not None and isinstance(model, str) and model.strip() and _is_folder(folder / model):
         return settings | {"model": str((folder / model).resolve())}
     return settings
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # longer than a path can be
+        return False
 
 
 def _label(model: str) -> str:
@@ -269,16 +285,24 @@ def _fingerprint(backend: str, model: str, options: Options) -> str:
     settings = options.model_dump(mode="json", exclude={"api_key_env", "model"}, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps([backend, model, settings], sort_keys=True).encode())
     folder = Path(options.model)
-    if options.in_process and folder.is_dir():
-        # Weights trained anew in the same folder are another model. Both ends of each file tell, and 20 GB need not be
-        # read for it.
-        for file in sorted(path for path in folder.iterdir() if path.is_file()):
-            with file.open("rb") as content:
-                size = file.stat().st_size
-                head = content.read(_SAMPLED_BYTES)
-                content.seek(max(0, size - _SAMPLED_BYTES))
-                digest.update(f"{file.name} {size} ".encode() + head + content.read(_SAMPLED_BYTES))
+    if options.in_process and _is_folder(folder):
+        try:
+            for sample in _sampled(folder):
+                digest.update(sample)
+        except OSError as error:
+            raise ConfigError(f"model folder {model!r} cannot be read ({error.strerror})") from None
     return digest.hexdigest()
+
+
+def _sampled(folder: Path) -> Iterator[bytes]:
+    """Weights trained anew in the same folder are another model. Both ends of each file tell, and 20 GB need not be
+    read for it."""
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        with file.open("rb") as content:
+            size = file.stat().st_size
+            head = content.read(_SAMPLED_BYTES)
+            content.seek(max(0, size - _SAMPLED_BYTES))
+            yield f"{file.name} {size} ".encode(errors="surrogateescape") + head + content.read(_SAMPLED_BYTES)
 
 
 def _refuse_unknown(table: Mapping[str, Any], allowed: Sequence[str], where: str, also: Sequence[str] = ()) -> None:
@@ -298,8 +322,17 @@ def _validate(model: type[_Model], data: Any, where: str) -> _Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(step) for step in first["loc"])
-        given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"
+        given = "" if first["type"] == "missing" or _may_be_secret(model, first["input"]) else _given(first["input"])
         raise ConfigError(f"{where}: {key or 'value'}: {first['msg'].removeprefix('Value error, ')}{given}") from None
+
+
+def _may_be_secret(model: type[BaseModel], value: Any) -> bool:
+    """pydantic itself hides inputs only in the text of its error, not in `errors()`. A number is no secret."""
+    return bool(model.model_config.get("hide_input_in_errors")) and not isinstance(value, int | float)
+
+
+def _given(value: Any) -> str:
+    return f" (given: {_short(value)})"
 
 
 def _short(value: Any) -> str:

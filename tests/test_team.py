@@ -59,7 +59,11 @@ def test_a_relative_model_folder_is_found_beside_the_file(tmp_path: Path) -> Non
         (CLIENT + "servers = 1\n", "unknown key 'servers'", ""),
         ("clients = 3\n", "clients is no list", "[[clients]]"),
         ("server = 3\n" + CLIENT, "server is no table", "[server]"),
+        (CLIENT + "[server]\n", "server: backend is missing", "one of:"),
+        (CLIENT.replace("near", "\\u001b[31mnear"), "expected one line of printable characters", ""),
+        (CLIENT.replace("near", "near\\nfar"), "expected one line of printable characters", ""),
         ("[[clients]\n", "not valid TOML", ""),
+        ("deep = " + 20_000 * "[", "nested too deeply", ""),
     ],
 )
 def test_a_wrong_team_file_is_told_by_file_key_and_remedy(tmp_path: Path, text: str, message: str, hint: str) -> None:
@@ -79,6 +83,41 @@ def test_files_that_are_no_team_files(tmp_path: Path) -> None:
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         Team.load(tmp_path / "picture.toml")
+    with pytest.raises(ConfigError, match="more than 4,194,304 bytes"):
+        Team.load("/dev/zero")
+
+
+def endpoint(**options: str) -> str:
+    settings = {"model": "m", "base_url": "http://127.0.0.1:9/v1", **options}
+    return '[[clients]]\nname = "a"\nbackend = "openai"\n' + "".join(f'{k} = "{v}"\n' for k, v in settings.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base_url": "http://user:hunter2@127.0.0.1:9/v1"}, "base_url: expected an address without user, password"),
+        ({"base_url": "http://127.0.0.1:9/v1?key=hunter2"}, "base_url: expected an address without user, password"),
+        ({"base_url": "hunter2"}, "base_url: expected an address that begins with http"),
+        ({"base_url": "http://127.0.0.1:99999/v1"}, "base_url: expected an address without white space"),
+        ({"base_url": "http://127.0.0.1:9/\\u001b[31mv1"}, "base_url: expected an address without white space"),
+        ({"base_url": "http://hunter2@[::1/v1"}, "base_url: expected an address that begins with http"),
+        ({"base_url": "http://hunter2@\u2100/v1"}, "base_url: expected an address that begins with http"),
+        ({"api_key_env": "sk-hunter2"}, "api_key_env: expected the name of an environment variable"),
+        ({"extra_body": "hunter2"}, "extra_body: Input should be a valid"),
+    ],
+)
+def test_a_setting_that_may_hold_a_secret_is_refused_without_telling_it(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, endpoint(**options))
+    assert message in raised.value.message
+    assert "hunter2" not in raised.value.message + raised.value.hint
+
+
+def test_a_model_may_be_named_at_any_length(tmp_path: Path) -> None:
+    name = 5_000 * "x"  # longer than a path can be, and asked whether it is one
+    assert load(tmp_path, endpoint(model=name)).clients[0].options.model == name
 
 
 def test_a_policy_is_checked_when_it_is_changed() -> None:

@@ -12,9 +12,10 @@ Nothing of the `openai` package is imported before `connect`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -57,12 +58,21 @@ class Options(base.Options):
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _split(url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an address that begins with http:// or https://")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError("expected an address without user, password, query and fragment; keys go by api_key_env")
+        if not url.isprintable() or " " in url or not _has_usable_port(parts):
+            raise ValueError("expected an address without white space and with a port from 0 to 65535, if any")
         return url.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("expected the name of an environment variable that holds the key, not the key itself")
+        return name
 
     @field_validator("extra_body")
     @classmethod
@@ -70,6 +80,20 @@ class Options(base.Options):
         if taken := sorted(_RESERVED & body.keys()):
             raise ValueError(f"{', '.join(taken)} cannot be set here")
         return body
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # what it says repeats the address
+        return None
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port >= 0
+    except ValueError:
+        return False
 
 
 def connect(options: Options) -> OpenAIBackend:
