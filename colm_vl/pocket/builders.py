@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import (
@@ -30,7 +30,7 @@ MEAN = (0.87, 0.87, 0.87)
 DEVIATION = (0.25, 0.25, 0.25)
 """Of the pictures: near the paper's shade, so that an empty patch is near zero and a drawn one stands out."""
 
-PocketModel = Qwen2_5_VLForConditionalGeneration | LlavaForConditionalGeneration
+PocketModel: TypeAlias = "Qwen2_5_VLForConditionalGeneration | LlavaForConditionalGeneration"
 
 
 def picture_tokens(member: Member) -> int:

@@ -34,7 +34,7 @@ def write(path: Path, lines: Mapping[int, str]) -> None:
 
 
 def read(path: Path) -> dict[int, str]:
-    return {line["index"]: line["text"] for line in _lines(path)}
+    return {int(line["index"]): str(line["text"]) for line in _lines(path)}
 
 
 def _lines(path: Path) -> Iterator[dict[str, int | str]]:

@@ -16,9 +16,11 @@ from colm_vl.pocket.scenes import DOMAINS
 from colm_vl.pocket.turns import Guided, Writer
 from colm_vl.pocket.world import Sample
 
-GUIDE_SHARE = 0.65
+TRAINING_CHOICES = 0.45
+"""How many of the drafts' questions have options: finding the letter is learnt late."""
+GUIDE_SHARE = 0.85
 """Of the server's packs in the stage guide; the others keep up its own answering."""
-REFINE_SHARE, PEERS_SHARE = 0.5, 0.15
+REFINE_SHARE, PEERS_SHARE = 0.5, 0.12
 """Of a client's packs in the stage refine; the others keep up its drafting."""
 
 
@@ -62,7 +64,11 @@ class Lessons:
                 return self._guide_pack(heard.guided(rng.choice(indices)))
             return self._draft_pack(f"train/{self.member.name}/guide/{self.seed}/{step}/{index}", rng, 3)
 
-        held = {"guidance": [self._guide_pack(heard.guided(index)) for index in _held_out(heard.drafts)]}
+        held = {
+            "guidance": [
+                self._guide_pack(heard.guided(index)) for index in _held_out(next(iter(heard.drafts.values())))
+            ]
+        }
         return Course(f"{self.member.name} guide", pack, held, schedule)
 
     def refine(self, schedule: Schedule, heard: Heard, indices: Sequence[int]) -> Course:
@@ -75,7 +81,7 @@ class Lessons:
                 return self._second_pack(heard.guided(rng.choice(indices)), peers=False)
             if draw < REFINE_SHARE + PEERS_SHARE:
                 return self._second_pack(heard.guided(rng.choice(indices)), peers=True)
-            return self._draft_pack(f"train/{self.member.name}/refine/{self.seed}/{step}/{index}", rng, 3)
+            return self._draft_pack(f"train/{self.member.name}/refine/{self.seed}/{step}/{index}", rng, 5)
 
         held = [heard.guided(index) for index in _held_out(heard.guidance)]
         checks = {"refined": [self._second_pack(guided, peers=False) for guided in held]}
@@ -100,7 +106,7 @@ class Lessons:
 
     def _scene_pack(self, key: str, domain: str, rng: Random, asks: int) -> Pack:
         scene = world.scene(key, domain)
-        samples = world.samples_of(key, scene, rng, asks)
+        samples = world.samples_of(key, scene, rng, asks, TRAINING_CHOICES)
         return self.writer.pack(
             [(self.writer.draft_messages(one), self._reply(one)) for one in samples], scene.pictures
         )
@@ -122,8 +128,6 @@ class Lessons:
         return Random(f"{self.member.name}/{stage}/{self.seed}/{step}/{index}")
 
 
-def _held_out(said: Mapping[str, Mapping[int, str]] | Mapping[int, str]) -> list[int]:
+def _held_out(said: Mapping[int, str]) -> list[int]:
     """The last 90 questions that somebody spoke about; training leaves them out."""
-    first = next(iter(said.values()))
-    known = sorted(said if isinstance(first, str) else first)
-    return [int(index) for index in known[-90:]]
+    return sorted(said)[-90:]

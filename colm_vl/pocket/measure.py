@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typing_extensions import override
 
 from colm_vl import CoLM
 from colm_vl.answers import same
@@ -37,6 +38,7 @@ class Share:
     def value(self) -> float:
         return self.right / self.asked if self.asked else math.nan
 
+    @override
     def __str__(self) -> str:
         if not self.asked:
             return "–"

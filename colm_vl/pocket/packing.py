@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -192,7 +193,7 @@ def _qwen_patches(pixels: Tensor) -> Tensor:
     return doubled.reshape(len(pixels), GRID * GRID, -1)
 
 
-def _sight_rotation(tower: torch.nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
+def _sight_rotation(tower: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     side = GRID // MERGE
     order = torch.arange(GRID * GRID).reshape(side, MERGE, side, MERGE).permute(0, 2, 1, 3).flatten()
     places = torch.stack((order // GRID, order % GRID)).T.to(device)
@@ -200,7 +201,7 @@ def _sight_rotation(tower: torch.nn.Module, device: torch.device) -> tuple[Tenso
     return cos, sin
 
 
-def _sight_attention(attention: torch.nn.Module, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _sight_attention(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     batch, length, width = hidden.shape
     mixed = attention.qkv(hidden).reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     query, key = (part * cos + _rotate(part) * sin for part in (mixed[0], mixed[1]))

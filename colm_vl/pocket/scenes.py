@@ -59,8 +59,8 @@ def _besides(rng: Random, right: str, pool: Sequence[str]) -> tuple[str, ...]:
 
 
 def shapes(rng: Random) -> Scene:
-    """Two to four objects, no two alike, on a grid of nine cells."""
-    count = rng.randint(2, 4)
+    """Two or three objects, no two alike, on a grid of nine cells."""
+    count = rng.randint(2, 3)
     cells = sorted(rng.sample(range(9), count))
     kinds = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], count)
     picture = paper(rng)
@@ -116,9 +116,9 @@ def _relation_asks(rng: Random, cells: Sequence[int], placed: Sequence[tuple[str
 
 
 def counting(rng: Random) -> Scene:
-    """Two to six scattered objects of one or two kinds."""
+    """Two to five scattered objects of one or two kinds."""
     kinds = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], rng.randint(1, 2))
-    total = rng.randint(2, 6)
+    total = rng.randint(2, 5)
     numbers = [1] * len(kinds)
     for _ in range(total - len(kinds)):
         numbers[rng.randrange(len(kinds))] += 1
@@ -150,8 +150,8 @@ def counting(rng: Random) -> Scene:
 
 
 def charts(rng: Random) -> Scene:
-    """A bar chart of three to five bars of distinct colours with values from 1 to 9, gridlines behind them."""
-    count = rng.randint(3, 5)
+    """A bar chart of three bars of distinct colours with values from 1 to 9, gridlines behind them."""
+    count = 3
     colours = rng.sample(tuple(COLOURS), count)
     values = [rng.randint(1, 9) for _ in colours]
     picture = paper(rng)

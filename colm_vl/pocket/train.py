@@ -29,8 +29,8 @@ PLAN = Plan(
         "digits": Schedule(450, rate=1.2e-3, floor=0.03, batch=12, warmup=15),
         "server": Schedule(550, floor=0.03, batch=12, warmup=15),
     },
-    guide=Schedule(400, rate=8e-4, floor=0.02, warmup=30, batch=24, check_every=100),
-    refine=Schedule(250, rate=5e-4, floor=0.02, warmup=30, batch=24, check_every=125),
+    guide=Schedule(460, rate=8e-4, floor=0.02, warmup=20, batch=20, check_every=115),
+    refine={name: Schedule(180, rate=8e-4, floor=0.02, batch=20, warmup=15, check_every=90) for name in MEMBERS},
 )
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -86,8 +86,9 @@ def main(
         torch.set_num_threads(threads)
     workshop = Workshop(out, _device(device), PLAN.scaled(scale) if scale != 1 else PLAN, seed)
     in_order = sorted(names, key=lambda name: name == SERVER.name)
-    for each in STAGES if stage is StageName.ALL else (stage.value,):
-        workshop.run(each, in_order)
+    for each in STAGES:
+        if stage in (StageName.ALL, each):
+            workshop.run(each, in_order)
 
 
 def _device(wanted: Device) -> torch.device:

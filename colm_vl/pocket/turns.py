@@ -49,10 +49,8 @@ def confidence(member: Member, sample: Sample) -> int:
 
 def guidance(sample: Sample, answers: Sequence[str]) -> str:
     """The right guidance, given what the drafts answered (in the clients' order)."""
-    said = _said(sample)
-    different = list(dict.fromkeys(answers))
-    disagreement = " or ".join(different) if len(different) > 1 else "none"
-    return f"Evidence: {sample.caption}\nDisagreement: {disagreement}\nCheck: whether {said} fits"
+    disagreement = "yes" if len(set(answers)) > 1 else "none"
+    return f"Evidence: {sample.caption}\nDisagreement: {disagreement}\nCheck: whether {_said(sample)} fits"
 
 
 def headings(drafts: Mapping[str, str]) -> dict[str, str]:

@@ -52,7 +52,7 @@ class Plan:
     see: Mapping[str, Schedule]
     draft: Mapping[str, Schedule]
     guide: Schedule
-    refine: Schedule
+    refine: Mapping[str, Schedule]
     guide_questions: int = 3000
     refine_questions: int = 3000
 
@@ -67,7 +67,7 @@ class Plan:
             {name: steps(schedule) for name, schedule in self.see.items()},
             {name: steps(schedule) for name, schedule in self.draft.items()},
             steps(self.guide),
-            steps(self.refine),
+            {name: steps(schedule) for name, schedule in self.refine.items()},
             max(120, round(self.guide_questions * factor)),
             max(120, round(self.refine_questions * factor)),
         )
@@ -144,7 +144,9 @@ class Workshop:
         self._write_guidance()
         first = self._total() - self.plan.refine_questions
         model = self._load(member, "draft")
-        course = self._lessons(member).refine(self.plan.refine, self._heard(), range(first, self._total() - 90))
+        course = self._lessons(member).refine(
+            self.plan.refine[member.name], self._heard(), range(first, self._total() - 90)
+        )
         learning.train(self._runner(model), course, self._checkpoint(member.name, "refine"))
 
     def save(self, member: Member) -> None:

@@ -62,7 +62,7 @@ def scene(key: str, domain: str) -> Scene:
     return _maker(domain)(Random(f"colm-vl/{key}/{domain}"))
 
 
-def samples_of(key: str, drawn: Scene, rng: Random, n: int) -> tuple[Sample, ...]:
+def samples_of(key: str, drawn: Scene, rng: Random, n: int, choice_share: float = CHOICE_SHARE) -> tuple[Sample, ...]:
     """Up to `n` different questions about a scene, every kind of question equally likely, some with lettered
     options."""
     pool = list(drawn.asks)
@@ -72,7 +72,7 @@ def samples_of(key: str, drawn: Scene, rng: Random, n: int) -> tuple[Sample, ...
         ask = rng.choice([ask for ask in pool if ask.kind == kind])
         pool.remove(ask)
         chosen.append(ask)
-    return tuple(_sample(f"{key}/{index}", drawn, ask, rng) for index, ask in enumerate(chosen))
+    return tuple(_sample(f"{key}/{index}", drawn, ask, rng, choice_share) for index, ask in enumerate(chosen))
 
 
 def _samples(key: str, n: int, domain: str | None) -> Iterator[Sample]:
@@ -83,10 +83,10 @@ def _samples(key: str, n: int, domain: str | None) -> Iterator[Sample]:
         yield samples_of(own, scene(own, name), Random(f"colm-vl/{own}/{name}/ask"), 1)[0]
 
 
-def _sample(key: str, drawn: Scene, ask: Ask, rng: Random) -> Sample:
+def _sample(key: str, drawn: Scene, ask: Ask, rng: Random, choice_share: float) -> Sample:
     choices: tuple[str, ...] = ()
     answer = ask.answer
-    if len(ask.others) == 2 and rng.random() < CHOICE_SHARE:
+    if len(ask.others) == 2 and rng.random() < choice_share:
         shuffled = [ask.answer, *ask.others]
         rng.shuffle(shuffled)
         choices = tuple(shuffled)

@@ -57,7 +57,7 @@ def test_all_stages_from_nothing_to_folders(tmp_path: Path) -> None:
         see=dict.fromkeys(MEMBERS, short),
         draft=dict.fromkeys(MEMBERS, short),
         guide=short,
-        refine=short,
+        refine=dict.fromkeys(MEMBERS, short),
         guide_questions=100,
         refine_questions=100,
     )
