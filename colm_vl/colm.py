@@ -157,14 +157,17 @@ class CoLM:
         return self._running().run(check_team(self.team, self._pool))
 
     def close(self) -> None:
-        """Let go of models and connections. A closed `CoLM` cannot be asked again; closing twice is fine."""
+        """Let go of models and connections. A closed `CoLM` cannot be asked again; closing twice is fine.
+
+        What is under way in other threads is cancelled, and raises `RuntimeError` there.
+        """
         with self._lock:
             self._closed = True
             loop, self._loop = self._loop, None
-        if loop is not None:
+        if loop is not None and not loop.forked:
             try:
-                loop.end_streams()
-                loop.run(self._pool.aclose())
+                loop.end_work()
+                loop.finish(self._pool.aclose())
             finally:
                 loop.close()
 

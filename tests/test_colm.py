@@ -193,3 +193,48 @@ def test_leaving_the_interpreter_without_closing_does_not_hang() -> None:
         "print(CoLM(team).ask('How many?').answer)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], timeout=30).decode().strip() == "5"
+
+
+def test_closing_ends_what_other_threads_are_waiting_for() -> None:
+    colm, slow = slow_team()
+
+    def follow() -> None:
+        for _ in colm.stream("How many?"):
+            pass
+
+    async def ask() -> None:
+        await colm.aask("How many?")
+
+    with ThreadPoolExecutor(3) as threads:
+        waiting = [threads.submit(call) for call in (lambda: colm.ask("How many?"), follow, lambda: asyncio.run(ask()))]
+        assert slow.begun.wait(20)
+        colm.close()
+        for asker in waiting:  # of those who come too late, too
+            with pytest.raises(RuntimeError, match="closed"):
+                asker.result(timeout=20)
+    assert slow.cancelled.is_set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_is_told_instead_of_left_waiting() -> None:
+    code = """
+import os, sys, warnings
+from colm_vl import CoLM, Team
+warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside a thread
+table = {"backend": "scripted", "model": "x", "replies": ["Answer: 5"]}
+colm = CoLM(Team.from_dict({"clients": [{"name": "near", **table}], "policy": {"strategy": "vote"}}))
+colm.ask("How many?")
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    assert colm.ask("How many?").answer == "5"
+    colm.close()
+else:
+    try:
+        colm.ask("How many?")
+    except RuntimeError as error:
+        assert "forked" in str(error)
+        colm.close()
+        sys.exit()
+    sys.exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=30, check=True)
