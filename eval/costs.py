@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from colm_vl.types import Call, Trace
 
-_CallId = tuple[str, str, str, int, int, int, int]
+CallId = tuple[str, str, str, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Cost:
         return sum(self.seconds.values())
 
 
-def cost(traces: Sequence[Trace], known_seconds: Mapping[_CallId, float]) -> Cost:
+def cost(traces: Sequence[Trace], known_seconds: Mapping[CallId, float]) -> Cost:
     """A call that was shared with another strategy counts here too, with the time that it took there."""
     calls = [(trace, call) for trace in traces for call in trace.calls]
     servers = {member.name for trace in traces for member in trace.members if member.role == "server"}
@@ -61,12 +61,12 @@ def cost(traces: Sequence[Trace], known_seconds: Mapping[_CallId, float]) -> Cos
     )
 
 
-def seconds_of_calls(traces: Sequence[Trace]) -> dict[_CallId, float]:
+def seconds_of_calls(traces: Sequence[Trace]) -> dict[CallId, float]:
     """How long each call took when it was made, so that those who re-used it can be charged."""
     return {_id(trace, call): call.seconds for trace in traces for call in trace.calls if not call.reused}
 
 
-def _id(trace: Trace, call: Call) -> _CallId:
+def _id(trace: Trace, call: Call) -> CallId:
     usage = call.usage
     return (
         trace.id,

@@ -15,7 +15,7 @@ from colm_vl.team import Team
 from colm_vl.types import Trace
 from eval.ablations.kinds import Ablation
 from eval.ablations.variants import VARIANTS, Choices, Variant
-from eval.costs import Point
+from eval.costs import CallId, Point, seconds_of_calls
 from eval.report.document import Document, Grid, Plot, Text
 from eval.report.findings import StrategyFindings, as_json, findings
 from eval.report.plots import accuracy_plot, cost_plot
@@ -54,12 +54,15 @@ def study(
     """Resumable: each variant has its folder in `out`, and starts from the calls that the earlier ones have made."""
     found: list[StrategyFindings] = []
     data: list[dict[str, Any]] = []
+    seconds: dict[CallId, float] = {}
     previous: Path | None = None
     for variant in VARIANTS[kind](team, choices, out):
         folder = out / folder_name(variant.name)
         start_from(previous, folder)
         _run(variant, plan, folder, concurrency, told)
-        result = findings(read_evaluation(folder))
+        evaluation = read_evaluation(folder)
+        seconds |= seconds_of_calls(evaluation.traces[variant.strategy])
+        result = findings(evaluation, elsewhere=seconds)
         found.append(replace(result.strategies[0], name=variant.name))
         data.append({"variant": variant.name, **as_json(result)})
         previous = folder

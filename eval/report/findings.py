@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from colm_vl.types import Trace
-from eval.costs import Cost, Point, cost, pareto, seconds_of_calls
+from eval.costs import CallId, Cost, Point, cost, pareto, seconds_of_calls
 from eval.items import Rule, Table
 from eval.ledger import Flips, Oracle, flips, oracle
 from eval.runs import Evaluation
@@ -58,11 +58,14 @@ class Findings:
         return tuple(point.name for point in pareto(points))
 
 
-def findings(evaluation: Evaluation, lead: Rule = Rule.STRICT) -> Findings:
-    """`lead` is the rule under which everything but the table of rules is counted."""
+def findings(
+    evaluation: Evaluation, lead: Rule = Rule.STRICT, elsewhere: Mapping[CallId, float] | None = None
+) -> Findings:
+    """`lead` is the rule under which everything but the table of rules is counted. `elsewhere` are the seconds of calls
+    that other runs made and this one re-used."""
     names = sorted(evaluation.traces, key=_rank)
     every = [trace for traces in evaluation.traces.values() for trace in traces]
-    seconds = seconds_of_calls(every)
+    seconds = {**(elsewhere or {}), **seconds_of_calls(every)}
     found = tuple(_strategy(evaluation, name, lead, seconds) for name in names)
     return Findings(
         label=evaluation.label,
@@ -77,7 +80,7 @@ def findings(evaluation: Evaluation, lead: Rule = Rule.STRICT) -> Findings:
     )
 
 
-def _strategy(evaluation: Evaluation, name: str, lead: Rule, seconds: Mapping[Any, float]) -> StrategyFindings:
+def _strategy(evaluation: Evaluation, name: str, lead: Rule, seconds: Mapping[CallId, float]) -> StrategyFindings:
     benchmark, traces = evaluation.benchmark, evaluation.traces[name]
     items = list(evaluation.items.values())
     replies = {trace.id: reply_of(trace) for trace in traces}

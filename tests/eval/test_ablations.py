@@ -65,6 +65,8 @@ def test_a_study_says_what_guidance_was_worth(tmp_path: Path) -> None:
     found = study(Ablation.GUIDANCE, team(), questions(tmp_path), tmp_path / "out", Choices())
     accuracy = {one["variant"]: one["strategies"][0]["accuracy"] for one in found.data["variants"]}
     assert accuracy == {"with guidance (colm)": 1.0, "drafts in its place (concat)": 0.0, "neither (vote)": 0.0}
+    costs = [one["strategies"][0]["cost"]["seconds"]["draft"] for one in found.data["variants"]]
+    assert costs[0] == costs[1] == costs[2] > 0
     # Drafts made for the first variant are not made again for the others.
     assert "reused" in (tmp_path / "out" / "neither-vote" / "traces.jsonl").read_text()
     assert '"reused":false' not in (tmp_path / "out" / "neither-vote" / "traces.jsonl").read_text().replace(" ", "")
