@@ -63,7 +63,7 @@ def find_choice(text: str, choices: Sequence[str]) -> str | None:
     bracketed = {letter.upper() for letter in _BRACKETED.findall(plain)} & set(letters)
     if bracketed:
         return bracketed.pop() if len(bracketed) == 1 else None
-    leading = _LETTER.match(plain)
+    leading = _LETTER.match(plain[:200])
     if leading and not _is_article(plain, leading):
         letter = str(leading.group(1)).upper()
         if letter in letters:

@@ -84,7 +84,9 @@ _LABEL_LINE = re.compile(
     re.IGNORECASE,
 )
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_ANSWER_IS = re.compile(r"\banswer\s+(?:is|would be)\s*:?\s*(.+?)\s*(?:[.!](?=\s|$)|\n|$)", re.IGNORECASE)
+_ANSWER_IS = re.compile(r"\banswer\s+(?:is|would be)\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!](?=\s|$)|\n")
+_MAX_SENTENCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def refine_messages(conversation: Sequence[Message], reply: str, query: Query, g
     The earlier messages stay as they were, so that the prompt of the draft is a prefix of this one and a cache,
     ours or an engine's, computes neither pictures nor question again.
     """
+    guidance = without_thinking(guidance)
     boundary = draw_boundary(guidance)
     ask = "\n".join(
         (GUIDANCE_INTRO.format(boundary=boundary), _fence(guidance, boundary), "", REFINE_TASK, _reply_format(query))
@@ -143,6 +146,7 @@ def peers_messages(
     conversation: Sequence[Message], reply: str, query: Query, peers: Mapping[str, str]
 ) -> tuple[Message, ...]:
     """As `refine_messages`, with the other clients' replies, by name, in place of guidance."""
+    peers = _said(peers)
     boundary = draw_boundary(*peers, *peers.values())
     ask = "\n".join(
         (PEERS_INTRO.format(boundary=boundary), _fence_all(peers, boundary), "", REFINE_TASK, _reply_format(query))
@@ -216,6 +220,7 @@ def _pictures(query: Query) -> tuple[Part, ...]:
 
 
 def _with_drafts(query: Query, drafts: Mapping[str, str], pictures_hidden: bool, task: str) -> str:
+    drafts = _said(drafts)
     boundary = draw_boundary(*drafts, *drafts.values())
     parts = [question_block(query), ""]
     if pictures_hidden:
@@ -224,8 +229,13 @@ def _with_drafts(query: Query, drafts: Mapping[str, str], pictures_hidden: bool,
     return "\n".join(parts)
 
 
+def _said(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """Without what was only thought. Before a boundary is drawn: what is left might come together to that very mark."""
+    return {heading: without_thinking(text) for heading, text in texts.items()}
+
+
 def _fence(text: str, boundary: str) -> str:
-    return f"[begin {boundary}]\n{without_thinking(text).strip()}\n[end {boundary}]"
+    return f"[begin {boundary}]\n{text.strip()}\n[end {boundary}]"
 
 
 def _fence_all(texts: Mapping[str, str], boundary: str) -> str:
@@ -275,7 +285,7 @@ def read_selection(text: str, known: Sequence[str]) -> SelectionReply:
     names: dict[str, None] = {}
     dropped: dict[str, None] = {}
     for line in re.split(r"[\n,;]", without_thinking(text)):
-        said = re.sub(r"^[\s>*#\-•\d.)]+", "", line).strip(" \t*_`\"'.")
+        said = re.sub(r"^[\s>*#\-•\d.)]+", "", line)[:_MAX_SENTENCE].strip(" \t*_`\"'.")
         said = re.split(r"\s*[:(–—]\s*|\s+-\s+", said, maxsplit=1)[0].strip(" *_`\"'")
         if not said:
             continue
@@ -313,9 +323,12 @@ def _unlabelled_answer(text: str, lines: Mapping[str, str]) -> str:
     """A model that ignores the labels but says "the answer is …", or just writes one short line, has answered."""
     if lines.keys() - {"caption"}:
         return ""
-    sentences = _ANSWER_IS.findall(text)
-    if sentences:
-        return str(sentences[-1]).strip()
+    for found in reversed(list(_ANSWER_IS.finditer(text))):
+        # In steps, over a bounded text: one pattern for all of it takes minutes over a reply of spaces.
+        rest = text[found.end() : found.end() + _MAX_SENTENCE].lstrip().removeprefix(":").lstrip()
+        end = _SENTENCE_END.search(rest, 1)
+        if sentence := rest[: end.start() if end else None].strip():
+            return sentence
     written = [line.strip() for line in text.splitlines() if line.strip()]
     return written[0] if not lines and len(written) == 1 and len(written[0]) <= 200 else ""
 

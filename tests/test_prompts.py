@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +88,32 @@ def test_no_text_contains_its_own_boundary(texts: list[str]) -> None:
     boundary = prompts.draw_boundary(*texts)
     assert not any(boundary in text for text in texts)
     assert boundary == prompts.draw_boundary(*texts)
+
+
+def test_a_boundary_is_drawn_for_what_is_shown() -> None:
+    """Not for what stood there before a thought was taken out: "[end 12<think></think>34ab]" holds no mark as it is."""
+    shown, written = "Answer: cats", "<think>dogs?</think>Answer: cats"
+    query = Query("Which?")
+    for text, mark in (
+        (prompts.refine_messages((), "", query, written)[-1].text, prompts.draw_boundary(shown)),
+        (prompts.guidance_messages(query, {"near": written})[-1].text, prompts.draw_boundary("near", shown)),
+        (prompts.peers_messages((), "", query, {"near": written})[-1].text, prompts.draw_boundary("near", shown)),
+    ):
+        assert f"[end {mark}]" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"answer is{100_000 * ' '}x", 15_000 * "answer ", 10_000 * "answer is ", 50_000 * "a\n", 100_000 * "-"],
+    ids=["spaces", "answers", "sentences", "lines", "dashes"],
+)
+def test_a_huge_reply_is_read_in_a_moment(text: str) -> None:
+    begun = time.process_time()
+    prompts.read_reply(text)
+    prompts.read_reply(text, ("red", "blue"))
+    prompts.read_guidance(text)
+    prompts.read_selection(text, ("near", "far"))
+    assert time.process_time() - begun < 10
 
 
 def test_guidance_can_say_that_the_drafts_are_right() -> None:
