@@ -144,13 +144,13 @@ class OpenAIBackend:
         messages = await self._messages(call)
         async with self._session().endpoint.place():
             raw = await self._send(call, messages, stream=False)
-        reader = ReplyReader(self._place)
+        reader = ReplyReader(self._place, call.request.sampling.max_tokens)
         reader.add(self._json(raw.text))
         return self._generation(call, reader, streamed=False)
 
     async def _attempt_stream(self, call: _Call) -> AsyncGenerator[str | Generation, None]:
         # The time-out is renewed around each wait of ours: what the caller does between two pieces is not ours to cut.
-        reader = ReplyReader(self._place)
+        reader = ReplyReader(self._place, call.request.sampling.max_tokens)
         async with AsyncExitStack() as stack:
             async with asyncio.timeout_at(call.deadline):
                 messages = await self._messages(call)
@@ -302,19 +302,27 @@ class OpenAIBackend:
     def _client(self) -> openai.AsyncOpenAI:
         timeout = openai.Timeout(_READ_TIMEOUT, connect=self._options.timeout_connect)
         key = self._place.key or "none"
-        client = openai.AsyncOpenAI(
-            api_key=key,
-            base_url=self._options.base_url,
-            max_retries=0,
-            timeout=timeout,
-            # Or the SDK would let OPENAI_CUSTOM_HEADERS put another account's key in its place.
-            default_headers={"Authorization": f"Bearer {key}"},
-            # A redirect may lead to another host, which must get neither the key nor the pictures.
-            http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
-        )
-        # The SDK takes these from the environment, for whichever endpoint.
-        client.organization = client.project = None
-        return client
+        try:
+            client = openai.AsyncOpenAI(
+                api_key=key,
+                base_url=self._options.base_url,
+                max_retries=0,
+                timeout=timeout,
+                # Or the SDK would let OPENAI_CUSTOM_HEADERS put another account's key in its place.
+                default_headers={"Authorization": f"Bearer {key}"},
+                # A redirect may lead to another host, which must get neither the key nor the pictures.
+                http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
+            )
+        except Exception as error:  # whatever the HTTP library makes of base_url, proxies and certificates
+            failure = BackendError(
+                f"{self._place.label} cannot be called: {type(error).__name__} while setting up the connection",
+                hint="check base_url, and what the environment says of proxies and certificates (HTTPS_PROXY, …)",
+            )
+        else:
+            # The SDK takes these from the environment, for whichever endpoint.
+            client.organization = client.project = None
+            return client
+        raise failure
 
     async def _models(self) -> _Listed:
         try:

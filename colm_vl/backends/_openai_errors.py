@@ -27,6 +27,7 @@ from colm_vl.errors import (
 )
 
 _CLIP = 240
+_READ = 10_000  # of what an endpoint says of an error; a log as long as a book is not searched for its cause
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=_-]*")
 
 # How endpoints of different makes put the same thing.
@@ -109,8 +110,8 @@ def message_of(body: object) -> str:
                 return message_of(body[name])
         return ""
     if isinstance(body, list):
-        return json.dumps(body, ensure_ascii=False, default=str)
-    text = str(body or "").strip()
+        return json.dumps(body, ensure_ascii=False, default=str)[:_READ]
+    text = str(body or "").strip()[:_READ]
     return "" if text.startswith("<") else text
 
 

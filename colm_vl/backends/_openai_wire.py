@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
@@ -13,6 +13,12 @@ from colm_vl.types import Usage
 
 # Parameters that an endpoint may refuse and that a request can do without, or have under another name.
 DISPENSABLE = ("logprobs", "stream_options", "max_tokens", "temperature", "top_p", "seed")
+
+# Half a pair of \\u escapes: JSON can say it, no encoding can write it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# A reply of more characters, besides those of the tokens that were asked for, is none: some streams never end.
+_SPARE_CHARS = 100_000
+_CHARS_A_TOKEN = 16
 
 
 def messages_json(
@@ -61,10 +67,11 @@ def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) ->
 class ReplyReader:
     """Reads a reply, whole or piece by piece. Raises BadReply for what is none."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, max_tokens: int) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage = Usage()
         self._place = place
+        self._room = _SPARE_CHARS + _CHARS_A_TOKEN * max_tokens
         self._pieces: list[str] = []
         self._logprobs: list[TokenLogprob] = []
 
@@ -94,6 +101,9 @@ class ReplyReader:
         if turn.get("refusal"):
             raise self._bad("was refused by the model", retryable=False)
         piece = _text(turn.get("content"))
+        self._room -= len(piece)
+        if self._room < 0:
+            raise self._bad("does not end where it should", hint="check that it heeds max_tokens", retryable=False)
         self._pieces.append(piece)
         return piece
 
@@ -129,7 +139,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _text(content: object) -> str:
     """Most send a string; some a list of parts."""
     if isinstance(content, str):
-        return content
+        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", content)
     if isinstance(content, list):
         return "".join(_text(_mapping(part).get("text")) for part in content)
     return ""
@@ -155,6 +165,7 @@ def _logprobs(logprobs: object) -> list[TokenLogprob]:
     found = []
     for entry in content if isinstance(content, list) else []:
         token, logprob = _mapping(entry).get("token"), _mapping(entry).get("logprob")
-        if isinstance(token, str) and isinstance(logprob, int | float) and math.isfinite(logprob):
-            found.append(TokenLogprob(token, float(logprob)))
+        # Above 0 it is none, but for rounding.
+        if isinstance(token, str) and isinstance(logprob, int | float) and -1e6 < logprob < 0.01:
+            found.append(TokenLogprob(_text(token), min(0.0, float(logprob))))
     return found

@@ -295,8 +295,42 @@ def test_without_the_header_there_is_nothing_to_wait_for() -> None:
     assert retry_after({}) is None
 
 
-# --- secrets ---
+# --- hostile replies ---
 
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_no_encoding_can_write_is_replaced(model: Connect, stream: bool) -> None:
+    with Endpoint("Answer: \ud800 blue") as endpoint:
+        backend = model(endpoint)
+        reply = (await drain(backend, ask()))[-1] if stream else await backend.generate(ask())
+    assert isinstance(reply, Generation)
+    assert reply.text == "Answer: \N{REPLACEMENT CHARACTER} blue"
+    assert "".join(token.token for token in reply.logprobs or ()) == reply.text
+
+
+async def test_a_probability_above_one_is_none(model: Connect) -> None:
+    with Endpoint(Reply("Answer: blue", probability=1e300)) as endpoint:
+        assert (await model(endpoint).generate(ask())).logprobs is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reply_without_end_is_no_reply(model: Connect, stream: bool) -> None:
+    with Endpoint(200_000 * "x" + " and so on") as endpoint:
+        error = await failure(model(endpoint), ask(), stream=stream)
+    assert isinstance(error, BadReply)
+    assert "does not end" in error.message
+    assert len(endpoint.seen) == 1  # it would be as long again
+
+
+async def test_a_connection_that_cannot_be_set_up_is_told(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "gopher://user:hunter2@127.0.0.1:9")
+    error = await failure(model("http://127.0.0.1:9/v1"), ask())
+    assert "cannot be called" in error.message
+    assert "proxies" in error.hint
+    assert "hunter2" not in error.message + error.hint
+
+
+# --- secrets ---
 
 ECHO = f"you sent Authorization: Bearer {KEY} and data:image/png;base64,{'iVBOR' * 400} to me"
 
