@@ -189,6 +189,8 @@ def _place(model: str) -> str:
                 f"model folder {model!r} has no config.json", hint="name the folder that save_pretrained wrote"
             )
         return str(path)
+    if path.is_file():
+        raise ModelNotFound(f"model {model!r} is a file, expected a folder", hint="name the folder that it is in")
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelNotFound(f"model folder {model!r} does not exist", hint="check the path")
     return model
