@@ -54,8 +54,8 @@ def _read_uri(uri: str, scheme: str, policy: FetchPolicy | None) -> Encoded:
     if scheme == "https" and policy is not None:
         fetched = fetch_picture(uri, policy)
         return Encoded(fetched.data, f"the picture at {fetched.place}", fetched.name)
-    # The query may carry a signature: it is never repeated.
-    place = shown(re.split(r"[?#]", uri, maxsplit=1)[0])
+    # The query may carry a signature, and a password may stand before the host: neither is repeated.
+    place = shown(re.sub(r"//[^/]*@", "//", re.split(r"[?#]", uri, maxsplit=1)[0]))
     if scheme == "https":
         raise ImageError(
             f"the picture {place} is remote, and fetching is off",

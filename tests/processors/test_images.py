@@ -584,7 +584,8 @@ def test_wrong_data_uris(uri: str, said: str) -> None:
 
 
 def test_urls_without_a_policy() -> None:
-    error = refusal("https://img.example.org/a.png?signature=s3cret")
+    error = refusal("https://me:s3cret@img.example.org/a.png?signature=s3cret")
+    assert "//img.example.org/a.png" in str(error)
     assert "fetching is off" in str(error)
     assert "s3cret" not in str(error) + error.hint
     assert "scheme http:" in str(refusal("http://img.example.org/a.png", fetch=FetchPolicy({"img.example.org"})))
