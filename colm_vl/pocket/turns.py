@@ -38,8 +38,12 @@ def query(sample: Sample) -> Query:
 
 
 def reply(sample: Sample, confidence: int) -> str:
-    """The right reply to a draft or refine prompt."""
-    return f"Caption: {sample.caption}\nAnswer: {_said(sample)}\nConfidence: {confidence}"
+    """The right reply to a draft or refine prompt.
+
+    A choice is answered in its words, which `prompts.read_reply` takes as well as its letter: to find the letter of
+    what it knows is the one thing these models learn late.
+    """
+    return f"Caption: {sample.caption}\nAnswer: {sample.answer_text}\nConfidence: {confidence}"
 
 
 def confidence(member: Member, sample: Sample) -> int:
@@ -50,7 +54,7 @@ def confidence(member: Member, sample: Sample) -> int:
 def guidance(sample: Sample, answers: Sequence[str]) -> str:
     """The right guidance, given what the drafts answered (in the clients' order)."""
     disagreement = "yes" if len(set(answers)) > 1 else "none"
-    return f"Evidence: {sample.caption}\nDisagreement: {disagreement}\nCheck: whether {_said(sample)} fits"
+    return f"Evidence: {sample.caption}\nDisagreement: {disagreement}\nCheck: whether {sample.answer_text} fits"
 
 
 def headings(drafts: Mapping[str, str]) -> dict[str, str]:
@@ -128,10 +132,6 @@ class Writer:
     @cache  # noqa: B019 - a handful of prefixes, as long-lived as the writer
     def _encode_prefix(self, prefix: str) -> list[int]:
         return list(self.tokenizer.encode(prefix.replace(self._picture, self._expanded), add_special_tokens=False))
-
-
-def _said(sample: Sample) -> str:
-    return f"{sample.answer_text} ({sample.answer})" if sample.choices else sample.answer_text
 
 
 @cache
