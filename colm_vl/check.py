@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from colm_vl.pool import Pool
 from colm_vl.team import Member, Team
 from processors.errors import ImageError
 from processors.images import Image
+
+logger = logging.getLogger(__name__)
 
 _TOKENS = 16  # a single one can be a reasoning model's opening mark, and the reply then has no text
 _SIDE = 56  # a picture that every family's processor takes
@@ -56,4 +59,7 @@ async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
         error: ColmError | ImageError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
     except (ColmError, ImageError) as raised:
         error = raised
+    except Exception as raised:  # a backend's own fault must not take the other members' rows away
+        logger.debug("unexpected error in %s", member.name, exc_info=True)
+        error = ColmError(f"unexpected {type(raised).__name__}", hint="--debug shows where")
     return Health(member, time.monotonic() - begun, problem=member.shown(str(error)), hint=member.shown(error.hint))

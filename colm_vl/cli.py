@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -16,6 +17,7 @@ from rich.text import Text
 from colm_vl import CoLM, ColmError, ConfigError, ImageError, InputError, NoAnswer, Team, Trace, __version__
 from colm_vl.colm import answered
 from colm_vl.display import Conversation, clean, health_table, summary
+from colm_vl.errors import MissingPackage
 from colm_vl.folder import ANSWERS, answered_in
 from colm_vl.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.strategies import STRATEGIES
@@ -23,6 +25,8 @@ from colm_vl.tally import Tally
 from colm_vl.types import Event
 
 ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_MENDED_BY_THE_USER = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
 
 POCKET_NOTE = (
     "The pocket team answers: tiny models that know only a small world of drawn pictures. "
@@ -93,12 +97,12 @@ def ask(
     """
     _set_up_logging(debug)
     policy = _policy(strategy=strategy, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
-    question = sys.stdin.read() if question == "-" else question
+    question = _read_question() if question == "-" else question
     with CoLM.from_team(team, **policy) as colm:
         events = colm.stream(question, image or (), choices=choice or ())
         if as_json:
             trace = next(event for event in events if isinstance(event, Trace))
-            typer.echo(json.dumps(trace.to_dict(), ensure_ascii=False, indent=2))
+            typer.echo(_as_json(trace))
         else:
             trace = _watch(colm.team, events)
     if trace.settlement is None:
@@ -191,6 +195,9 @@ def check(
 def main() -> None:
     """The console script. Whatever colm-vl raises on purpose becomes one line and an exit code."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
+            stream.reconfigure(errors="replace")
     try:
         app()
     except (ColmError, ImageError) as error:
@@ -201,6 +208,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
+        sys.exit(NOT_ANSWERED)
+    except OSError as error:
+        if debug:
+            raise
+        _tell(f"the output cannot be written: {error.strerror}", "see to the place that it goes to")
         sys.exit(NOT_ANSWERED)
 
 
@@ -219,12 +231,34 @@ def _watch(team: Team, events: Iterable[Event]) -> Trace:
     return event
 
 
+def _read_question() -> str:
+    """As bytes, so that text in another encoding is told and not guessed at."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed", hint="give the question with -q")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the question on standard input is not UTF-8 text, from byte {error.start + 1} on",
+            hint="write it in UTF-8 (iconv -f latin1 -t utf-8)",
+        ) from None
+
+
+def _as_json(trace: Trace) -> str:
+    """In plain letters where standard output has them. Control characters beyond those that JSON escapes anyway are
+    escaped too: the same JSON, and harmless in a terminal."""
+    plain = sys.stdout is None or sys.stdout.encoding.lower().startswith("utf")
+    text = json.dumps(trace.to_dict(), ensure_ascii=not plain, indent=2)
+    return "".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
 def _tell_unanswered(trace: Trace) -> int:
     try:
         answered(trace)
     except NoAnswer as error:
         _tell(str(error), error.hint)
-    return NOT_ANSWERED
+    kinds = {failure.kind for failure in trace.failures}
+    return BAD_INPUT if kinds and kinds <= _MENDED_BY_THE_USER else NOT_ANSWERED
 
 
 def _tell(message: str, hint: str) -> None:

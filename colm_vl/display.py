@@ -43,8 +43,8 @@ _PREVIEW_LINES = 4
 
 def clean(text: str) -> str:
     """A model's text made safe for a terminal: control characters, with which it could move the cursor or rewrite what
-    stands there, are taken out."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
+    stands there, are taken out, and half characters, which cannot be written."""
+    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 
 class Conversation:
@@ -107,7 +107,7 @@ class Conversation:
         table = Table.grid(padding=(0, 2))
         table.add_column(min_width=10, style="cyan", no_wrap=True)
         table.add_column(ratio=1)
-        table.add_row(Text(member), body)
+        table.add_row(Text(clean(member)), body)
         self._print(Padding(table, (0, 0, 0, 2)))
 
     def _print(self, what: RenderableType) -> None:
@@ -143,13 +143,13 @@ def health_table(rows: Iterable[Health]) -> RenderableType:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(
-            Text(row.member.name),
-            Text(f"{row.member.label} ({row.member.backend})"),
+            Text(clean(row.member.name)),
+            Text(clean(f"{row.member.label} ({row.member.backend})")),
             Text("yes", style="green") if row.works else Text("no", style="red"),
             f"{row.seconds:.1f}",
             _limit(row.pictures),
             {True: "yes", False: "no", None: "?"}[row.logprobs],
-            Text(clean(row.problem), style="red") + Text(f" ({row.hint})" if row.hint else "")
+            Text(clean(row.problem), style="red") + Text(f" ({clean(row.hint)})" if row.hint else "")
             if row.problem
             else Text(clean(row.detail)),
         )
@@ -190,7 +190,9 @@ def _answer_line(choice: str | None, answer: str, confidence: Confidence) -> Tex
 
 
 def _failure(failure: Failure) -> Text:
-    return Text(clean(failure.message), style="red") + Text(f" ({failure.hint})" if failure.hint else "", style="dim")
+    return Text(clean(failure.message), style="red") + Text(
+        f" ({clean(failure.hint)})" if failure.hint else "", style="dim"
+    )
 
 
 def _labelled(choice: str | None, answer: str) -> str:

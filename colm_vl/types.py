@@ -6,6 +6,7 @@ draws it. `to_dict` and `from_dict` round-trip it through JSON, under `SCHEMA_VE
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -47,6 +48,14 @@ class Query:
             )
         if any(not choice.strip() for choice in self.choices):
             raise InputError("one of the choices is empty", hint="give every choice a text")
+        for text in (self.question, *self.choices):
+            # Lone surrogates: what Python makes of a command line or a file in another encoding. Nothing can send them.
+            if broken := re.search("[\ud800-\udfff]", text):
+                what = "question" if text is self.question else "choice"
+                raise InputError(
+                    f"the {what} {_start(text)} is not UTF-8 text, from character {broken.start() + 1} on",
+                    hint="write it in UTF-8 (iconv -f latin1 -t utf-8)",
+                )
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -308,6 +317,10 @@ class Trace:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Trace:
         return replace(self, metadata=dict(metadata))
+
+
+def _start(text: str) -> str:
+    return ascii(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 @cache
