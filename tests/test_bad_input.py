@@ -304,7 +304,7 @@ def test_an_interrupt_ends_it_at_once(team_file: Path) -> None:
         _, told = asking.communicate(timeout=30)
     assert asking.returncode == 130
     assert b"Traceback" not in told
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 15  # of the 60 s that it would have waited
 
 
 def test_a_reader_that_leaves_is_no_error(team_file: Path) -> None:
