@@ -72,6 +72,8 @@ class LoopThread:
         except asyncio.CancelledError:
             job.cancel()
             await asyncio.wait([outcome], timeout=_CLEAN_UP_SECONDS)
+            if outcome.done() and not outcome.cancelled():
+                outcome.exception()  # looked at: asyncio else logs that nobody did
             raise
 
     def _take_on(self, work: Coroutine[Any, Any, _T]) -> _Job[_T]:
