@@ -237,6 +237,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: is nested too deeply", hint="a team file has tables of settings") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    except ValueError:  # a NUL character
+        raise ConfigError(f"{str(file)!a}: is not a path", hint="give the path of a team.toml") from None
 
 
 def _read_member(

@@ -39,6 +39,9 @@ class Query:
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        for text in (self.question, *self.choices):
+            if not isinstance(text, str):
+                raise InputError(f"a question or choice is a {type(text).__name__}, expected a text", hint="pass a str")
         if not self.question.strip():
             raise InputError("the question is empty", hint="say what you want to know")
         if len(self.choices) == 1 or len(self.choices) > MAX_CHOICES:

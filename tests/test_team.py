@@ -85,6 +85,8 @@ def test_files_that_are_no_team_files(tmp_path: Path) -> None:
         Team.load(tmp_path / "picture.toml")
     with pytest.raises(ConfigError, match="more than 4,194,304 bytes"):
         Team.load("/dev/zero")
+    with pytest.raises(ConfigError, match="is not a path"):
+        Team.load("team\0.toml")
 
 
 def endpoint(**options: str) -> str:
