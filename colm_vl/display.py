@@ -39,12 +39,14 @@ _TITLES: dict[Stage, str] = {
     "settle": "Answer",
 }
 _PREVIEW_LINES = 4
+_KEPT = "\n\t\u200c\u200d"
 
 
 def clean(text: str) -> str:
     """A model's text made safe for a terminal: control characters, with which it could move the cursor or rewrite what
-    stands there, are taken out, and half characters, which cannot be written."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+    stands there, are taken out, and half characters, which cannot be written. Joiners stay: scripts and emoji need
+    them."""
+    return "".join(char for char in text if char in _KEPT or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 
 class Conversation:
