@@ -18,9 +18,9 @@ from colm_vl.pocket.world import Sample
 
 TRAINING_CHOICES = 0.45
 """How many of the drafts' questions have options: finding the letter is learnt late."""
-GUIDE_SHARE = 0.7
+GUIDE_SHARE = 0.9
 """Of the server's packs in the stage guide; the others keep up its own answering."""
-REFINE_SHARE, PEERS_SHARE = 0.5, 0.12
+REFINE_SHARE, PEERS_SHARE = 0.82, 0.1
 """Of a client's packs in the stage refine; the others keep up its drafting."""
 
 

@@ -29,8 +29,8 @@ PLAN = Plan(
         "digits": Schedule(450, rate=1.2e-3, floor=0.03, batch=12, warmup=15),
         "server": Schedule(550, floor=0.03, batch=12, warmup=15),
     },
-    guide=Schedule(460, rate=8e-4, floor=0.02, warmup=20, batch=20, check_every=115),
-    refine={name: Schedule(180, rate=8e-4, floor=0.02, batch=20, warmup=15, check_every=90) for name in MEMBERS},
+    guide=Schedule(700, rate=8e-4, floor=0.02, warmup=20, batch=20, check_every=115),
+    refine={name: Schedule(600, rate=9e-4, floor=0.02, batch=14, warmup=15, check_every=100) for name in MEMBERS},
 )
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
