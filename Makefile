@@ -11,8 +11,8 @@ STAMP  := $(VENV)/.installed
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo -n )apt-get -qq
 GET_CHROMIUM := { $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
-QUESTION ?= How many red objects are there?
-IMAGE    ?= docs/examples/shapes.png
+QUESTION ?= Which digit is larger: top right or bottom right?
+IMAGE    ?= docs/examples/digits.png
 
 .PHONY: ask test check lint types unit format test-browser test-vllm clean
 
