@@ -241,7 +241,8 @@ def answered(trace: Trace) -> Trace:
     """The trace, if it has an answer; else raises `NoAnswer` that tells every failure."""
     if trace.settlement is not None:
         return trace
-    failures = "; ".join(f"{failure.message} ({failure.stage})" for failure in trace.failures)
+    told = dict.fromkeys(f"{failure.message} ({failure.stage})" for failure in trace.failures)  # each reason once
+    failures = "; ".join(told)
     hint = next((failure.hint for failure in trace.failures if failure.hint), "")
     raise NoAnswer(f"no answer: {failures or 'nothing readable was written'}", hint=hint, trace=trace)
 
