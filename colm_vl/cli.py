@@ -15,13 +15,12 @@ from rich.console import Console
 from rich.text import Text
 
 from colm_vl import CoLM, ColmError, ConfigError, ImageError, InputError, NoAnswer, Team, Trace, __version__
+from colm_vl.batch import ANSWERS, Tally, answered_in
+from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.colm import answered
 from colm_vl.display import Conversation, clean, health_table, summary
 from colm_vl.errors import MissingPackage
-from colm_vl.folder import ANSWERS, answered_in
-from colm_vl.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.strategies import STRATEGIES
-from colm_vl.tally import Tally
 from colm_vl.types import Event
 
 ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130

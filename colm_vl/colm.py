@@ -12,18 +12,15 @@ from typing import Any
 
 import PIL.Image
 
-from colm_vl import batch
 from colm_vl._loop import LoopThread, Stream
 from colm_vl.backends.base import Backend
+from colm_vl.batch import Job, Plan, Questions, Source, Tally, plan, traces
 from colm_vl.check import Health, check_team
 from colm_vl.errors import ConfigError, NoAnswer
-from colm_vl.plan import Plan, plan
 from colm_vl.pool import Pool
-from colm_vl.questions import Questions, Source
 from colm_vl.run import CallStore, Run
 from colm_vl.store import MemoryStore
 from colm_vl.strategies import STRATEGIES, Choice, choose
-from colm_vl.tally import Tally
 from colm_vl.team import Team
 from colm_vl.types import Event, Query, Trace
 from processors.images import Image, ImageSource
@@ -142,8 +139,8 @@ class CoLM:
             raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
         folder = Path(out) if out is not None else None
         team = self.team.with_policy(**policy) if policy else self.team
-        job = batch.Job(team, chosen, questions, folder, concurrency, fresh, tally or Tally())
-        return Stream(self._running, lambda: batch.traces(job, self._pool))
+        job = Job(team, chosen, questions, folder, concurrency, fresh, tally or Tally())
+        return Stream(self._running, lambda: traces(job, self._pool))
 
     def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from colm_vl.batch import TRACES
 from colm_vl.errors import InputError
-from colm_vl.folder import TRACES
 from colm_vl.types import Trace
 from eval.benchmarks.base import Benchmark
 from eval.benchmarks.catalogue import find

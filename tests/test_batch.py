@@ -21,7 +21,7 @@ from typing_extensions import override
 from colm_vl import CoLM, ConfigError, Image, InputError, Query, Team
 from colm_vl.backends import registry, scripted
 from colm_vl.backends.base import Request
-from colm_vl.tally import Tally
+from colm_vl.batch.tally import Tally
 from processors import images
 from tests.teams import FIVE, GUIDANCE, Scripted
 from tests.teams import scripted as team_of

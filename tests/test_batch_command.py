@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from colm_vl import cli
-from colm_vl.plan import Plan, PlannedCall
-from colm_vl.progress import BatchProgress, batch_summary
-from colm_vl.tally import Tally
+from colm_vl.batch.planning import Plan, PlannedCall
+from colm_vl.batch.progress import BatchProgress, batch_summary
+from colm_vl.batch.tally import Tally
 from colm_vl.types import Usage
 
 TEAM = """

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from colm_vl import InputError, Member, Team
-from colm_vl._lines import Lines, dump
 from colm_vl.backends.base import Generation, Message, Sampling, TokenLogprob
-from colm_vl.folder import Folder, Key
-from colm_vl.journal import Journal
-from colm_vl.questions import Row
+from colm_vl.batch.folder import Folder, Key
+from colm_vl.batch.journal import Journal
+from colm_vl.batch.lines import Lines, dump
+from colm_vl.batch.questions import Row
+from colm_vl.batch.settings import Settings
 from colm_vl.run import CallKey
-from colm_vl.settings import Settings
 from colm_vl.types import Failure, Sent, Settlement, Trace, Usage
 
 SCRIPTED = {"backend": "scripted", "model": "script", "replies": ["Answer: 5"]}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from colm_vl import Image, InputError, Query
-from colm_vl.questions import Questions, Row
+from colm_vl.batch.questions import Questions, Row
 
 
 def _jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str]) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl import CoLM
-from colm_vl.folder import CALLS
+from colm_vl.batch import CALLS
 from colm_vl.team import Team
 from colm_vl.types import Trace
 from eval.ablations.kinds import Ablation

@@ -18,8 +18,8 @@ from unittest import mock
 import PIL.Image
 
 from colm_vl import CoLM, Query, Team, Trace
-from colm_vl._lines import dump
-from colm_vl.tally import Tally
+from colm_vl.batch import Tally
+from colm_vl.batch.lines import dump
 from eval.bench.figures import Figure
 from eval.bench.stub import endpoints
 from processors import images

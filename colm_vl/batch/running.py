@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from colm_vl.admission import Admission, Calls, Postponed, WithFailures
+from colm_vl.batch.admission import Admission, Calls, Postponed, WithFailures
+from colm_vl.batch.folder import Folder, Key
+from colm_vl.batch.questions import Questions, Row
+from colm_vl.batch.settings import Settings
+from colm_vl.batch.tally import Tally
 from colm_vl.errors import ColmError, InputError
-from colm_vl.folder import Folder, Key
 from colm_vl.pool import Pool
-from colm_vl.questions import Questions, Row
 from colm_vl.run import CallStore, Run
-from colm_vl.settings import Settings
 from colm_vl.strategies import Choice
-from colm_vl.tally import Tally
 from colm_vl.team import Member, Team
 from colm_vl.types import Failure, Trace
 from processors.errors import ImageError

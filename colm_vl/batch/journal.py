@@ -7,8 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from colm_vl._lines import Lines, dump
 from colm_vl.backends.base import Generation, TokenLogprob
+from colm_vl.batch.lines import Lines, dump
 from colm_vl.run import CallKey
 from colm_vl.types import Failure, Sent, Usage
 

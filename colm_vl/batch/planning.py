@@ -11,9 +11,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from colm_vl.backends.base import Generation
+from colm_vl.batch.questions import Questions, Row, Survey
 from colm_vl.errors import InputError
 from colm_vl.pool import Pool
-from colm_vl.questions import Questions, Row, Survey
 from colm_vl.run import CallKey, Run
 from colm_vl.strategies import Choice
 from colm_vl.types import Query, Stage, Usage

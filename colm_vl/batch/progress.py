@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from colm_vl.batch.planning import Plan
+from colm_vl.batch.tally import Tally
 from colm_vl.display import clean
-from colm_vl.plan import Plan
-from colm_vl.tally import Tally
 from colm_vl.types import Stage
 
 REFRESH_SECONDS = 0.25

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from colm_vl._lines import Lines, dump, replace_file
+from colm_vl.batch.journal import Journal
+from colm_vl.batch.lines import Lines, dump, replace_file
+from colm_vl.batch.questions import Row
+from colm_vl.batch.settings import Settings, difference
 from colm_vl.errors import InputError
-from colm_vl.journal import Journal
-from colm_vl.questions import Row
-from colm_vl.settings import Settings, difference
 from colm_vl.types import Trace
 
 RUN, CALLS, TRACES, ANSWERS, LOCK = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl", "run.lock"

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from colm_vl.backends.base import Generation
+from colm_vl.batch.tally import Tally
 from colm_vl.pool import Pool
 from colm_vl.run import CallKey, CallStore
 from colm_vl.store import MemoryStore
-from colm_vl.tally import Tally
 from colm_vl.team import Member
 from colm_vl.types import Failure, Stage
 

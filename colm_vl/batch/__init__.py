@@ -1,0 +1,27 @@
+"""Many questions in one run, which may be killed at any moment and goes on without paying for a call twice.
+
+`questions` reads them, row by row, and `planning` tells what they would cost. `running` asks them, several at a time:
+`admission` decides which calls may be made now where models take turns in memory, `tally` keeps count, and `progress`,
+which only the command line imports, shows it. What stays on disk is in `folder`: what the run was made with
+(`settings`), its finished calls (`journal`), its traces and answers, in files that survive a kill (`lines`).
+"""
+
+from colm_vl.batch.folder import ANSWERS, CALLS, TRACES, answered_in
+from colm_vl.batch.planning import Plan, plan
+from colm_vl.batch.questions import Questions, Source
+from colm_vl.batch.running import Job, traces
+from colm_vl.batch.tally import Tally
+
+__all__ = [
+    "ANSWERS",
+    "CALLS",
+    "TRACES",
+    "Job",
+    "Plan",
+    "Questions",
+    "Source",
+    "Tally",
+    "answered_in",
+    "plan",
+    "traces",
+]
