@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from colm_vl.errors import InputError
 from colm_vl.types import Query
-from eval.data import Source, options_in
+from eval.data import Row, Source, options_in, pictures_in
 from eval.items import Figure, Item, Reading, Rule, Score, letters, share
 from eval.scoring import lenient
 from processors.images import Image
@@ -92,8 +92,11 @@ class Benchmark(ABC):
         """The order of evaluation, in which draws are made."""
         return list(items)
 
-    def draw(self, unread: Sequence[Item]) -> list[str]:
-        """A letter for each item that `official` could not read, or [] where the benchmark counts those as wrong."""
+    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
+        """A letter for each item that `official` could not read, or [] where the benchmark counts those as wrong.
+
+        `readings` are what `official` made of every reply, by id: a script may draw for more than it could not read.
+        """
         return []
 
     def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
@@ -109,6 +112,12 @@ def seeded_draws(unread: Sequence[Item], seed: int) -> list[str]:
     """`random.choice` over each item's letters, one after the other, from Python's generator with this seed."""
     generator = random.Random(seed)
     return [generator.choice(item.letters) for item in unread]
+
+
+def first_pictures(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:
+    """The pictures of the first of `columns` that has any: VLMEvalKit's TSV may name, beside a picture, the file into
+    which its toolkit unpacks it."""
+    return next((found for name in columns if (found := pictures_in(row, (name,), folder=folder))), ())
 
 
 def by_groups(items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
@@ -150,6 +159,7 @@ __all__ = [
     "COMMON_RULES",
     "Benchmark",
     "by_groups",
+    "first_pictures",
     "known_or_error",
     "letter_of",
     "options_in",

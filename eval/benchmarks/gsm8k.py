@@ -1,6 +1,7 @@
 """GSM8K: word problems of primary school (arXiv 2110.14168).
 
-Rules: openai/grade-school-math: the number after `####`, commas dropped, must be written as gold's is.
+Rules: openai/grade-school-math, commit 3101c7d, `grade_school_math/dataset.py`: the number after `####`, commas
+dropped, must be written as gold's is.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """MMLU-Pro: text questions with up to ten options, in fourteen categories (arXiv 2406.01574).
 
-Rules: TIGER-AI-Lab/MMLU-Pro, `compute_accuracy.py`: what is not read is drawn from the letters A to J, the generator
-seeded anew each time, so that it is always the same letter.
+Rules: TIGER-AI-Lab/MMLU-Pro, commit f418b11, `compute_accuracy.py` on one file of replies, of which ours is the second
+figure ("level 2"). What is not read is drawn from the letters A to J, whichever options there are, by a generator that
+is seeded once. (`evaluate_from_local.py` and `evaluate_from_api.py` read alike and draw among the question's options.)
+Options "N/A" only fill a question up to ten, in some versions of the data; those two scripts drop them, and so do we.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from typing_extensions import override
@@ -18,6 +20,7 @@ from eval.items import Item, Reading, letters
 from eval.scoring import matching
 
 _DRAW_SEED = 12345
+_FILLER = "N/A"
 
 
 class MMLUPro(Benchmark):
@@ -31,7 +34,7 @@ class MMLUPro(Benchmark):
     @override
     def load(self, source: Source) -> Iterator[Item]:
         for row in open_rows(source, ("question_id", "question", "options", "answer", "category")):
-            options = options_in(row)
+            options = tuple(option for option in options_in(row) if option != _FILLER)
             yield Item(
                 id=str(row["question_id"]),
                 question=str(row["question"]),
@@ -53,5 +56,10 @@ class MMLUPro(Benchmark):
         return matching.read_mmlu_pro(reply)
 
     @override
-    def draw(self, unread: Sequence[Item]) -> list[str]:
-        return [random.Random(_DRAW_SEED).choice(letters(10)) for _ in unread]
+    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
+        generator = random.Random(_DRAW_SEED)
+        # The script's first figure reads the sentence only, and draws for whatever has none, before the second's turn.
+        for reading in readings.values():
+            if reading.how != matching.MMLU_PRO_SENTENCE:
+                generator.choice(letters(10))
+        return [generator.choice(letters(10)) for _ in unread]

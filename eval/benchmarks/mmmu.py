@@ -108,7 +108,7 @@ class MMMU(Benchmark):
         return sorted(items, key=lambda item: SUBJECTS.index(item.groups["subject"]))
 
     @override
-    def draw(self, unread: Sequence[Item]) -> list[str]:
+    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
         return seeded_draws(unread, mmmu.DRAW_SEED)
 
     @override

@@ -1,11 +1,12 @@
 """MMMU-Pro: MMMU made harder, with four or ten options, or with the question within the picture (arXiv 2409.02813).
 
-Rules: MMMU-Benchmark/MMMU, `mmmu-pro/evaluate.py`. Its draws are not seeded; ours are.
+Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `mmmu-pro/evaluate.py`. Its draws are not seeded; ours are. Columns:
+MMMU/MMMU_Pro on the hub. Not every question of "10 options" has ten: they have up to twelve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from typing_extensions import override
@@ -54,7 +55,7 @@ class MMMUPro(Benchmark):
         return f"Answer: {answer}"
 
     @override
-    def draw(self, unread: Sequence[Item]) -> list[str]:
+    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
         return seeded_draws(unread, _DRAW_SEED)
 
     @override

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from colm_vl.errors import InputError
-from eval.benchmarks.base import COMMON_RULES, Benchmark, letter_of, seeded_draws
-from eval.data import Row, Source, open_rows, options_in, pictures_in, read_json
+from eval.benchmarks.base import COMMON_RULES, Benchmark, first_pictures, letter_of, seeded_draws
+from eval.data import Row, Source, open_rows, options_in, read_json
 from eval.items import Figure, Item, Reading, Rule, Score, share
 from eval.scoring import scienceqa
 
@@ -52,7 +52,7 @@ class ScienceQA(Benchmark):
         return super().read(item, reply, rule)
 
     @override
-    def draw(self, unread: Sequence[Item]) -> list[str]:
+    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
         return seeded_draws(unread, _DRAW_SEED)
 
     @override
@@ -108,7 +108,7 @@ def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Ite
     hint = str(row.get("hint") or "")
     question = str(row.get("question") or row.get("text"))
     options = options_in(row)
-    found = pictures_in(row, ("image", "image_path"), folder=folder)
+    found = first_pictures(row, ("image", "image_path"), folder=folder)
     groups = _groups(
         row, has_image=bool(row.get("has_image", bool(found))), has_text=row.get("has_text_context", hint != "")
     )

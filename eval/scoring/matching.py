@@ -1,7 +1,9 @@
 """The readers of benchmarks that are answered by a letter, by yes or no, by a phrase or by a number.
 
-Sources: VLMEvalKit's exact matching, without its optional judge model (multiple choice); MME's own calculation (yes and
-no); OCRBench's example script (phrases); MMLU-Pro's `compute_accuracy.py`; openai/grade-school-math (numbers).
+Sources, re-implemented from their rules: open-compass/VLMEvalKit, commit e8e78f05, `vlmeval/utils/matching_util.py`,
+without the optional judge model (multiple choice); BradyFU/Awesome-Multimodal-Large-Language-Models, commit dd29509,
+`tools/eval_tool.zip` (MME); Yuliang-Liu/MultimodalOCR, commit 794c36d, `OCRBench/example.py`; TIGER-AI-Lab/MMLU-Pro,
+commit f418b11, `compute_accuracy.py`; openai/grade-school-math, commit 3101c7d, `grade_school_math/dataset.py`.
 """
 
 from __future__ import annotations
@@ -12,25 +14,53 @@ from collections.abc import Sequence
 from eval.items import NOTHING, Reading, letters
 
 PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
-_MMLU_PRO_SENTENCE = re.compile(r"answer is \(?([A-J])\)?")
-_MMLU_PRO_LABEL = re.compile(r".*[aA]nswer:\s*([A-J])")
-_MMLU_PRO_LAST = re.compile(r"[A-J](?=[^A-J]*$)")
+MMLU_PRO_SENTENCE = "sentence"
+"""How MMLU-Pro's first rule reads."""
+
+_REFUSALS = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
+_NONE_OF_THEM = "Z"
+_TAIL = 4
+# A case-insensitive letter: "the answer is a dog" is choice A. Only four letters are looked for.
+_SAID = re.compile(r"(?i)answer\s+is\s+\**([a-d])")
+_MMLU_PRO = (
+    (MMLU_PRO_SENTENCE, re.compile(r"answer is \(?([A-J])")),
+    ("label", re.compile(r".*[aA]nswer:\s*([A-J])")),
+    # The last one: after it, no other stands as a word.
+    ("last letter", re.compile(r"\b([A-J])\b(?!.*\b[A-J]\b)", re.DOTALL)),
+)
 _GSM8K = re.compile(r"#### (-?[0-9.,]+)")
 
 
 def read_option(reply: str, options: Sequence[str]) -> Reading:
-    """VLMEvalKit: the only letter that stands as a word of its own; else the only option whose text occurs, in replies
-    no longer than twice all options together."""
+    """VLMEvalKit: the only letter that stands as a word of its own, if its first occurrence is among the last four
+    words; else the letter after the first "answer is"; else the only option whose text occurs, in replies no longer
+    than twice all options together.
+
+    A refusal in the toolkit's list, and the word Z where no letter stands, are read as none of the options. The four
+    words and the sentence are younger than most published figures: they came in August 2025 and June 2026.
+    """
     named = letters(len(options))
     words = reply.translate(PUNCTUATION).split()
     alone = [letter for letter in named if letter in words]
-    if len(alone) == 1:
-        return Reading(alone[0], "letter")
-    texts = [str(option).lower() for option in options]
-    lowered = reply.lower()
-    if len(lowered) > 2 * sum(map(len, texts)):
+    if any(refusal in reply for refusal in _REFUSALS) or (not alone and _NONE_OF_THEM in words):
         return NOTHING
-    found = [letter for letter, text in zip(named, texts, strict=True) if text in lowered]
+    if len(alone) == 1 and words.index(alone[0]) >= len(words) - _TAIL:
+        return Reading(alone[0], "letter")
+    said = _SAID.search(reply)
+    if said and said.group(1).upper() in named:
+        return Reading(said.group(1).upper(), "sentence")
+    return _by_content(reply.lower(), [str(option).lower() for option in options])
+
+
+def _by_content(reply: str, options: Sequence[str]) -> Reading:
+    if len(reply) > 2 * sum(map(len, options)):
+        return NOTHING
+    found = [letter for letter, text in zip(letters(len(options)), options, strict=True) if text in reply]
     return Reading(found[0], "content") if len(found) == 1 else NOTHING
 
 
@@ -44,23 +74,20 @@ def read_yes_no(reply: str) -> Reading:
 
 
 def read_mmlu_pro(reply: str) -> Reading:
-    """MMLU-Pro: the first "answer is X", else the last "answer: X" of the first line that has one, else the last
-    capital from A to J."""
-    for how, pattern in (
-        ("sentence", _MMLU_PRO_SENTENCE),
-        ("label", _MMLU_PRO_LABEL),
-        ("last capital", _MMLU_PRO_LAST),
-    ):
+    """MMLU-Pro: the first "answer is X", else the last "answer: X" of the first line that has one, else the last letter
+    from A to J that stands as a word. The bold marks that `evaluate_from_api.py` takes off its replies stay."""
+    for how, pattern in _MMLU_PRO:
         found = pattern.search(reply)
         if found:
-            return Reading(found.group(found.lastindex or 0), how)
+            return Reading(found.group(1), how)
     return NOTHING
 
 
 def read_gsm8k(reply: str) -> Reading:
     """GSM8K: the first number after `#### `, its commas dropped; the text of the number must be the same as gold's."""
     found = _GSM8K.search(reply)
-    return Reading(found.group(1).replace(",", ""), "####") if found else NOTHING
+    number = found.group(1).replace(",", "") if found else ""
+    return Reading(number, "####") if number else NOTHING
 
 
 def right_phrase(reply: str, gold: Sequence[str], *, formula: bool) -> bool:

@@ -1,7 +1,8 @@
 """MMMU-Pro's reader, re-implemented from the rules of the official script.
 
-Source: MMMU-Benchmark/MMMU, `mmmu-pro/evaluate.py`. It differs from MMMU's: a letter after the last `Answer:` comes
-first, a bare letter needs a space after it but none before, and `X.` is read too.
+Source: MMMU-Benchmark/MMMU, commit bb0b95a, `mmmu-pro/evaluate.py`; what it makes of the 6,920 replies in
+`mmmu-pro/output/` is, but for draws, what is stored there. It differs from MMMU's: a letter after the last `Answer:`
+comes first, a bare letter needs a space after it but none before, and `X.` is read too.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def score(
     answered = benchmark.order([_with_options(item, replies[item.id]) for item in items if item.id in replies])
     readings = {item.id: _read(benchmark, item, replies[item.id], rule) for item in answered}
     if rule is Rule.OFFICIAL:
-        readings |= _draws(benchmark, [item for item in answered if readings[item.id].how == UNREAD], replies)
+        readings |= _draws(benchmark, [item for item in answered if readings[item.id].how == UNREAD], readings, replies)
     scores = [_score(benchmark, item, readings[item.id]) for item in answered]
     return Table(benchmark.name, rule, tuple(benchmark.figures(answered, scores)), tuple(scores), missing)
 
@@ -80,11 +80,13 @@ def _read(benchmark: Benchmark, item: Item, reply: Reply, rule: Rule) -> Reading
     )
 
 
-def _draws(benchmark: Benchmark, unread: Sequence[Item], replies: Mapping[str, Reply]) -> dict[str, Reading]:
+def _draws(
+    benchmark: Benchmark, unread: Sequence[Item], readings: Mapping[str, Reading], replies: Mapping[str, Reply]
+) -> dict[str, Reading]:
     """The draws that were kept at the time stand for themselves; the rest are drawn as the benchmark's script does."""
     stored = {item.id: replies[item.id].stored_draw for item in unread if replies[item.id].stored_draw}
     drawable = [item for item in unread if item.kind == "choice" and item.options and item.id not in stored]
-    drawn = dict(zip((item.id for item in drawable), benchmark.draw(drawable), strict=False))
+    drawn = dict(zip((item.id for item in drawable), benchmark.draw(drawable, readings), strict=False))
     return {key: Reading(letter, STORED_DRAW) for key, letter in stored.items()} | {
         key: Reading(letter, DRAWN) for key, letter in drawn.items()
     }

@@ -138,15 +138,43 @@ def test_lenient_reads_nothing_into_nothing(reply: str) -> None:
         ("option", "The option is B, clearly", "B"),
         ("option", "A or B", ""),
         ("option", "blue!", "B"),
+        ("option", "B is what I see in the picture", ""),  # no letter among the last four words
+        ("option", "D, the B of them all, I see", ""),
+        ("option", "B: what you see", "B"),
+        ("option", "**B** it is, since the sky there is wide", ""),
+        ("option", "The correct answer is **C**. Neither A nor B is there, nor anything else.", "C"),
+        ("option", "The answer is a dog, I would say, and not a cat", "A"),
+        ("option", "The answer is e, as in elephant", ""),
+        ("option", "Z, not blue", ""),
+        ("option", "Cannot determine the answer, perhaps B", ""),
+        (
+            "option",
+            "blue, as far as I can tell from the whole of what is shown here, that is",
+            "",
+        ),  # too long for its text
         ("yes_no", "Yes, it does", "yes"),
         ("yes_no", "No.", "no"),
         ("yes_no", "It does", ""),
+        ("yes_no", " YES", "yes"),
+        ("yes_no", "Oh, yes", ""),
+        ("yes_no", "Not at all", "no"),
+        ("yes_no", "Know", "no"),
         ("mmlu_pro", "so the answer is (C).", "C"),
         ("mmlu_pro", "Answer: J", "J"),
         ("mmlu_pro", "I'd say D", "D"),
+        ("mmlu_pro", "A or, rather, B\nsince CO2 is GREEN", "B"),  # a letter within a word is none
+        ("mmlu_pro", "GREEN", ""),
+        ("mmlu_pro", "The answer is **B**, not C", "C"),
+        ("mmlu_pro", "Answer: A or answer: B\nanswer: C", "B"),
+        ("mmlu_pro", "The answer is K. Answer: D", "D"),
         ("mmlu_pro", "none", ""),
         ("gsm8k", "Adding up.\n#### 1,080", "1080"),
         ("gsm8k", "It is 1080", ""),
+        ("gsm8k", "#### 7.", "7."),
+        ("gsm8k", "#### 7\n#### 8", "7"),
+        ("gsm8k", "#### $7, or #### -7", "-7"),
+        ("gsm8k", "####7", ""),
+        ("gsm8k", "#### ,", ""),
     ],
 )
 def test_other_readers(reader: str, reply: str, value: str) -> None:
@@ -156,7 +184,8 @@ def test_other_readers(reader: str, reply: str, value: str) -> None:
         "mmlu_pro": matching.read_mmlu_pro,
         "gsm8k": matching.read_gsm8k,
     }
-    assert readers[reader](reply).value == value
+    reading = readers[reader](reply)
+    assert (reading.value, reading.how == UNREAD) == (value, value == "")
 
 
 @given(replies, st.lists(st.text(max_size=12), min_size=2, max_size=9))
