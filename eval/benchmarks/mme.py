@@ -1,12 +1,14 @@
 """MME: yes or no, two questions a picture, in fourteen categories (arXiv 2306.13394).
 
-Rules: BradyFU/Awesome-Multimodal-Large-Language-Models, the evaluation tool's `calculation.py`. A category's score is
-its accuracy plus the share of pictures of which both questions are right (acc+), in percent: 200 at most.
+Rules: BradyFU/Awesome-Multimodal-Large-Language-Models, branch Evaluation, commit dd29509, `calculation.py` in
+`tools/eval_tool.zip`. A category's score is its accuracy plus the share of pictures of which both questions are right
+(acc+), in percent: 200 at most. Columns: the hub's card; VLMEvalKit's TSV has `index` and `image_path` in addition.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark
-from eval.data import Row, Source, open_rows, pictures_in
+from eval.benchmarks.base import Benchmark, first_pictures
+from eval.data import Row, Source, open_rows
 from eval.items import Figure, Item, Reading, Score
 from eval.scoring import matching
 
@@ -28,7 +30,7 @@ COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation
 class MME(Benchmark):
     name = "mme"
     title = "MME"
-    hub = "lmms-lab/MME"
+    hub = "lmms-lab-encoder/MME"
     note = "2,374 yes-or-no questions; points: accuracy plus acc+ of each category, 2,800 in all"
     required: ClassVar[tuple[str, ...]] = ("question", "answer", "category")
 
@@ -66,11 +68,11 @@ class MME(Benchmark):
 
 
 def _category(name: str, pairs: Sequence[tuple[Item, Score]]) -> Figure:
-    both: dict[str, bool] = {}
-    for item, score in pairs:
-        both[item.unit] = both.get(item.unit, True) and score.right
+    """A picture of which only one question was answered, as `--partial` allows, has not both right."""
+    right_of = Counter(item.unit for item, score in pairs if score.right)
+    both = sum(count == 2 for count in right_of.values())
     right = sum(score.right for _, score in pairs)
-    points = 100 * right / len(pairs) + 100 * sum(both.values()) / len(both)
+    points = 100 * right / len(pairs) + 100 * both / len({item.unit for item, _ in pairs})
     return Figure(name, "category", right, len(pairs), points)
 
 
@@ -80,7 +82,7 @@ def _sum(name: str, group: str, figures: Sequence[Figure]) -> Figure:
 
 
 def _item(row: Row, number: int, source: Source) -> Item:
-    pictures = pictures_in(row, ("image", "image_path"), folder=source.folder)
+    pictures = first_pictures(row, ("image", "image_path"), folder=source.folder)
     category = str(row["category"])
     # On the hub both questions about a picture carry its name as their id, so that it cannot be theirs alone.
     key = str(row.get("image_path") or row.get("question_id") or _digest(pictures) or number // 2)
