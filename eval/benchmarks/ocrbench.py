@@ -1,20 +1,33 @@
 """OCRBench: a thousand questions about text in pictures (arXiv 2305.07895).
 
-Rules: Yuliang-Liu/MultimodalOCR, the example script of OCRBench.
+Rules and columns: Yuliang-Liu/MultimodalOCR, commit 794c36d, `OCRBench/example.py` and the `OCRBench.json` beside it;
+echo840/OCRBench on the hub. The script tells formulas by their data set, HME100k: all of one type, and the type's only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark
-from eval.data import Source, listed, open_rows, pictures_in
-from eval.items import NOTHING, Item, Reading
+from eval.benchmarks.base import Benchmark, first_pictures
+from eval.data import Row, Source, listed, open_rows
+from eval.items import NOTHING, Figure, Item, Reading, Score, share
 from eval.scoring import matching
 
 _FORMULAS = "Handwritten Mathematical Expression Recognition"
+_RECOGNITION = frozenset(
+    {
+        "Regular Text Recognition",
+        "Irregular Text Recognition",
+        "Artistic Text Recognition",
+        "Handwriting Recognition",
+        "Digit String Recognition",
+        "Non-Semantic Text Recognition",
+    }
+)
+_PICTURES = "OCRBench_Images"
 
 
 class OCRBench(Benchmark):
@@ -26,14 +39,14 @@ class OCRBench(Benchmark):
     @override
     def load(self, source: Source) -> Iterator[Item]:
         columns = ("question", "answer|answers", "question_type|category|type")
-        for number, row in enumerate(open_rows(source, columns, picture_columns=("image", "image_path"))):
-            kind = next(str(row[name]) for name in ("question_type", "category", "type") if row.get(name))
+        for number, row in enumerate(open_rows(source, columns, picture_columns=("image",))):
+            kind = next((str(row[name]) for name in ("question_type", "category", "type") if row.get(name)), "")
             yield Item(
-                id=str(row.get("index", row.get("id", number))),
+                id=_id(row, number),
                 question=str(row["question"]),
                 gold=tuple(str(text) for text in listed(row.get("answers", row.get("answer")))),
                 kind="open",
-                pictures=pictures_in(row, ("image", "image_path"), folder=source.folder) if source.pictures else (),
+                pictures=_pictures(row, source.folder) if source.pictures else (),
                 groups={"type": kind},
             )
 
@@ -44,3 +57,27 @@ class OCRBench(Benchmark):
     @override
     def right(self, item: Item, reading: Reading) -> bool:
         return matching.right_phrase(reading.value, item.gold, formula=item.groups["type"] == _FORMULAS)
+
+    @override
+    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
+        """Six of the types are one of the benchmark's five components, text recognition."""
+        overall, *types = super().figures(items, scores)
+        read = [score for item, score in zip(items, scores, strict=True) if item.groups["type"] in _RECOGNITION]
+        return [overall, *([share("Text Recognition", "component", read)] if read else []), *types]
+
+
+def _id(row: Row, number: int) -> str:
+    """VLMEvalKit's index. The official ids are each data set's own; the hub has none, there the row's number counts."""
+    if row.get("dataset_name") and row.get("id") not in (None, ""):
+        return f"{row['dataset_name']}_{row['id']}"
+    return str(row.get("index", row.get("id", number)))
+
+
+def _pictures(row: Row, folder: Path | None) -> tuple[bytes | Path, ...]:
+    """The official file's pictures lie in a folder of their own, beside the folder that has the file."""
+    found = first_pictures(row, ("image",), folder=folder)
+    name = row.get("image_path")
+    if found or not name or folder is None:
+        return found
+    places = [place / str(name) for place in (folder, folder / _PICTURES, folder.parent / _PICTURES)]
+    return (next((place for place in places if place.exists()), places[0]),)
