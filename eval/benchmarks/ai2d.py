@@ -1,4 +1,8 @@
-"""AI2D: questions about diagrams from school books (Kembhavi et al., arXiv 1603.07396)."""
+"""AI2D: questions about diagrams from school books (Kembhavi et al., arXiv 1603.07396).
+
+It has no official script. Columns: on the hub a list in `options` and the answer's index from 0, as a string
+(EvolvingLMMs-Lab/lmms-eval, commit 75571cfe, `lmms_eval/tasks/ai2d/utils.py`); VLMEvalKit's AI2D_TEST has letters.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,6 @@ from eval.benchmarks.letters import LetterBenchmark
 class AI2D(LetterBenchmark):
     name = "ai2d"
     title = "AI2D"
-    hub = "lmms-lab/ai2d"
+    hub = "lmms-lab-encoder/ai2d"
     group_columns = MappingProxyType({"category": ("category",)})
     note = "3,088 test questions about diagrams"

@@ -1,7 +1,8 @@
 """Benchmarks of pictures that are answered by a letter and published in much the same columns: a base for them.
 
-Read by VLMEvalKit's exact matching. Published figures are often made with a judge model that reads what the matching
-cannot: compare under rule `lenient` too.
+Rules: open-compass/VLMEvalKit, commit e8e78f05, `vlmeval/utils/matching_util.py` and
+`vlmeval/dataset/utils/multiple_choice.py` (exact matching). Published figures are often made with a judge model that
+reads what the matching cannot: compare under rule `lenient` too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark, letter_of
-from eval.data import Row, Source, open_rows, options_in, pictures_in
+from eval.benchmarks.base import Benchmark, first_pictures, letter_of
+from eval.data import Row, Source, open_rows, options_in
 from eval.items import Item, Reading
 from eval.scoring import matching
 
@@ -54,7 +55,7 @@ class LetterBenchmark(Benchmark):
         )
 
     def pictures(self, row: Row, source: Source) -> tuple[bytes | Path, ...]:
-        return pictures_in(row, self.picture_columns, folder=source.folder)
+        return first_pictures(row, self.picture_columns, folder=source.folder)
 
     def groups(self, row: Row) -> dict[str, str]:
         found = {

@@ -1,4 +1,10 @@
-"""MMBench: twenty abilities, one question each way or in every rotation of its options (arXiv 2307.06281)."""
+"""MMBench: twenty abilities, one question each way or in every rotation of its options (arXiv 2307.06281).
+
+Rules: open-compass/VLMEvalKit, commit e8e78f05, `vlmeval/dataset/utils/multiple_choice.py` (circular evaluation) and
+`vlmeval/tools.py` (how rotations are made and numbered). Columns: VLMEvalKit's TSV and the hub
+(EvolvingLMMs-Lab/lmms-eval, commit 75571cfe, `lmms_eval/tasks/mmbench/`); both hold every rotation, 4,329 rows of 1,164
+questions in the English dev split.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +20,14 @@ from eval.data import Row, Source
 from eval.items import Figure, Item, Score, letters, share
 
 ROTATION = 1_000_000
-"""VLMEvalKit numbers the k-th rotation of a question by its index plus k million."""
+"""The k-th rotation of a question has its index plus k million."""
+_NOTHING = "nan"
 
 
 class MMBench(LetterBenchmark):
     name = "mmbench"
     title = "MMBench"
-    hub = "lmms-lab/MMBench"
+    hub = "lmms-lab-encoder/MMBench"
     config = "en"
     splits: ClassVar[tuple[str, ...]] = ("dev",)
     group_columns = MappingProxyType({"ability": ("l2-category", "L2-category"), "category": ("category",)})
@@ -28,7 +35,13 @@ class MMBench(LetterBenchmark):
 
     @override
     def wanted(self, row: Row) -> bool:
-        return int(row.get("index", 0)) < ROTATION
+        index = str(row.get("index", ""))
+        return _question(index) == index
+
+    @override
+    def item(self, row: Row, id_: str, source: Source) -> Item:
+        # What a question does not have (a hint, options C and D) is the word "nan" on the hub.
+        return super().item({name: None if value == _NOTHING else value for name, value in row.items()}, id_, source)
 
 
 class MMBenchCircular(MMBench):
@@ -39,13 +52,18 @@ class MMBenchCircular(MMBench):
     note = "every rotation of a question's options must be answered right; rotations are made where a file has none"
 
     @override
-    def wanted(self, row: Row) -> bool:
-        # Rotations that a file brings are the ones made here, under the same numbers: making them all covers both.
-        return int(row.get("index", 0)) < ROTATION
+    def load(self, source: Source) -> Iterator[Item]:
+        blind = replace(source, pictures=False)
+        given = any(_question(item.id) != item.id for item in super().load(blind))
+        for item in super().load(source):
+            if given:
+                yield replace(item, unit=_question(item.id))
+            else:
+                yield from rotations(item)
 
     @override
-    def items(self, row: Row, id_: str, source: Source) -> Iterator[Item]:
-        yield from rotations(self.item(row, id_, source))
+    def wanted(self, row: Row) -> bool:
+        return True
 
     @override
     def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
@@ -73,3 +91,8 @@ def rotations(item: Item) -> Iterator[Item]:
         gold = letters(count)[(position - step) % count]
         number = str(int(item.id) + step * ROTATION) if item.id.isdecimal() else f"{item.id}#{step}"
         yield replace(item, id=number, options=moved, gold=(gold,), unit=item.id)
+
+
+def _question(index: str) -> str:
+    """The index of the question that a row asks, whichever rotation it is."""
+    return str(int(index) % ROTATION) if index.isdecimal() else index

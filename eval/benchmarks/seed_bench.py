@@ -1,4 +1,9 @@
-"""SEED-Bench: nine dimensions on pictures (arXiv 2307.16125); its three dimensions on videos are left out."""
+"""SEED-Bench: nine dimensions on pictures (arXiv 2307.16125); its three dimensions on videos are left out.
+
+Rules and columns: AILab-CVC/SEED-Bench, commit 991e849, `eval.py` (questions on pictures are those of types 1 to 9) and
+`DATASET.md`. The hub has the same columns, and the pictures as a list in `image`; VLMEvalKit's SEEDBench_IMG has no
+videos, and letters A to D for columns.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from eval.benchmarks.letters import LetterBenchmark
-from eval.data import Row, Source, pictures_in
+from eval.data import Row, Source
 
 _DIMENSIONS = (
     "Scene Understanding",
@@ -27,18 +32,19 @@ _DIMENSIONS = (
 class SeedBench(LetterBenchmark):
     name = "seed_bench"
     title = "SEED-Bench (image)"
-    hub = "lmms-lab/SEED-Bench"
+    hub = "lmms-lab-encoder/SEED-Bench"
     group_columns = MappingProxyType({"dimension": ("category",)})
     id_columns: ClassVar[tuple[str, ...]] = ("index", "question_id", "id")
     note = "14,233 questions; the authors rank options by likelihood, here the letter that is written counts"
 
     @override
     def wanted(self, row: Row) -> bool:
-        return str(row.get("data_type", "image")) == "image"
+        kind = _kind(row)
+        return kind <= len(_DIMENSIONS) if kind else str(row.get("data_type", "image")) == "image"
 
     @override
     def pictures(self, row: Row, source: Source) -> tuple[bytes | Path, ...]:
-        found = pictures_in(row, self.picture_columns, folder=source.folder)
+        found = super().pictures(row, source)
         if not found and row.get("data_id") and source.folder:
             # The official JSON names the picture's file, which has no ending, by the data's id.
             return (source.folder / str(row["data_id"]),)
@@ -46,7 +52,11 @@ class SeedBench(LetterBenchmark):
 
     @override
     def groups(self, row: Row) -> dict[str, str]:
-        kind = str(row.get("question_type_id", ""))
-        if kind.isdecimal() and 1 <= int(kind) <= len(_DIMENSIONS):
-            return {"dimension": _DIMENSIONS[int(kind) - 1]}
-        return super().groups(row)
+        kind = _kind(row)
+        return {"dimension": _DIMENSIONS[kind - 1]} if kind else super().groups(row)
+
+
+def _kind(row: Row) -> int:
+    """The number of the question's type, from 1; 0 where the file does not say."""
+    kind = str(row.get("question_type_id", ""))
+    return int(kind) if kind.isdecimal() else 0

@@ -155,6 +155,38 @@ def mmbench(folder: Path) -> Path:
     return folder / "MMBench_DEV_EN.tsv"
 
 
+def mmbench_hub(folder: Path) -> Path:
+    """As Parquet, with a rotation of its own and "nan" for what a question does not have."""
+    common = {"question": "What is it?", "C": "nan", "D": "nan", "hint": "nan", "category": "x", "L2-category": "y"}
+    rows = [
+        {"index": 7, "A": "cat", "B": "dog", "answer": "B", "image": picture(1), **common},
+        {"index": 1_000_007, "A": "dog", "B": "cat", "answer": "A", "image": picture(1), **common},
+        {"index": 8, "A": "A and B", "B": "neither", "answer": "A", "image": picture(2), **common},
+    ]
+    parquet(folder / "en" / "dev-00000-of-00001.parquet", rows)
+    return folder
+
+
+def seed_bench_hub(folder: Path) -> Path:
+    """As Parquet, with the pictures in a list: one picture, or the frames of a video."""
+    rows = [
+        {
+            "answer": "D",
+            **{f"choice_{letter}": f"it is {letter}" for letter in "abcd"},
+            "data_id": f"1_{number}",
+            "data_type": "image" if number <= 9 else "video",
+            "image": [picture(number + frame) for frame in range(1 if number <= 9 else 8)],
+            "question": "How many?",
+            "question_id": str(100 + number),
+            "question_type_id": number,
+            "segment": None,
+        }
+        for number in (1, 9, 10, 12)
+    ]
+    parquet(folder / "data" / "test-00000-of-00001.parquet", rows)
+    return folder
+
+
 def seed_bench(folder: Path) -> Path:
     """The official JSON, with pictures named by the data's id."""
     questions = []
@@ -168,7 +200,7 @@ def seed_bench(folder: Path) -> Path:
                 "data_type": "video" if number == 2 else "image",
                 "question": f"How many, {number}?",
                 "question_id": str(100 + number),
-                "question_type_id": 5,
+                "question_type_id": 10 if number == 2 else 5,
             }
         )
     (folder / "SEED-Bench.json").write_text(json.dumps({"questions": questions, "question_type": {}}))
@@ -189,6 +221,40 @@ def mme(folder: Path) -> Path:
     ]
     parquet(folder / "data" / "test-00000-of-00001.parquet", rows)
     return folder
+
+
+def mme_tsv(folder: Path) -> Path:
+    """VLMEvalKit's: the second question refers to the first one's picture, both name the file it would be saved as."""
+    rows = [
+        {
+            "index": str(number),
+            "image": "0" if number else base64_png(),
+            "image_path": "existence/0001.jpg",
+            "question": f"Is it {number}? Please answer yes or no.",
+            "answer": "No" if number else "Yes",
+            "category": "existence",
+        }
+        for number in range(2)
+    ]
+    tsv(folder / "MME.tsv", rows)
+    return folder / "MME.tsv"
+
+
+def ocrbench_official(folder: Path) -> Path:
+    """The official JSON: ids that each data set counts for itself, one text or several, pictures in a folder beside."""
+    rows: list[dict[str, Any]] = [
+        {"dataset_name": "svt", "type": "Regular Text Recognition", "answers": "STOP"},
+        {"dataset_name": "IAM", "type": "Handwriting Recognition", "answers": ["stop", "halt"]},
+        {"dataset_name": "docVQA", "type": "Doc-oriented VQA", "answers": ["1,000"]},
+    ]
+    for row in rows:
+        row |= {"id": 5, "question": "What is written?", "image_path": f"{row['dataset_name']}/5.png"}
+        place = folder / "OCRBench_Images" / row["image_path"]
+        place.parent.mkdir(parents=True)
+        place.write_bytes(png(len(row["type"])))
+    (folder / "OCRBench").mkdir()
+    (folder / "OCRBench" / "OCRBench.json").write_text(json.dumps(rows))
+    return folder / "OCRBench" / "OCRBench.json"
 
 
 def ocrbench(folder: Path) -> Path:

@@ -1,0 +1,154 @@
+"""What single benchmarks do that others do not: their published layouts, draws and aggregates."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from colm_vl.errors import InputError
+from eval.benchmarks.catalogue import find
+from eval.items import Figure, Item, Reply, Rule, Score, letters
+from eval.running import plan
+from eval.scoring import matching
+from eval.scoring.table import score
+from tests.eval import published
+
+
+def figures(name: str, items: list[Item], said: Mapping[str, str], *, partial: bool = False) -> dict[str, Figure]:
+    replies = {key: Reply(text) for key, text in said.items()}
+    table = score(find(name), items, replies, Rule.OFFICIAL, partial=partial)
+    return {figure.name: figure for figure in table.figures}
+
+
+def test_mmbench_of_the_hub_has_no_options_called_nan(tmp_path: Path) -> None:
+    planned = plan(find("mmbench"), published.mmbench_hub(tmp_path))
+    assert [(item.id, item.options) for item in planned.items] == [("7", ("cat", "dog")), ("8", ("A and B", "neither"))]
+    assert [query.question for query in planned.questions] == ["What is it?"] * 2
+    assert planned.items[0].groups == {"ability": "y", "category": "x"}
+
+
+def test_circular_takes_the_rotations_of_the_file(tmp_path: Path) -> None:
+    """A question that the file does not rotate counts by itself."""
+    planned = plan(find("mmbench_circular"), published.mmbench_hub(tmp_path))
+    assert [(item.id, item.unit, item.options[0], item.gold) for item in planned.items] == [
+        ("7", "7", "cat", ("B",)),
+        ("1000007", "7", "dog", ("A",)),
+        ("8", "8", "A and B", ("A",)),
+    ]
+    by_name = figures("mmbench_circular", list(planned.items), {"7": "B", "1000007": "B", "8": "A"})
+    assert (by_name["Overall"].right, by_name["Overall"].asked) == (1, 2)
+    assert (by_name["each way"].right, by_name["each way"].asked) == (2, 3)
+
+
+def test_seed_bench_takes_types_one_to_nine(tmp_path: Path) -> None:
+    planned = plan(find("seed_bench"), published.seed_bench_hub(tmp_path))
+    assert [(item.id, item.gold, item.groups["dimension"]) for item in planned.items] == [
+        ("101", ("D",), "Scene Understanding"),
+        ("109", ("D",), "Text Understanding"),
+    ]
+    assert [len(query.images) for query in planned.questions] == [1, 1]
+
+
+def test_seed_bench_goes_by_the_type_not_the_data(tmp_path: Path) -> None:
+    choices = {f"choice_{letter}": letter for letter in "abcd"}
+    rows = [
+        {"question": "?", "answer": "A", "question_id": kind, "question_type_id": kind, **choices} for kind in (9, 10)
+    ]
+    (tmp_path / "x.json").write_text(json.dumps({"questions": rows}))
+    assert [item.id for item in find("seed_bench").gold(tmp_path / "x.json", "test")] == ["9"]
+
+
+@pytest.mark.parametrize(("answer", "letter"), [("0", "A"), ("3", "D"), ("C", "C")])
+def test_ai2d_counts_from_nought(answer: str, letter: str, tmp_path: Path) -> None:
+    """Also where the options are numbers themselves."""
+    row = {"question": "?", "options": ["3", "2", "1", "0"], "answer": answer, "image": published.picture()}
+    published.parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [row])
+    assert plan(find("ai2d"), tmp_path).items[0].gold == (letter,)
+
+
+def test_mme_of_vlmevalkit_has_one_picture_a_question(tmp_path: Path) -> None:
+    planned = plan(find("mme"), published.mme_tsv(tmp_path))
+    assert [len(query.images) for query in planned.questions] == [1, 1]
+    assert len({item.unit for item in planned.items}) == 1
+
+
+def test_mme_wants_both_questions_of_a_picture(tmp_path: Path) -> None:
+    items = list(plan(find("mme"), published.mme(tmp_path)).items)[:4]
+    assert figures("mme", items, {"0": "No", "1": "Yes", "2": "No", "3": "No"})["existence"].points == 75 + 50
+    alone = figures("mme", items, {"0": "No", "1": "Yes", "2": "No"}, partial=True)["existence"]
+    assert alone.points == 100 + 50
+
+
+def test_ocrbench_official_file(tmp_path: Path) -> None:
+    planned = plan(find("ocrbench"), published.ocrbench_official(tmp_path))
+    assert [item.id for item in planned.items] == ["svt_5", "IAM_5", "docVQA_5"]
+    assert len({query.images[0].digest for query in planned.questions}) == 3
+    said = {"svt_5": "It says:\nstop!", "IAM_5": "Halt", "docVQA_5": "1000"}
+    by_name = figures("ocrbench", list(planned.items), said)
+    assert {name: (figure.right, figure.asked) for name, figure in by_name.items()} == {
+        "Overall": (2, 3),
+        "Text Recognition": (2, 2),
+        "Regular Text Recognition": (1, 1),
+        "Handwriting Recognition": (1, 1),
+        "Doc-oriented VQA": (0, 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "formula", "right"),
+    [
+        ("THE\nEND", "the end", False, True),
+        ("the  end", "the end", False, False),  # white space within counts
+        (" stop ", "STOP\n", False, True),
+        ("X _ { 1 }", "x_{1}", True, False),  # the case of formulas counts
+        ("$x_{1} = 2$", "x _ { 1 } =\n2\n", True, True),
+        ("x_1", "x_{1}", True, False),
+    ],
+)
+def test_ocrbench_matches(reply: str, gold: str, formula: bool, right: bool) -> None:
+    assert matching.right_phrase(reply, [gold], formula=formula) is right
+
+
+def mmlu_pro(*replies: str) -> tuple[list[Item], dict[str, Reply]]:
+    items = [
+        Item(str(number), "?", ("A",), options=("a", "b"), groups={"category": "math"})
+        for number in range(len(replies))
+    ]
+    return items, {str(number): Reply(text) for number, text in enumerate(replies)}
+
+
+def test_mmlu_pro_draws_in_two_rounds_from_one_seed() -> None:
+    """The first round reads the sentence only, and its draws are gone when the second comes."""
+    items, replies = mmlu_pro("The answer is B", "none", "Answer: B", "nor this", "B")
+    drawn: list[Score] = [
+        one for one in score(find("mmlu_pro"), items, replies, Rule.OFFICIAL).scores if one.how == "drawn"
+    ]
+    generator = random.Random(12345)
+    rounds = [[generator.choice(letters(10)) for _ in range(count)] for count in (4, 2)]
+    assert [(one.id, one.value) for one in drawn] == [("1", rounds[1][0]), ("3", rounds[1][1])]
+    assert rounds[1] == ["D", "E"]
+
+
+def test_mmlu_pro_drops_options_that_only_fill_up(tmp_path: Path) -> None:
+    row = {"question_id": 1, "question": "?", "options": ["a", "b", "N/A", "N/A"], "answer": "B", "category": "law"}
+    published.parquet(tmp_path / "test.parquet", [row])
+    assert plan(find("mmlu_pro"), tmp_path).items[0].options == ("a", "b")
+
+
+def test_mmmu_pro_has_questions_of_other_sizes(tmp_path: Path) -> None:
+    common = {"question": "?", "subject": "Music", "image_1": published.picture()}
+    options = [f"option {number}" for number in range(12)]
+    rows = [
+        {"id": "test_Music_1", "options": str(options), "answer": "L", **common},
+        {"id": "test_Music_2", "options": str(options[:1]), "answer": "A", **common},
+    ]
+    published.parquet(tmp_path / "standard (10 options)" / "test-00000-of-00001.parquet", rows)
+    assert [item.gold for item in plan(find("mmmu_pro"), tmp_path).items] == [("L",), ("A",)]
+    rows[0]["answer"] = "M"
+    published.parquet(tmp_path / "standard (10 options)" / "test-00000-of-00001.parquet", rows)
+    with pytest.raises(InputError, match="answer 'M' is none of its 12 options"):
+        plan(find("mmmu_pro"), tmp_path)
