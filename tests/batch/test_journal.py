@@ -118,7 +118,7 @@ def test_lines_cut_at_any_byte_are_the_whole_ones_before(tmp_path: Path) -> None
 
 def test_the_second_of_two_runs_is_refused_while_the_first_works(tmp_path: Path) -> None:
     hold = (
-        "import sys; from pathlib import Path; from tests.test_journal import Folder, _settings\n"
+        "import sys; from pathlib import Path; from tests.batch.test_journal import Folder, _settings\n"
         "folder = Folder(Path(sys.argv[1]), _settings())\n"
         "sys.stdout.write('open'); sys.stdout.flush(); sys.stdin.read()"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from colm_vl import CoLM, Team
+from tests.batch.runs import write_questions
 from tests.endpoint import Answer, Endpoint, Fault, Seen
 
 QUESTIONS = 300
@@ -44,13 +45,6 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-
-
-def _write_questions(folder: Path, count: int) -> Path:
-    path = folder / "questions.jsonl"
-    rows = ({"id": f"q{number}", "question": f"How many dots in number {number}?"} for number in range(count))
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
 
 
 def _content(seen: Seen) -> str:
@@ -179,7 +173,7 @@ def test_a_batch_killed_at_thirty_moments_loses_nothing_and_pays_for_nothing_twi
 
 
 def _arguments(folder: Path, endpoint: Endpoint, out: Path) -> _Runs:
-    team, questions = _write_team(folder, endpoint.base_url), _write_questions(folder, QUESTIONS)
+    team, questions = _write_team(folder, endpoint.base_url), write_questions(folder, QUESTIONS)
     return _Runs(f"batch {questions} --team {team} --concurrency 12 --out {out}")
 
 
@@ -226,7 +220,7 @@ def test_faults_end_as_answers_or_as_recorded_failures(tmp_path: Path) -> None:
             "policy": {"timeouts": dict.fromkeys(("draft", "guide", "refine"), 4)},
         }
         with CoLM(Team.from_dict(team)) as colm:
-            traces = list(colm.batch(_write_questions(tmp_path, 100), tmp_path / "out", concurrency=24))
+            traces = list(colm.batch(write_questions(tmp_path, 100), tmp_path / "out", concurrency=24))
     assert [trace.id for trace in traces] == [f"q{number}" for number in range(100)]
     assert set(script.failed) == set(get_args(Kind))
     for number, trace in enumerate(traces):

@@ -1,0 +1,216 @@
+"""Many questions in one run: order, resuming, sharing, stopping."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from colm_vl import CoLM, ConfigError, InputError, Query, Team
+from colm_vl.backends import scripted
+from colm_vl.backends.base import Request
+from colm_vl.batch.tally import Tally
+from tests.batch.runs import calls_made, near_and_far, read_lines, write_questions
+from tests.teams import FIVE, GUIDANCE
+from tests.teams import scripted as team_of
+
+
+def test_traces_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    def slow_at_first(request: Request) -> scripted.Reply:
+        number = int(request.messages[1].text.split("number ")[1].split("?")[0])
+        return scripted.Reply(text=FIVE, delay=0.03 if number % 7 == 0 else 0.001)
+
+    with team_of({"near": slow_at_first}, strategy="vote") as colm:
+        traces = list(colm.batch(write_questions(tmp_path, 60), tmp_path / "out", strategy="vote", concurrency=5))
+    assert [trace.id for trace in traces] == [f"q{number}" for number in range(60)]
+    for name in ("traces.jsonl", "answers.jsonl"):
+        assert [line["id"] for line in read_lines(tmp_path / "out" / name)] == [trace.id for trace in traces]
+
+
+def test_answers_tell_what_each_client_said(tmp_path: Path) -> None:
+    with near_and_far() as colm:
+        list(colm.batch(write_questions(tmp_path, 1), tmp_path / "out"))
+    (line,) = read_lines(tmp_path / "out" / "answers.jsonl")
+    assert line["clients"] == {"near": "5", "far": "4"}
+    assert (line["id"], line["answer"], line["error"]) == ("q0", "5", None)
+
+
+def test_a_finished_run_is_read_back_without_a_call(tmp_path: Path) -> None:
+    path = write_questions(tmp_path, 20, level="hard")
+    with near_and_far() as colm:
+        first = list(colm.batch(path, tmp_path / "out"))
+    with near_and_far() as colm:
+        again = list(colm.batch(path, tmp_path / "out"))
+        assert not any(calls_made(colm).values())
+    assert again == first
+    assert again[0].metadata == {"level": "hard"}
+
+
+def test_strategies_pay_for_what_they_share_once(tmp_path: Path) -> None:
+    tally = Tally()
+    with near_and_far() as colm:
+        plan = colm.plan(write_questions(tmp_path, 10), strategy="solo,vote,concat,verdict,colm")
+        assert not any(calls_made(colm).values())
+        found = list(
+            colm.batch(
+                write_questions(tmp_path, 10), tmp_path / "out", strategy="solo,vote,concat,verdict,colm", tally=tally
+            )
+        )
+        # Two drafts, two refinements from the peers, the verdict, the guidance, two refinements from it.
+        assert calls_made(colm) == {"near": 30, "far": 30, "server": 20}
+    assert plan.total == tally.calls == 80
+    assert [(trace.id, trace.strategy) for trace in found[:6]] == [
+        ("q0", "solo"),
+        ("q0", "vote"),
+        ("q0", "concat"),
+        ("q0", "verdict"),
+        ("q0", "colm"),
+        ("q1", "solo"),
+    ]
+    assert tally.answered == tally.total == 50
+
+
+def test_a_strategy_added_later_finds_the_drafts(tmp_path: Path) -> None:
+    path = write_questions(tmp_path, 10)
+    with near_and_far() as colm:
+        list(colm.batch(path, tmp_path / "out", strategy="vote"))
+    with near_and_far() as colm:
+        list(colm.batch(path, tmp_path / "out", strategy="vote,colm"))
+        assert calls_made(colm) == {"near": 10, "far": 10, "server": 10}
+    assert len(read_lines(tmp_path / "out" / "answers.jsonl")) == 20
+
+
+def test_a_changed_server_finds_the_drafts(tmp_path: Path) -> None:
+    data = {
+        "clients": [{"name": "near", "backend": "scripted", "model": "m", "replies": [FIVE]}],
+        "server": {"backend": "scripted", "model": "m", "replies": [GUIDANCE]},
+    }
+    for replies, drafted in (([GUIDANCE], 0), (["Evidence: seven"], 5)):
+        data["server"] = {"backend": "scripted", "model": "m", "replies": replies}
+        tally = Tally()
+        with CoLM(Team.from_dict(data)) as colm:
+            list(colm.batch(write_questions(tmp_path, 5), tmp_path / "out", tally=tally))
+        assert tally.stage("draft").avoided == drafted
+        assert tally.stage("guide").made == tally.stage("refine").made == 5
+
+
+def test_failed_questions_are_counted_and_tried_again(tmp_path: Path) -> None:
+    path = write_questions(tmp_path, 6)
+    gone = {"when": "number 3?", "error": "unreachable"}
+    tally = Tally()
+    with team_of({"near": [gone, FIVE]}, [GUIDANCE]) as colm:
+        traces = list(colm.batch(path, tmp_path / "out", strategy="vote,colm", tally=tally))
+        assert len(colm.requests("near")) == 6 + 5  # the second strategy does not wait for the same failure again
+    assert [trace.id for trace in traces if not trace.answer] == ["q3", "q3"]
+    assert (tally.total, tally.answered, tally.failed) == (12, 10, 2)
+    assert [line["error"] is None for line in read_lines(tmp_path / "out" / "answers.jsonl")].count(False) == 2
+    tally = Tally()
+    with team_of({"near": [FIVE]}, [GUIDANCE]) as colm:
+        list(colm.batch(path, tmp_path / "out", strategy="vote,colm", tally=tally))
+        assert len(colm.requests("near")) == 2
+    assert (tally.total, tally.kept, tally.answered, tally.failed) == (12, 10, 2, 0)
+    assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")][6:8] == ["q3", "q3"]
+
+
+def test_bad_rows_are_recorded_failures_named_by_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    good = json.dumps({"question": "Good?"})
+    path.write_text(f'{good}\n{{bad\n{{"id": "x"}}\n{{"question": "Seen?", "image": "gone.png"}}\n{good}\n')
+    with near_and_far() as colm:
+        traces = list(colm.batch(path, tmp_path / "out", strategy="vote"))
+    assert [bool(trace.answer) for trace in traces] == [True, False, False, False, True]
+    errors = [line["error"] for line in read_lines(tmp_path / "out" / "answers.jsonl")][1:4]
+    assert errors[0].startswith("q.jsonl, line 2: is not valid JSON")
+    assert errors[1].startswith("q.jsonl, line 3: the question is missing")
+    assert errors[2].startswith("q.jsonl, line 4: the picture ")
+    path.write_text(f'{good}\n{{"question": "Mended?"}}\n{{"id": "x", "question": "Q?"}}\n')
+    with near_and_far() as colm:
+        assert all(trace.answer for trace in colm.batch(path, tmp_path / "out", strategy="vote"))
+    assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == ["1", "2", "x", "5"]
+
+
+def test_an_id_used_twice_is_refused_before_any_call(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"id": "a", "question": "1?"}\n{"id": "a", "question": "2?"}\n')
+    with near_and_far() as colm:
+        with pytest.raises(InputError, match="used before"):
+            list(colm.batch(path, tmp_path / "out"))
+        assert not any(calls_made(colm).values())
+
+
+def test_wrong_arguments_are_refused_at_once(tmp_path: Path) -> None:
+    path = write_questions(tmp_path, 1)
+    with near_and_far() as colm:
+        for arguments in ({"strategy": "solo,nonsense"}, {"concurrency": 0}, {"rounds": 99}, {"strategy": []}):
+            with pytest.raises(ConfigError):
+                colm.batch(path, tmp_path / "out", **arguments)  # type: ignore[arg-type]
+        with pytest.raises(InputError):
+            colm.batch(tmp_path / "gone.jsonl", tmp_path / "out")
+
+
+async def test_a_batch_can_be_followed_in_a_running_loop_and_without_a_folder(dots: Query) -> None:
+    async with near_and_far() as colm:
+        traces = [trace async for trace in colm.batch([dots, Query("And here?", id="b")], strategy="vote")]
+    assert [(trace.id, trace.answer) for trace in traces] == [("1", "5"), ("b", "5")]
+
+
+def test_a_slow_reader_does_not_let_the_batch_run_away(tmp_path: Path) -> None:
+    with near_and_far() as colm:
+        traces = iter(colm.batch(write_questions(tmp_path, 200), tmp_path / "out", strategy="solo", concurrency=2))
+        next(traces)
+        time.sleep(0.2)  # nothing to await: what is tested is that nothing happens
+        assert len(colm.requests("near")) <= 12
+        traces.close()  # type: ignore[attr-defined]
+
+
+def test_leaving_early_keeps_what_is_under_way(tmp_path: Path) -> None:
+    path = write_questions(tmp_path, 50)
+    with team_of({"near": [{"text": FIVE, "delay": 0.02}], "far": [FIVE]}, [GUIDANCE]) as colm:
+        for _ in colm.batch(path, tmp_path / "out", strategy="solo", concurrency=8):
+            break
+        made = len(colm.requests("near"))
+    assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == made
+    with near_and_far() as colm:
+        list(colm.batch(path, tmp_path / "out", strategy="solo"))
+        assert len(colm.requests("near")) == 50 - made
+
+
+def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(tmp_path: Path) -> None:
+    team = tmp_path / "team.toml"
+    reply = '[{ text = "Answer: 5", delay = 0.2 }]'
+    team.write_text(f'[[clients]]\nname = "near"\nbackend = "scripted"\nmodel = "m"\nreplies = {reply}\n')
+    command = [sys.executable, "-m", "colm_vl.cli", "batch", str(write_questions(tmp_path, 400)), "--team", str(team)]
+    command += ["--out", str(tmp_path / "out"), "--strategy", "solo", "--concurrency", "4"]
+    calls = tmp_path / "out" / "calls.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while not calls.exists() or not calls.stat().st_size:
+            assert run.poll() is None
+            time.sleep(0.01)  # another process: there is nothing to await
+        run.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        out, err = run.communicate(timeout=30)
+    assert time.monotonic() - begun < 10
+    assert run.returncode == 130
+    assert "the same command goes on" in err
+    assert "of 400 answered" in out
+    answered = len(read_lines(tmp_path / "out" / "answers.jsonl"))
+    assert answered == len(read_lines(calls)) > 0
+
+
+def test_all_strategies_run_side_by_side_and_as_planned(tmp_path: Path) -> None:
+    names = "solo,solo:far,server,vote,self_consistency,concat,verdict,moa,colm"
+    path, tally = write_questions(tmp_path, 4), Tally()
+    with team_of({"near": [FIVE], "far": ["Answer: 4"]}, [GUIDANCE + "\nAnswer: 5"]) as colm:
+        plan = colm.plan(path, strategy=names)
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
+    assert [trace.strategy for trace in traces[:9]] == names.split(",")
+    assert all(trace.answer for trace in traces)
+    assert plan.total == tally.calls
+    # Drafts: two, and five samples; peers' drafts are shown once for concat and moa; verdict of the server alone,
+    # from the drafts and from the second layer; guidance; refinements.
+    assert tally.calls == 4 * (2 + 5 + 2 + 3 + 1 + 2)

@@ -1,0 +1,111 @@
+"""Batches whose local models take turns in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from typing_extensions import override
+
+from colm_vl import CoLM, Team
+from colm_vl.backends import registry, scripted
+from tests.batch.runs import read_lines, write_questions
+from tests.teams import FIVE, GUIDANCE
+
+
+class _Local(scripted.Options):
+    """A scripted model that counts as one of this process."""
+
+    in_process: ClassVar[bool] = True
+
+
+class _Watched(CoLM):
+    """Counts how many local models were loaded at once."""
+
+    @property
+    def loads(self) -> Counter[str]:
+        return self._pool.loads
+
+
+def _local_team(names: Sequence[str], max_loaded: int, **policy: Any) -> Team:
+    table = {"backend": "local", "model": "m", "replies": [{"text": FIVE}]}
+    return Team.from_dict(
+        {
+            "clients": [{"name": name, **table} for name in names],
+            "server": {**table, "replies": [{"text": GUIDANCE + "\nAnswer: 5"}]},
+            "policy": {"max_loaded": max_loaded, **policy},
+        }
+    )
+
+
+@pytest.fixture
+def most_loaded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Announces the backend `local`, and counts its models in memory."""
+    count = Counter[str]()
+
+    class Backend(scripted.ScriptedBackend):
+        @override
+        async def aclose(self) -> None:
+            count["now"] -= 1
+            await super().aclose()
+
+    class Module:
+        Options = _Local
+
+        @staticmethod
+        def connect(options: _Local) -> Backend:
+            count["now"] += 1
+            count["most"] = max(count["most"], count["now"])
+            return Backend(options.replies, options)
+
+    real = registry._module
+    monkeypatch.setattr(registry, "_module", lambda name: Module if name == "local" else real(name))
+    return count
+
+
+@pytest.mark.parametrize("max_loaded", [1, 2])
+@pytest.mark.parametrize("strategy", ["colm", "solo,vote,concat,verdict,colm"])
+def test_each_model_is_loaded_at_most_once_a_stage(
+    tmp_path: Path, most_loaded: Counter[str], max_loaded: int, strategy: str
+) -> None:
+    with _Watched(_local_team("abc", max_loaded)) as colm:
+        traces = list(colm.batch(write_questions(tmp_path, 30), tmp_path / "out", strategy=strategy, concurrency=4))
+        loads = colm.loads
+    assert [trace.id for trace in traces[:: len(strategy.split(","))]] == [f"q{number}" for number in range(30)]
+    assert all(trace.answer == "5" and not trace.degraded for trace in traces)
+    assert most_loaded["most"] == max_loaded
+    assert loads["server"] == 1  # one stage
+    assert all(loads[name] <= 2 for name in "abc")  # drafts and refinements
+    assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == (210 if strategy == "colm" else 330)
+
+
+def test_a_model_that_fails_is_not_tried_in_every_pass(tmp_path: Path, most_loaded: Counter[str]) -> None:
+    team = _local_team("ab", 1)
+    broken = Team.from_dict(
+        {"clients": [{"name": "a", "backend": "local", "model": "m", "replies": [{"error": "load_failed"}]}]}
+    ).clients[0]
+    with _Watched(Team((broken, team.clients[1]), team.server, team.policy)) as colm:
+        traces = list(colm.batch(write_questions(tmp_path, 5), tmp_path / "out"))
+        assert colm.loads == {"a": 1, "b": 2, "server": 1}
+    assert all(trace.answer == "5" and trace.degraded and len(trace.failures) == 1 for trace in traces)
+
+
+def test_passes_go_on_after_an_interruption(tmp_path: Path, most_loaded: Counter[str]) -> None:
+    path = write_questions(tmp_path, 10)
+
+    async def interrupted() -> None:
+        async with CoLM(_local_team("ab", 1)) as colm:
+            async for _ in colm.batch(path, tmp_path / "out", strategy="solo,colm"):
+                break
+
+    asyncio.run(interrupted())
+    calls = read_lines(tmp_path / "out" / "calls.jsonl")
+    with CoLM(_local_team("ab", 1)) as colm:
+        traces = list(colm.batch(path, tmp_path / "out", strategy="solo,colm"))
+    assert all(trace.answer for trace in traces)
+    assert read_lines(tmp_path / "out" / "calls.jsonl")[: len(calls)] == calls
+    assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == 50
