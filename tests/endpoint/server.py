@@ -1,105 +1,21 @@
-"""A chat-completions endpoint on loopback that answers from a script, faults included.
-
-    with Endpoint(["Answer: blue", Fault("rate_limited", retry_after="1"), "Answer: red"]) as endpoint:
-        ...  # ask at endpoint.base_url
-    assert endpoint.seen[0].text == "Which colour?"
-
-It runs in threads of its own, so that plain tests, async tests and child processes can use it alike.
-"""
+"""An endpoint's server: threads, connections, and the ways to fail."""
 
 from __future__ import annotations
 
 import json
-import math
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from typing_extensions import override
 
-FaultKind = Literal[
-    "status",  # any status, with `message` as the endpoint's own
-    "rate_limited",  # 429, with `retry_after` as the header
-    "server_error",  # 500
-    "html",  # 200 with a page
-    "error_body",  # 200 with an error
-    "empty",  # 200 with a reply that has no text
-    "no_choices",  # 200 with no reply
-    "truncated",  # 200 with JSON that is cut off, the connection in order
-    "half_way",  # the connection is closed in the middle of the body
-    "reset",  # the connection is reset before anything is said
-    "stall",  # nothing is said until the client goes or the server closes
-    "stall_half_way",  # the same, after the first half
-    "unfinished",  # a stream that ends without a reason
-    "garbled",  # an event of a stream that is no JSON
-    "stream_error",  # an error as an event, after the first piece
-    "too_long",  # 400, the prompt does not fit the context
-    "redirect",  # 307 to `location`
-]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer. Words are its tokens; `probability` is each word's, None gives no log-probabilities. `as_parts`: its
-    content is a list, as some endpoints have it."""
-
-    text: str
-    finish_reason: str = "stop"
-    probability: float | None = 0.5
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    as_parts: bool = False
-    refusal: str | None = None
-
-
-@dataclass(frozen=True)
-class Fault:
-    kind: FaultKind
-    status: int = 200
-    message: str = "it went wrong"
-    retry_after: str | None = None
-    location: str = ""
-    text: str = "Answer: never mind"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A request as it arrived."""
-
-    number: int
-    path: str
-    headers: Message
-    body: Mapping[str, Any]
-    size: int
-
-    @property
-    def parts(self) -> list[Mapping[str, Any]]:
-        """All parts of all messages, in order."""
-        contents = [message["content"] for message in self.body["messages"]]
-        return [
-            part
-            for content in contents
-            for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
-        ]
-
-    @property
-    def text(self) -> str:
-        return "\n".join(part["text"] for part in self.parts if part["type"] == "text")
-
-    @property
-    def pictures(self) -> list[str]:
-        """Data URIs."""
-        return [part["image_url"]["url"] for part in self.parts if part["type"] == "image_url"]
-
-
-Answer = str | Reply | Fault
-Script = Answer | Iterable[Answer] | Callable[[Seen], Answer]
+from tests.endpoint.bodies import completion, completion_events
+from tests.endpoint.script import Answer, Fault, Reply, Script, Seen
 
 
 @dataclass
@@ -269,10 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(answer, Fault):
                 self._fail(answer, seen)
             else:
-                reply = Reply(answer) if isinstance(answer, str) else answer
-                self._send_events(self._events(reply, seen)) if seen.body.get("stream") else self._json(
-                    200, self._completion(reply, seen)
-                )
+                self._reply(Reply(answer) if isinstance(answer, str) else answer, seen)
+
+    def _reply(self, reply: Reply, seen: Seen) -> None:
+        if seen.body.get("stream"):
+            self._send_events(completion_events(reply, seen, self.endpoint.ignores))
+        else:
+            self._json(200, completion(reply, seen, self.endpoint.ignores))
 
     def _fail(self, fault: Fault, seen: Seen) -> None:
         match fault.kind:
@@ -294,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "no_choices":
                 self._json(200, {"id": "x", "choices": []})
             case "empty":
-                self._empty(seen)
+                self._reply(Reply(""), seen)
             case "truncated":
                 self._body(200, self._half(fault, seen), {"Content-Type": "application/json"})
             case "reset":
@@ -311,7 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(200, {"Content-Type": "application/json", "Content-Length": str(2 * len(half))})
             self.wfile.write(half)
         else:
-            events = [f"data: {json.dumps(event)}\n\n".encode() for event in self._events(Reply(fault.text), seen)]
+            whole = completion_events(Reply(fault.text), seen, self.endpoint.ignores)
+            events = [f"data: {json.dumps(event)}\n\n".encode() for event in whole]
             self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
             for event in events[: max(1, (len(events) - 1) // 2)]:
                 self._chunk(event)
@@ -325,68 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.kind == "stall_half_way":
             self._stall()
 
-    def _empty(self, seen: Seen) -> None:
-        reply = Reply("")
-        self._send_events(self._events(reply, seen)) if seen.body.get("stream") else self._json(
-            200, self._completion(reply, seen)
-        )
-
     def _half(self, fault: Fault, seen: Seen) -> bytes:
-        whole = json.dumps(self._completion(Reply(fault.text), seen)).encode()
+        whole = json.dumps(completion(Reply(fault.text), seen, self.endpoint.ignores)).encode()
         return whole[: len(whole) // 2]
-
-    def _completion(self, reply: Reply, seen: Seen) -> dict[str, object]:
-        content = [{"type": "text", "text": word} for word in _words(reply.text)] if reply.as_parts else reply.text
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": content, "refusal": reply.refusal},
-            "finish_reason": reply.finish_reason,
-            "logprobs": self._logprobs(reply, seen, _words(reply.text)),
-        }
-        return self._frame("chat.completion", seen, [choice]) | {"usage": self._usage(reply, seen)}
-
-    def _events(self, reply: Reply, seen: Seen) -> list[dict[str, object]]:
-        def event(delta: Mapping[str, str], reason: str | None = None, logprobs: object = None) -> dict[str, object]:
-            choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": logprobs}
-            return self._frame("chat.completion.chunk", seen, [choice])
-
-        words = [event({"content": word}, None, self._logprobs(reply, seen, [word])) for word in _words(reply.text)]
-        first = {"role": "assistant", "content": ""} | ({"refusal": reply.refusal} if reply.refusal else {})
-        events = [event(first), *words, event({}, reply.finish_reason)]
-        if seen.body.get("stream_options", {}).get("include_usage") and "stream_options" not in self.endpoint.ignores:
-            events.append(self._frame("chat.completion.chunk", seen, []) | {"usage": self._usage(reply, seen)})
-        return events
-
-    def _frame(self, kind: str, seen: Seen, choices: list[Any]) -> dict[str, object]:
-        return {
-            "id": f"r{seen.number}",
-            "object": kind,
-            "created": 0,
-            "model": seen.body["model"],
-            "choices": choices,
-        }
-
-    def _logprobs(self, reply: Reply, seen: Seen, words: list[str]) -> object:
-        wanted = seen.body.get("logprobs") and "logprobs" not in self.endpoint.ignores
-        if not wanted or reply.probability is None:
-            return None
-        return {
-            "content": [{"token": word, "logprob": math.log(reply.probability), "top_logprobs": []} for word in words]
-        }
-
-    def _usage(self, reply: Reply, seen: Seen) -> dict[str, object]:
-        prompt = (
-            len(seen.text.split()) + 16 * len(seen.pictures) if reply.prompt_tokens is None else reply.prompt_tokens
-        )
-        words = len(_words(reply.text))
-        usage: dict[str, object] = {
-            "prompt_tokens": prompt,
-            "completion_tokens": words,
-            "total_tokens": prompt + words,
-        }
-        if reply.cached_tokens is not None:
-            usage["prompt_tokens_details"] = {"cached_tokens": reply.cached_tokens}
-        return usage
 
     # --- how it is sent ---
 
@@ -423,11 +284,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _stall(self) -> None:
         self.close_connection = True
         self.endpoint.closing.wait()
-
-
-def _words(text: str) -> list[str]:
-    words = text.split(" ")
-    return [word if index == 0 else f" {word}" for index, word in enumerate(words)] if text else []
 
 
 def _objection(name: str) -> str:
