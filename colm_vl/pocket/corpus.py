@@ -19,9 +19,10 @@ PER_SCENE = 2
 
 
 def sample(index: int) -> Sample:
-    """Question `index` of the corpus: the domains in turn, two questions a scene. No scene of it was seen before."""
-    domain = tuple(DOMAINS)[index % len(DOMAINS)]
-    which, number = divmod(index // len(DOMAINS), PER_SCENE)
+    """Question `index` of the corpus: the domains in turn, two questions a scene, one after the other. No scene of it
+    was seen before."""
+    which, number = divmod(index, PER_SCENE)
+    domain = tuple(DOMAINS)[which % len(DOMAINS)]
     key = f"train/corpus/{which}"
     return world.samples_of(key, world.scene(key, domain), Random(f"{key}/{domain}"), PER_SCENE)[number]
 

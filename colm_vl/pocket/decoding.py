@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from colm_vl.pocket import packing
 from colm_vl.pocket.learning import Runner
-from colm_vl.pocket.packing import Batch, Pack
+from colm_vl.pocket.packing import Pack
 
 LONGEST = 80
 """Tokens of a reply; the world's longest is about 45."""
@@ -31,29 +32,22 @@ def replies(runner: Runner, tokenizer: PreTrainedTokenizerFast, prompts: Sequenc
 def _decode(runner: Runner, packs: Sequence[Pack], stop: int) -> list[list[int]]:
     model = runner.model.eval()
     batch = runner.batch(packs)
+    (group,) = batch.groups
     rows = torch.arange(len(packs), device=runner.device)
-    lengths = torch.tensor([len(pack.prefix) + len(pack.turns[0].ids) for pack in packs], device=runner.device)
-    cache = DynamicCache(config=model.config.get_text_config())
+    last = torch.tensor([len(pack.turns[0].ids) for pack in packs], device=runner.device) - 1
     with runner.autocast():
-        hidden = packing.forward(model, batch, cache)
-        picked = model.lm_head(hidden[rows, lengths - 1]).argmax(-1)
-    room = torch.arange(batch.ids.shape[1], device=runner.device) < lengths.unsqueeze(1)
-    places = batch.positions[:, rows, lengths - 1]
+        cache = packing.of_owners(packing.read_prefixes(model, batch.prefixes), group.owners)
+        picked = model.lm_head(packing.read_turns(model, group, cache)[rows, last]).argmax(-1)
+    room = group.mask[rows, 0, last]
+    places = group.positions[:, rows, last]
     finished = picked == stop
     chosen = [picked]
     while len(chosen) < LONGEST and not bool(finished.all()):
         room = torch.cat((room, torch.ones_like(room[:, :1])), dim=1)
         places = places + 1
-        step = Batch(
-            picked.unsqueeze(1),
-            places.unsqueeze(-1),
-            room[:, None, None, :],
-            batch.targets,
-            batch.weights,
-            batch.pixels[:0],
-        )
+        step = replace(group, ids=picked.unsqueeze(1), positions=places.unsqueeze(-1), mask=room[:, None, None, :])
         with runner.autocast():
-            picked = model.lm_head(packing.forward(model, step, cache)[:, -1]).argmax(-1)
+            picked = model.lm_head(packing.read_turns(model, step, cache)[:, -1]).argmax(-1)
         picked = picked.masked_fill(finished, stop)
         finished = finished | (picked == stop)
         chosen.append(picked)

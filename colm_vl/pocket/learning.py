@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from colm_vl.pocket import packing
 from colm_vl.pocket.builders import PocketModel
@@ -20,6 +20,16 @@ logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 25
 SAVE_SECONDS = 60.0
+SPREAD = 1.5
+"""How much longer than the shortest a turn may be that is computed beside it: less is less padding and more calls."""
+
+
+class Stateful(Protocol):
+    """What a checkpoint keeps: a model or an optimizer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +68,22 @@ class Runner:
     device: torch.device
     pad: int
 
-    def batch(self, packs: Sequence[Pack]) -> Batch:
+    def batch(self, packs: Sequence[Pack], spread: float | None = None) -> Batch:
         grid = self.model.config.model_type == "qwen2_5_vl"
-        return packing.collate(packs, packing.picture_token(self.model), grid, self.pad).to(self.device)
+        return packing.collate(packs, packing.picture_token(self.model), grid, self.pad, spread).to(self.device)
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 on a GPU; a CPU without the instructions for it is faster in float32."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
+        """bfloat16 on a GPU and on a CPU that computes in it; another CPU is faster in float32."""
+        able = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=able)
 
 
 def train(runner: Runner, course: Course, checkpoint: Path) -> None:
     """Run the course, or what is left of it according to `checkpoint`. The model is trained in place."""
     model, schedule = runner.model, course.schedule
     optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    first = _resume(model, optimizer, checkpoint)
+    parts = {"model": model, "optimizer": optimizer}
+    first = resume(parts, checkpoint)
     if first:
         logger.info("%s: goes on at step %d of %d", course.name, first, schedule.steps)
     model.train()
@@ -95,7 +107,7 @@ def train(runner: Runner, course: Course, checkpoint: Path) -> None:
             logger.info("%s: exact replies %s", course.name, ", ".join(f"{n} {s:.0%}" for n, s in scores.items()))
             model.train()
         if time.monotonic() - saved > SAVE_SECONDS or done == schedule.steps:
-            _save(model, optimizer, done, checkpoint)
+            save(parts, done, checkpoint)
             saved = time.monotonic()
 
 
@@ -110,57 +122,40 @@ def exact_share(runner: Runner, packs: Sequence[Pack]) -> float:
     for start in range(0, len(packs), 64):
         some = packs[start : start + 64]
         batch = runner.batch(some)
+        (group,) = batch.groups
         with runner.autocast():
-            hidden = packing.forward(runner.model, batch)
-            wrong = _wrong_tokens(runner.model, hidden, batch.targets)
-        for row, pack in enumerate(some):
-            at = len(pack.prefix)
-            for turn in pack.turns:
-                right += not bool(wrong[row, at : at + len(turn.ids)].any())
-                total += 1
-                at += len(turn.ids)
+            cache = packing.of_owners(packing.read_prefixes(runner.model, batch.prefixes), group.owners)
+            picked = runner.model.lm_head(packing.read_turns(runner.model, group, cache)[:, :-1]).argmax(-1)
+        wanted = group.targets[:, 1:]
+        wrong = ((picked != wanted) & (wanted != -100)).any(1)
+        right += int((~wrong).sum())
+        total += len(wrong)
     return right / total
 
 
-def _wrong_tokens(model: PocketModel, hidden: Tensor, targets: Tensor) -> Tensor:
-    """(B, L): true where a token to be learnt is not the likeliest."""
-    wrong = torch.zeros_like(targets, dtype=torch.bool)
-    wanted = targets[:, 1:]
-    learnt = wanted != -100
-    picked = model.lm_head(hidden[:, :-1][learnt]).argmax(-1)
-    wrong[:, 1:][learnt] = picked != wanted[learnt]
-    return wrong
-
-
 def _step(runner: Runner, optimizer: torch.optim.Optimizer, packs: Sequence[Pack]) -> float:
-    """One update from two halves of the packs, the short ones and the long ones, so that little is padding."""
-    ordered = sorted(packs, key=lambda pack: len(pack.prefix) + sum(len(turn.ids) for turn in pack.turns))
-    half = (len(ordered) + 1) // 2
-    total = 0.0
     optimizer.zero_grad(set_to_none=True)
-    for part in (ordered[:half], ordered[half:]):
-        if part:
-            with runner.autocast():
-                loss = packing.loss(runner.model, runner.batch(part)) * (len(part) / len(packs))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+    with runner.autocast():
+        loss = packing.loss(runner.model, runner.batch(packs, SPREAD))
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(runner.model.parameters(), 1.0)
     optimizer.step()
-    return total
+    return float(loss.detach())
 
 
-def _resume(model: PocketModel, optimizer: torch.optim.Optimizer, checkpoint: Path) -> int:
+def resume(parts: Mapping[str, Stateful], checkpoint: Path) -> int:
+    """Take over what `checkpoint` holds of each part; the step it was written after, 0 where there is none."""
     if not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, map_location=model.device, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     return int(state["step"])
 
 
-def _save(model: PocketModel, optimizer: torch.optim.Optimizer, step: int, checkpoint: Path) -> None:
+def save(parts: Mapping[str, Stateful], step: int, checkpoint: Path) -> None:
     """Written beside and moved into place, so that a kill leaves the old one whole."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     beside = checkpoint.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, beside)
+    torch.save({**{name: part.state_dict() for name, part in parts.items()}, "step": step}, beside)
     beside.replace(checkpoint)

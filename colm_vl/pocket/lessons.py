@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from colm_vl import prompts
 from colm_vl.backends.base import Message
-from colm_vl.pocket import corpus, turns, world
+from colm_vl.pocket import corpus, rehearsal, turns, world
 from colm_vl.pocket.learning import Course, Schedule
 from colm_vl.pocket.packing import Pack
-from colm_vl.pocket.roster import Member
+from colm_vl.pocket.roster import SERVER, Member
 from colm_vl.pocket.scenes import DOMAINS
 from colm_vl.pocket.turns import Guided, Writer
-from colm_vl.pocket.world import Sample
 
 TRAINING_CHOICES = 0.45
 """How many of the drafts' questions have options: finding the letter is learnt late."""
-GUIDE_SHARE = 0.9
-"""Of the server's packs in the stage guide; the others keep up its own answering."""
-REFINE_SHARE, PEERS_SHARE = 0.82, 0.1
-"""Of a client's packs in the stage refine; the others keep up its drafting."""
+REHEARSED = 0.4
+"""Of the packs in the stage draft; the others are questions to be answered alone."""
+REAL = 0.7
+"""Of the packs in the stages guide and refine; the others keep up what was learnt before, half of each kind."""
+CHECKED = 60
+"""Held-out questions of each domain at home by which a report tells how far a member is."""
+ASKS = 5
+"""Questions about a scene, answered alone."""
+ASIDE = 0.12
+"""Of the conversations about drafts: those that another strategy has, peers' replies for a client, a verdict for the
+server."""
+HELD_OUT = 120
+"""Questions at a corpus's end that training leaves out, or a fifth of a small one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,11 @@ class Heard:
 
     drafts: Mapping[str, Mapping[int, str]]
     guidance: Mapping[int, str]
+
+    def pair(self, scene: int) -> tuple[Guided, ...]:
+        """Both questions of a scene."""
+        first = scene * corpus.PER_SCENE
+        return tuple(self.guided(index) for index in range(first, first + corpus.PER_SCENE))
 
     def guided(self, index: int) -> Guided:
         return Guided(
@@ -47,87 +60,77 @@ class Lessons:
     writer: Writer
     seed: int = 0
 
-    def see(self, schedule: Schedule, asks: int = 2) -> Course:
-        """Questions of its diet, few about each scene and so many scenes, answered after a full caption."""
-        return self._drafting("see", schedule, asks)
+    def see(self, schedule: Schedule) -> Course:
+        """Questions of its diet, each answered after a caption."""
+        return Course(f"{self.member.name} see", self._drafting("see", 0.0), self._checks(), schedule)
 
-    def draft(self, schedule: Schedule, asks: int = 5) -> Course:
-        """The same with more questions about each scene: what is seen by now has to be reasoned with."""
-        return self._drafting("draft", schedule, asks)
+    def draft(self, schedule: Schedule) -> Course:
+        """The same, and made-up drafts or guidance to learn reading from."""
+        return Course(f"{self.member.name} draft", self._drafting("draft", REHEARSED), self._checks(), schedule)
 
-    def guide(self, schedule: Schedule, heard: Heard, indices: Sequence[int]) -> Course:
-        """For the server: guidance on real drafts, between answers of its own."""
+    def listen(self, schedule: Schedule, heard: Heard, indices: Sequence[int]) -> Course:
+        """The stages guide (for the server) and refine (for a client): what to make of what the others really said."""
+        name = "guide" if self.member is SERVER else "refine"
+        others = self._drafting(name, 0.5)
+        held = min(HELD_OUT, len(indices) // 5)
+        last = indices[-held:]
+        scenes = sorted({index // corpus.PER_SCENE for index in indices[:-held]})
 
         def pack(step: int, index: int) -> Pack:
-            rng = self._rng("guide", step, index)
-            if rng.random() < GUIDE_SHARE:
-                return self._guide_pack(heard.guided(rng.choice(indices)))
-            return self._draft_pack(f"train/{self.member.name}/guide/{self.seed}/{step}/{index}", rng, 3)
+            rng = self._rng(name, step, index)
+            if rng.random() < REAL:
+                return self._about(heard.pair(rng.choice(scenes)), aside=rng.random() < ASIDE)
+            return others(step, index)
 
-        held = {
-            "guidance": [
-                self._guide_pack(heard.guided(index)) for index in _held_out(next(iter(heard.drafts.values())))
-            ]
+        checks = {
+            domain: [self._about([one], aside=False) for one in map(heard.guided, last) if one.sample.domain == domain]
+            for domain in DOMAINS
         }
-        return Course(f"{self.member.name} guide", pack, held, schedule)
+        return Course(f"{self.member.name} {name}", pack, checks, schedule)
 
-    def refine(self, schedule: Schedule, heard: Heard, indices: Sequence[int]) -> Course:
-        """For a client: the right reply after real guidance, or after its peers' drafts, between drafts of its own."""
-
-        def pack(step: int, index: int) -> Pack:
-            rng = self._rng("refine", step, index)
-            draw = rng.random()
-            if draw < REFINE_SHARE:
-                return self._second_pack(heard.guided(rng.choice(indices)), peers=False)
-            if draw < REFINE_SHARE + PEERS_SHARE:
-                return self._second_pack(heard.guided(rng.choice(indices)), peers=True)
-            return self._draft_pack(f"train/{self.member.name}/refine/{self.seed}/{step}/{index}", rng, 5)
-
-        held = [heard.guided(index) for index in _held_out(heard.guidance)]
-        checks = {"refined": [self._second_pack(guided, peers=False) for guided in held]}
-        return Course(f"{self.member.name} refine", pack, checks, schedule)
-
-    def _drafting(self, stage: str, schedule: Schedule, asks: int) -> Course:
-        def pack(step: int, index: int) -> Pack:
-            key = f"train/{self.member.name}/{stage}/{self.seed}/{step}/{index}"
-            return self._draft_pack(key, self._rng(stage, step, index), asks)
-
-        domains = self.member.home or tuple(DOMAINS)
-        checks = {domain: [self._check(domain, index) for index in range(60)] for domain in domains}
-        return Course(f"{self.member.name} {stage}", pack, checks, schedule)
+    def _checks(self) -> Mapping[str, Sequence[Pack]]:
+        return {
+            domain: [self._check(domain, index) for index in range(CHECKED)]
+            for domain in self.member.home or tuple(DOMAINS)
+        }
 
     def _check(self, domain: str, index: int) -> Pack:
         key = f"validation/{index}"
         return self._scene_pack(key, domain, Random(key), 1)
 
-    def _draft_pack(self, key: str, rng: Random, asks: int) -> Pack:
-        diet = self.member.diet
-        return self._scene_pack(key, rng.choices(tuple(diet), tuple(diet.values()))[0], rng, asks)
+    def _drafting(self, stage: str, rehearsed: float) -> Callable[[int, int], Pack]:
+        def pack(step: int, index: int) -> Pack:
+            key = f"train/{self.member.name}/{stage}/{self.seed}/{step}/{index}"
+            rng = self._rng(f"{stage}/own", step, index)
+            if rng.random() < rehearsed:
+                return self._about(rehearsal.guided(key, rng, 2), aside=rng.random() < ASIDE)
+            diet = self.member.diet
+            return self._scene_pack(key, rng.choices(tuple(diet), tuple(diet.values()))[0], rng, ASKS)
+
+        return pack
 
     def _scene_pack(self, key: str, domain: str, rng: Random, asks: int) -> Pack:
         scene = world.scene(key, domain)
         samples = world.samples_of(key, scene, rng, asks, TRAINING_CHOICES)
-        return self.writer.pack(
-            [(self.writer.draft_messages(one), self._reply(one)) for one in samples], scene.pictures
-        )
+        said = [turns.right_reply(one, turns.confidence(self.member, one)) for one in samples]
+        prompted = map(self.writer.draft_messages, samples)
+        return self.writer.pack(list(zip(prompted, said, strict=True)), scene.pictures)
 
-    def _guide_pack(self, guided: Guided) -> Pack:
-        answers = [prompts.read_reply(text, guided.sample.choices).answer for text in guided.drafts.values()]
-        said = turns.guidance(guided.sample, answers)
-        return self.writer.pack([(self.writer.guidance_messages(guided), said)], guided.sample.pictures)
+    def _about(self, about: Sequence[Guided], *, aside: bool) -> Pack:
+        """One kind of conversation about all of these, which share their pictures."""
+        return self.writer.pack([self._conversation(one, aside=aside) for one in about], about[0].sample.pictures)
 
-    def _second_pack(self, guided: Guided, *, peers: bool) -> Pack:
-        messages: tuple[Message, ...]
-        messages = self.writer.peers_messages(guided) if peers else self.writer.refine_messages(guided)
-        return self.writer.pack([(messages, turns.reply(guided.sample, turns.SURE))], guided.sample.pictures)
-
-    def _reply(self, sample: Sample) -> str:
-        return turns.reply(sample, turns.confidence(self.member, sample))
+    def _conversation(self, guided: Guided, *, aside: bool) -> tuple[Sequence[Message], str]:
+        """What the member is told and what it should say."""
+        sample = guided.sample
+        sure = turns.right_reply(sample, turns.SURE)
+        if self.member is not SERVER:
+            ask = self.writer.peers_messages if aside else self.writer.refine_messages
+            return ask(guided), sure
+        if aside:
+            return self.writer.verdict_messages(guided), sure
+        drafted = [prompts.read_reply(text, sample.choices).answer for text in guided.drafts.values()]
+        return self.writer.guidance_messages(guided), turns.guidance(sample.caption, sample.answer_text, drafted)
 
     def _rng(self, stage: str, step: int, index: int) -> Random:
         return Random(f"{self.member.name}/{stage}/{self.seed}/{step}/{index}")
-
-
-def _held_out(said: Mapping[int, str]) -> list[int]:
-    """The last 90 questions that somebody spoke about; training leaves them out."""
-    return sorted(said)[-90:]

@@ -1,16 +1,16 @@
-"""Several turns about the same pictures in one training sequence.
+"""Several turns about the same pictures in one training step.
 
-A pack is a shared prefix (system, pictures) and turns (question, reply, and what may follow). Each turn attends to
-the prefix
-and to itself, and its positions go on from the prefix's end, so that the model computes for every turn exactly what
-it computes at inference for the prefix with that turn alone. The pictures are seen once instead of once a turn.
+A pack is a shared prefix (system, pictures) and turns (question, reply, and what may follow). The prefix is computed
+once; then each turn is a row of its own that attends to the prefix's keys and values and to itself, at the positions
+it has at inference. So the model computes for every turn exactly what it computes for the prefix with that turn
+alone, and the pictures are seen once instead of once a turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from transformers import (
-    Cache,
+    AttentionInterface,
+    DynamicCache,
     LlavaForConditionalGeneration,
     Qwen2_5_VLForConditionalGeneration,
 )
@@ -27,6 +28,8 @@ from colm_vl.pocket.builders import DEVIATION, MEAN, MERGE, PATCH, PocketModel
 from colm_vl.pocket.drawing import SIDE
 
 GRID = SIDE // PATCH
+
+Part = TypeVar("Part", "Prefixes", "Turns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +50,38 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Tensors of a forward pass: ids (B, L), positions (3, B, L), mask (B, 1, L, L), targets (B, L) with -100 and
-    weights (B, L) with 0 where nothing is learnt, pixels (P, 3, 84, 84) of all pictures in the order of their
-    tokens."""
+class Prefixes:
+    """What the turns share: ids (B, P), positions (3, B, P), mask (B, 1, P, P), pixels (pictures, 3, 84, 84) in the
+    order of their tokens."""
 
+    ids: Tensor
+    positions: Tensor
+    mask: Tensor
+    pixels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Turns of similar length: `owners` (N,) their prefixes' rows, ids (N, T), positions (3, N, T), mask (N, 1, T,
+    P + T), targets (N, T) with -100 and weights (N, T) with 0 where nothing is learnt."""
+
+    owners: Tensor
     ids: Tensor
     positions: Tensor
     mask: Tensor
     targets: Tensor
     weights: Tensor
-    pixels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch's prefixes and its turns, these in groups by length so that little is padding."""
+
+    prefixes: Prefixes
+    groups: tuple[Turns, ...]
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(
-            *(getattr(self, name).to(device) for name in ("ids", "positions", "mask", "targets", "weights", "pixels"))
-        )
+        return Batch(_to(self.prefixes, device), tuple(_to(group, device) for group in self.groups))
 
 
 def picture_token(model: PocketModel) -> int:
@@ -71,32 +90,52 @@ def picture_token(model: PocketModel) -> int:
     return int(getattr(model.config, name))
 
 
-def collate(packs: Sequence[Pack], image_token: int, grid: bool, pad: int) -> Batch:
-    """Pad packs to the longest. `grid`: visual tokens have positions of rows and columns (Qwen) or a plain count."""
-    length = max(len(pack.prefix) + sum(len(turn.ids) for turn in pack.turns) for pack in packs)
+def collate(packs: Sequence[Pack], image_token: int, grid: bool, pad: int, spread: float | None = None) -> Batch:
+    """Pad prefixes and turns. With `spread`, turns are sorted into groups in which the longest is at most that many
+    times the shortest; without, all are one group in their order. `grid`: visual tokens have positions of rows and
+    columns (Qwen) or a plain count."""
+    length = max(len(pack.prefix) for pack in packs)
     ids = torch.full((len(packs), length), pad)
-    segments = torch.full((len(packs), length), -1)
     positions = torch.zeros((3, len(packs), length), dtype=torch.long)
-    targets = torch.full((len(packs), length), -100)
-    weights = torch.zeros((len(packs), length))
     for row, pack in enumerate(packs):
-        start = len(pack.prefix)
-        places = prefix_positions(pack.prefix, image_token, grid)
-        ids[row, :start] = torch.tensor(pack.prefix)
-        segments[row, :start] = 0
-        positions[:, row, :start] = places
-        following = int(places.max()) + 1
-        for number, turn in enumerate(pack.turns, 1):
-            end = start + len(turn.ids)
-            tokens = torch.tensor(turn.ids)
-            ids[row, start:end] = tokens
-            segments[row, start:end] = number
-            positions[:, row, start:end] = torch.arange(following, following + len(turn.ids))
-            weights[row, start:end] = torch.tensor(turn.learn)
-            targets[row, start:end] = torch.where(weights[row, start:end] > 0, tokens, -100)
-            start = end
-    pictures = [picture for pack in packs for picture in pack.pictures]
-    return Batch(ids, positions, _mask(segments), targets, weights, to_pixels(pictures))
+        ids[row, : len(pack.prefix)] = torch.tensor(pack.prefix)
+        positions[:, row, : len(pack.prefix)] = prefix_positions(pack.prefix, image_token, grid)
+    present = torch.arange(length) < torch.tensor([[len(pack.prefix)] for pack in packs])
+    following = positions.amax(dim=(0, 2)) + 1
+    prefixes = Prefixes(ids, positions, _mask(present), to_pixels([one for pack in packs for one in pack.pictures]))
+    turns = [(row, turn) for row, pack in enumerate(packs) for turn in pack.turns]
+    return Batch(prefixes, tuple(_group(part, present, following, pad) for part in _by_length(turns, spread)))
+
+
+def _by_length(turns: list[tuple[int, Turn]], spread: float | None) -> list[list[tuple[int, Turn]]]:
+    if spread is None:
+        return [turns]
+    groups: list[list[tuple[int, Turn]]] = []
+    for one in sorted(turns, key=lambda one: len(one[1].ids)):
+        if not groups or len(one[1].ids) > spread * len(groups[-1][0][1].ids):
+            groups.append([])
+        groups[-1].append(one)
+    return groups
+
+
+def _group(turns: Sequence[tuple[int, Turn]], present: Tensor, following: Tensor, pad: int) -> Turns:
+    length = max(len(turn.ids) for _, turn in turns)
+    owners = torch.tensor([row for row, _ in turns])
+    ids = torch.full((len(turns), length), pad)
+    weights = torch.zeros((len(turns), length))
+    for row, (_, turn) in enumerate(turns):
+        ids[row, : len(turn.ids)] = torch.tensor(turn.ids)
+        weights[row, : len(turn.ids)] = torch.tensor(turn.learn)
+    spoken = torch.arange(length) < torch.tensor([[len(turn.ids)] for _, turn in turns])
+    before = present[owners][:, None, None, :].expand(-1, -1, length, -1)
+    return Turns(
+        owners,
+        ids,
+        (following[owners].unsqueeze(1) + torch.arange(length)).expand(3, -1, -1),
+        torch.cat((before, _mask(spoken)), dim=-1),
+        torch.where(weights > 0, ids, -100),
+        weights,
+    )
 
 
 def prefix_positions(prefix: Sequence[int], image_token: int, grid: bool) -> Tensor:
@@ -148,40 +187,70 @@ def see(model: PocketModel, pixels: Tensor) -> Tensor:
     return merged
 
 
-def forward(model: PocketModel, batch: Batch, cache: Cache | None = None) -> Tensor:
-    """Final hidden states (B, L, width) of the text model; `cache` is read and extended."""
-    embeddings = model.get_input_embeddings()(batch.ids)
-    if len(batch.pixels):
-        places = (batch.ids == picture_token(model)).unsqueeze(-1).expand_as(embeddings)
-        embeddings = embeddings.masked_scatter(places, see(model, batch.pixels).to(embeddings.dtype))
+def read_prefixes(model: PocketModel, prefixes: Prefixes) -> DynamicCache:
+    """Keys and values of the prefixes, pictures included."""
+    embeddings = model.get_input_embeddings()(prefixes.ids)
+    if len(prefixes.pixels):
+        places = (prefixes.ids == picture_token(model)).unsqueeze(-1).expand_as(embeddings)
+        embeddings = embeddings.masked_scatter(places, see(model, prefixes.pixels).to(embeddings.dtype))
+    cache = DynamicCache(config=model.config.get_text_config())
+    _speak(model, embeddings, prefixes.positions, prefixes.mask, cache)
+    return cache
+
+
+def of_owners(cache: DynamicCache, owners: Tensor) -> DynamicCache:
+    """A cache with one row for each turn: a copy of its prefix's. The original stays as it is."""
+    rows = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        rows.update(layer.keys[owners], layer.values[owners], index)
+    return rows
+
+
+def read_turns(model: PocketModel, turns: Turns, cache: DynamicCache) -> Tensor:
+    """Final hidden states (N, T, width). `cache` holds the turns' prefixes, a row each, and is extended."""
+    return _speak(model, model.get_input_embeddings()(turns.ids), turns.positions, turns.mask, cache)
+
+
+def _speak(model: PocketModel, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
     grid = isinstance(model, Qwen2_5_VLForConditionalGeneration)
+    model.model.language_model.set_attn_implementation("pocket_training")
     hidden: Tensor = model.model.language_model(
         inputs_embeds=embeddings,
-        attention_mask=batch.mask,
-        position_ids=batch.positions if grid else batch.positions[0],
+        attention_mask=mask,
+        position_ids=positions if grid else positions[0],
         past_key_values=cache,
-        use_cache=cache is not None,
+        use_cache=True,
     ).last_hidden_state
     return hidden
 
 
 def loss(model: PocketModel, batch: Batch) -> Tensor:
     """Weighted mean cross-entropy of the tokens to be learnt; logits are computed for those alone."""
-    hidden = forward(model, batch)
-    wanted = batch.targets[:, 1:]
-    learnt = wanted != -100
-    logits = model.lm_head(hidden[:, :-1][learnt])
-    weights = batch.weights[:, 1:][learnt]
-    return (functional.cross_entropy(logits.float(), wanted[learnt], reduction="none") * weights).sum() / weights.sum()
+    cache = read_prefixes(model, batch.prefixes)
+    states: list[Tensor] = []
+    wanted: list[Tensor] = []
+    weights: list[Tensor] = []
+    for turns in batch.groups:
+        hidden = read_turns(model, turns, of_owners(cache, turns.owners))
+        learnt = turns.targets[:, 1:] != -100
+        states.append(hidden[:, :-1][learnt])
+        wanted.append(turns.targets[:, 1:][learnt])
+        weights.append(turns.weights[:, 1:][learnt])
+    losses = functional.cross_entropy(model.lm_head(torch.cat(states)).float(), torch.cat(wanted), reduction="none")
+    every = torch.cat(weights)
+    return (losses * every).sum() / every.sum()
 
 
-def _mask(segments: Tensor) -> Tensor:
-    """(B, 1, L, L), true where row may attend to column; padding attends to itself so that no row is empty."""
-    length = segments.shape[1]
+def _mask(present: Tensor) -> Tensor:
+    """(B, 1, L, L) from (B, L), true where row may attend to column: causal, and padding to itself alone, so that no
+    row is empty."""
+    length = present.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    rows, columns = segments.unsqueeze(2), segments.unsqueeze(1)
-    allowed = causal & (columns >= 0) & ((columns == 0) | (columns == rows))
-    return (allowed | torch.eye(length, dtype=torch.bool)).unsqueeze(1)
+    return ((causal & present.unsqueeze(1)) | torch.eye(length, dtype=torch.bool)).unsqueeze(1)
+
+
+def _to(part: Part, device: torch.device) -> Part:
+    return replace(part, **{each.name: getattr(part, each.name).to(device) for each in fields(part)})
 
 
 def _qwen_patches(pixels: Tensor) -> Tensor:
@@ -205,9 +274,28 @@ def _sight_attention(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -
     batch, length, width = hidden.shape
     mixed = attention.qkv(hidden).reshape(batch, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     query, key = (part * cos + _rotate(part) * sin for part in (mixed[0], mixed[1]))
-    seen = functional.scaled_dot_product_attention(query.to(hidden.dtype), key.to(hidden.dtype), mixed[2])
+    seen = _attend(query, key, mixed[2], query.shape[-1] ** -0.5, None)
     result: Tensor = attention.proj(seen.transpose(1, 2).reshape(batch, length, width))
     return result
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+    """Attention in plain products: torch's fused kernel takes a CPU several times as long for the backward pass of
+    short sequences in bfloat16."""
+    scores = (query * scale) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.float().masked_fill(~mask, -1e4)
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
+def _attention_of_text(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """`_attend` as transformers calls it."""
+    return _attend(query, key, value, scaling, mask).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("pocket_training", _attention_of_text)
 
 
 def _rotate(part: Tensor) -> Tensor:

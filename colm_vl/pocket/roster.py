@@ -64,6 +64,6 @@ SERVER = Member(
     "",
     (),
     _diet({"digits": 1.5, "shapes": 1.2, "text": 0.5}, 1.0),
-    layers=7,
+    layers=6,
 )
 MEMBERS: Mapping[str, Member] = MappingProxyType({member.name: member for member in (*CLIENTS, SERVER)})

@@ -37,13 +37,25 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Spot:
+    """Where the centre of an object is, in pixels of the scene's `picture`-th picture."""
+
+    picture: int
+    kind: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
-    """Pictures (none in the text domain), their full description and the questions they allow."""
+    """Pictures (none in the text domain), their full description and the questions they allow; `spots` are the objects
+    of scenes in which they are counted."""
 
     domain: str
     pictures: tuple[Image.Image, ...]
     caption: str
     asks: tuple[Ask, ...]
+    spots: tuple[Spot, ...] = ()
 
 
 def _near(rng: Random, value: int, low: int = 0) -> tuple[str, ...]:
@@ -127,8 +139,10 @@ def counting(rng: Random) -> Scene:
     pen = ImageDraw.Draw(picture)
     things = [kind for kind, number in tally for _ in range(number)]
     rng.shuffle(things)
-    for (colour, shape), box in zip(things, scatter(rng, total, rng.uniform(9.0, 11.0)), strict=True):
+    boxes = scatter(rng, total, rng.uniform(9.0, 11.0))
+    for (colour, shape), box in zip(things, boxes, strict=True):
         draw_shape(rng, pen, shape, colour, box)
+    spots = tuple(Spot(0, f"{c} {s}", box.x, box.y) for (c, s), box in zip(things, boxes, strict=True))
     caption = ", ".join(f"{colour} {shape} {number}" for (colour, shape), number in tally)
     by_colour = {c: sum(n for (colour, _), n in tally if colour == c) for c in COLOURS}
     by_shape = {s: sum(n for (_, shape), n in tally if shape == s) for s in SHAPES}
@@ -146,7 +160,7 @@ def counting(rng: Random) -> Scene:
         one, two = (one, two) if rng.random() < 0.5 else (two, one)
         holds = by_colour[one] > by_colour[two]
         asks.append(Ask("comparison", f"Are there more {one} objects than {two} objects?", YES_NO[not holds]))
-    return Scene("counting", (add_noise(rng, picture),), caption, tuple(asks))
+    return Scene("counting", (add_noise(rng, picture),), caption, tuple(asks), spots)
 
 
 def charts(rng: Random) -> Scene:
@@ -228,11 +242,13 @@ def pairs(rng: Random) -> Scene:
     kinds = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], 2)
     numbers = [rng.randint(1, 5) for _ in kinds]
     pictures: list[Image.Image] = []
+    spots: list[Spot] = []
     for (colour, shape), number in zip(kinds, numbers, strict=True):
         picture = paper(rng)
         pen = ImageDraw.Draw(picture)
         for box in scatter(rng, number, rng.uniform(9.0, 11.0)):
             draw_shape(rng, pen, shape, colour, box)
+            spots.append(Spot(len(pictures), f"{colour} {shape}", box.x, box.y))
         pictures.append(add_noise(rng, picture))
     first, second = numbers
     (colour, shape), (colour2, shape2) = kinds
@@ -261,7 +277,7 @@ def pairs(rng: Random) -> Scene:
         asks.append(
             Ask("shape", f"What shape are the objects in the {name} picture?", form, _besides(rng, form, SHAPES))
         )
-    return Scene("pairs", tuple(pictures), caption, tuple(asks))
+    return Scene("pairs", tuple(pictures), caption, tuple(asks), tuple(spots))
 
 
 def text(rng: Random) -> Scene:

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import torch
@@ -20,17 +21,20 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from colm_vl.pocket import packing, world
-from colm_vl.pocket.builders import PocketModel
-from colm_vl.pocket.drawing import COLOURS, SHAPES
-from colm_vl.pocket.learning import Schedule
+from colm_vl.pocket import learning, packing, world
+from colm_vl.pocket.builders import MERGE, PATCH, PocketModel
+from colm_vl.pocket.drawing import COLOURS, SHAPES, SIDE
+from colm_vl.pocket.learning import Runner, Schedule
 from colm_vl.pocket.scenes import CELLS
 
 logger = logging.getLogger(__name__)
 
+REPORT_EVERY = 100
+
 KINDS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 _PLACED = re.compile(rf"({'|'.join(sorted(CELLS, key=len, reverse=True))}) ({'|'.join(KINDS)})")
-_COUNTED = re.compile(rf"({'|'.join(KINDS)}) (\d)")
+CELLS_A_SIDE = SIDE // (PATCH * MERGE)
+"""Visual tokens in a row of a picture, for a tower that counts."""
 _BAR = re.compile(r"(\w+) (\d)")
 
 
@@ -66,16 +70,24 @@ class Heads(nn.Module):
         )
 
     def loss(self, task: str, tokens: Tensor, labels: Tensor) -> Tensor:
-        """`tokens` (P, T, width), `labels` (P, n) of one task."""
+        """`tokens` (P, T, width), `labels` (P, n) of one task.
+
+        What is counted is told token by token, where its centre is: from the picture's total alone counting is learnt
+        an order of magnitude later.
+        """
         if task == "counting":
-            expected = functional.softplus(self.kinds(tokens)).sum(1)
-            return functional.poisson_nll_loss(expected, labels.float(), log_input=False)
+            expected = functional.softplus(self.kinds(tokens))
+            wanted = labels.float().reshape(*tokens.shape[:2], len(KINDS))
+            per_token = functional.poisson_nll_loss(expected, wanted, log_input=False, reduction="sum")
+            in_all = functional.poisson_nll_loss(expected.sum(1), wanted.sum(1), log_input=False, reduction="sum")
+            return (per_token + in_all) / (2 * len(tokens))
         return functional.cross_entropy(self._logits(task, tokens).flatten(0, 1), labels.flatten())
 
     def right(self, task: str, tokens: Tensor, labels: Tensor) -> float:
         """Share of numbers predicted exactly."""
         if task == "counting":
             guessed = functional.softplus(self.kinds(tokens)).sum(1).round().long()
+            labels = labels.reshape(*tokens.shape[:2], len(KINDS)).sum(1)
         else:
             guessed = self._logits(task, tokens).argmax(-1)
         there = labels > 0 if task in ("counting", "shapes", "charts") else torch.ones_like(labels, dtype=torch.bool)
@@ -105,56 +117,64 @@ def example(domain: str, key: str) -> Example:
     if domain == "digits":
         return Example("digits", scene.pictures[0], tuple(int(digit) for digit in re.findall(r"\d", caption)))
     which = Random(key).randrange(len(scene.pictures))
-    parts = [caption] if domain == "counting" else caption.split(", ")[which : which + 1]
-    tally = dict(_COUNTED.findall(parts[0]))
-    return Example("counting", scene.pictures[which], tuple(int(tally.get(kind, 0)) for kind in KINDS))
+    counts = [0] * (CELLS_A_SIDE**2 * len(KINDS))
+    for spot in scene.spots:
+        if spot.picture == which:
+            cell = int(spot.y * CELLS_A_SIDE // SIDE) * CELLS_A_SIDE + int(spot.x * CELLS_A_SIDE // SIDE)
+            counts[cell * len(KINDS) + KINDS.index(spot.kind)] += 1
+    return Example("counting", scene.pictures[which], tuple(counts))
 
 
-def train(model: PocketModel, diet: Mapping[str, float], schedule: Schedule, name: str) -> None:
-    """Train the model's tower (and projector) in place."""
-    width = model.config.get_text_config().hidden_size
-    heads = Heads(width).to(model.device)
+def train(runner: Runner, diet: Mapping[str, float], schedule: Schedule, checkpoint: Path, name: str) -> None:
+    """Train the model's tower (and projector) in place, or go on with it where `checkpoint` is."""
+    model = runner.model
+    heads = Heads(model.config.get_text_config().hidden_size).to(runner.device)
     tower = [
         weight
         for part, weight in model.named_parameters()
         if ".visual." in part or "vision_tower" in part or "projector" in part
     ]
     optimizer = torch.optim.AdamW([*tower, *heads.parameters()], lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    domains = [domain for domain in diet if domain != "text"]
-    begun = time.monotonic()
-    for step in range(schedule.steps):
+    parts = {"model": model, "heads": heads, "optimizer": optimizer}
+    first = learning.resume(parts, checkpoint)
+    begun = saved = time.monotonic()
+    for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate_at(step)
         rng = Random(f"{name}/{step}")
-        drawn = rng.choices(domains, [diet[domain] for domain in domains], k=schedule.batch)
+        drawn = rng.choices(tuple(diet), tuple(diet.values()), k=schedule.batch)
         examples = [example(domain, f"train/sight/{name}/{step}/{index}") for index, domain in enumerate(drawn)]
-        losses, scores = _losses(model, heads, examples, width, score=(step + 1) % 50 == 0)
+        done = step + 1
+        with runner.autocast():
+            losses, scores = _losses(model, heads, examples, score=done % REPORT_EVERY == 0)
         optimizer.zero_grad(set_to_none=True)
         losses.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([*tower, *heads.parameters()], 1.0)
         optimizer.step()
         if scores:
-            pace = (step + 1) / (time.monotonic() - begun)
+            pace = (done - first) / (time.monotonic() - begun)
             told = ", ".join(f"{task} {score:.0%}" for task, score in sorted(scores.items()))
             logger.info(
-                "%s sight: step %d of %d, right %s, %.2f steps a second", name, step + 1, schedule.steps, told, pace
+                "%s sight: step %d of %d, right %s, %.2f steps a second", name, done, schedule.steps, told, pace
             )
+        if time.monotonic() - saved > learning.SAVE_SECONDS or done == schedule.steps:
+            learning.save(parts, done, checkpoint)
+            saved = time.monotonic()
 
 
 def _losses(
-    model: PocketModel, heads: Heads, examples: Sequence[Example], width: int, *, score: bool
+    model: PocketModel, heads: Heads, examples: Sequence[Example], *, score: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """Mean loss over the examples; the shares predicted right by task, if they are asked for."""
     ordered = sorted(examples, key=lambda one: one.task)
     tokens = packing.see(model, packing.to_pixels([one.picture for one in ordered]).to(model.device))
-    tokens = tokens.reshape(len(ordered), -1, width)
+    tokens = tokens.float().reshape(len(ordered), -1, tokens.shape[-1])
     total = tokens.new_zeros(())
     scores: dict[str, float] = {}
     for task in {one.task for one in ordered}:
         rows = [row for row, one in enumerate(ordered) if one.task == task]
         labels = torch.tensor([ordered[row].labels for row in rows], device=tokens.device)
-        weight = 6.0 if task == "counting" else 1.0  # most of its 24 numbers are zero
-        total = total + weight * heads.loss(task, tokens[rows], labels) * len(rows) / len(ordered)
+        total = total + heads.loss(task, tokens[rows], labels) * len(rows) / len(ordered)
         if score:
             scores[task] = heads.right(task, tokens[rows], labels)
     return total, scores

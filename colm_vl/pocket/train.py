@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from enum import StrEnum
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.logging import RichHandler
 
 from colm_vl.pocket.learning import Schedule
-from colm_vl.pocket.roster import MEMBERS, SERVER
-from colm_vl.pocket.workshop import STAGES, Plan, Workshop
+from colm_vl.pocket.roster import MEMBERS
+from colm_vl.pocket.workshop import STAGES, Plan, Stage, Workshop, concerns
 
 PLAN = Plan(
-    sight={"shapes": Schedule(1500, rate=1.5e-3, warmup=50), "digits": Schedule(400, warmup=50)},
+    sight={"shapes": Schedule(4500, rate=1.5e-3, floor=0.1), "digits": Schedule(800, floor=0.1)},
     see={
-        "shapes": Schedule(480, floor=0.5, batch=24, warmup=40),
-        "charts": Schedule(160, floor=0.8, batch=24, warmup=40),
-        "digits": Schedule(400, rate=1.2e-3, floor=0.5, batch=24, warmup=40),
-        "server": Schedule(130, floor=0.8, batch=24, warmup=40),
+        "shapes": Schedule(450, floor=0.5),
+        "charts": Schedule(600, floor=0.5),
+        "digits": Schedule(250, floor=0.5),
+        "server": Schedule(500, floor=0.5),
     },
     draft={
-        "shapes": Schedule(450, floor=0.03, batch=12, warmup=15),
-        "charts": Schedule(550, floor=0.03, batch=12, warmup=15),
-        "digits": Schedule(450, rate=1.2e-3, floor=0.03, batch=12, warmup=15),
-        "server": Schedule(550, floor=0.03, batch=12, warmup=15),
+        "shapes": Schedule(450, rate=8e-4, warmup=30, floor=0.03),
+        "charts": Schedule(450, rate=8e-4, warmup=30, floor=0.03),
+        "digits": Schedule(350, rate=8e-4, warmup=30, floor=0.03),
+        "server": Schedule(450, rate=8e-4, warmup=30, floor=0.1),
     },
-    guide=Schedule(700, rate=8e-4, floor=0.02, warmup=20, batch=20, check_every=115),
-    refine={name: Schedule(600, rate=9e-4, floor=0.02, batch=14, warmup=15, check_every=100) for name in MEMBERS},
+    listen={
+        "shapes": Schedule(450, rate=6e-4, warmup=30, floor=0.02),
+        "charts": Schedule(600, rate=6e-4, warmup=30, floor=0.02),
+        "digits": Schedule(400, rate=6e-4, warmup=30, floor=0.02),
+        "server": Schedule(600, rate=7e-4, warmup=30, floor=0.02),
+    },
 )
+TOGETHER: tuple[tuple[Stage, ...], ...] = (
+    ("sight",),
+    ("see", "draft", "speak"),
+    ("guide",),
+    ("refine", "save"),
+)
+"""Stages of which a member may start the next before the others have ended theirs."""
+BY_LENGTH = ("server", "charts", "shapes", "digits")
+"""The members whose stages take longest first, so that no core waits long at the end."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-
-
-class StageName(StrEnum):
-    ALL = "all"
-    SEE = "see"
-    DRAFT = "draft"
-    GUIDE = "guide"
-    REFINE = "refine"
-    SAVE = "save"
 
 
 class Device(StrEnum):
@@ -56,39 +63,63 @@ def main(
     out: Annotated[
         Path, typer.Option(help="Where checkpoints, corpus and weights go; a later run goes on from there.")
     ] = Path("pocket-run"),
-    stage: Annotated[StageName, typer.Option(help="One stage alone; those before it must be done.")] = StageName.ALL,
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; repeat for several.")] = None,
     member: Annotated[list[str] | None, typer.Option(help="Only this member; repeat for several.")] = None,
-    device: Annotated[Device, typer.Option(help="auto: a GPU (bfloat16) when there is one.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="auto: a GPU when there is one.")] = Device.AUTO,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Members trained side by side; when left out, one a core or one on a GPU.")
+    ] = None,
     scale: Annotated[float, typer.Option(min=0.0005, help="Times the length of everything: 0.01 to try it out.")] = 1.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; torch's own choice when left out.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds weights and the choice of training pictures.")] = 7,
 ) -> None:
     """Train the four tiny models of the pocket team on drawn pictures, from nothing.
 
     The stages build on each other:
 
+    - **sight**: two vision towers learn to see, with throw-away heads;
     - **see**: each member answers questions about pictures after describing them;
-    - **draft**: the same at a falling learning rate;
-    - **guide**: the clients draft on new training pictures, and the server learns to write guidance on those drafts;
-    - **refine**: the server guides, and the clients learn what to make of its guidance;
+    - **draft**: the same, and reading made-up drafts and guidance;
+    - **speak**: the clients draft on new training pictures;
+    - **guide**: the server learns to write guidance on those drafts, and guides the rest;
+    - **refine**: the clients learn what to make of that guidance;
     - **save**: writes `OUT/weights/<member>/`, folders that transformers and vLLM open.
 
-    A killed run loses at most a minute: start it again with the same options. To use several cores well, train
-    members side by
-    side, each with `--threads 1 --stage see --member NAME`; *charts* and *server* start from the sight of *shapes*.
+    A killed run loses at most a minute: start it again with the same options.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", datefmt="%X", handlers=[RichHandler(show_path=False)])
-    names = list(MEMBERS) if member is None else member
-    unknown = sorted(set(names) - set(MEMBERS))
+    stages = _known(stage, STAGES, "stage")
+    members = _known(member, BY_LENGTH, "member")
+    where = _device(device)
+    cores = os.cpu_count() or 1
+    side_by_side = jobs or (cores if where.type == "cpu" else 1)
+    workshop = Workshop(out, where, PLAN.scaled(scale) if scale != 1 else PLAN, seed)
+    for group in TOGETHER:
+        chosen = tuple(each for each in group if each in stages)
+        taking_part = [name for name in members if any(concerns(each, MEMBERS[name]) for each in chosen)]
+        if not taking_part:
+            continue
+        workers = min(side_by_side, len(taking_part))
+        with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (max(1, cores // workers),)) as pool:
+            for done in [pool.submit(_work, workshop, chosen, name) for name in taking_part]:
+                done.result()
+
+
+def _known(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> tuple[str, ...]:
+    """Those of `known` that are wanted, in its order."""
+    unknown = sorted(set(wanted or ()) - set(known))
     if unknown:
-        raise typer.BadParameter(f"no member is called {unknown[0]!r}: expected one of {', '.join(MEMBERS)}")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    workshop = Workshop(out, _device(device), PLAN.scaled(scale) if scale != 1 else PLAN, seed)
-    in_order = sorted(names, key=lambda name: name == SERVER.name)
-    for each in STAGES:
-        if stage in (StageName.ALL, each):
-            workshop.run(each, in_order)
+        raise typer.BadParameter(f"no {what} is called {unknown[0]!r}: expected one of {', '.join(known)}")
+    return tuple(name for name in known if not wanted or name in wanted)
+
+
+def _prepare(threads: int) -> None:
+    """In each process that trains."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%X")
+    torch.set_num_threads(threads)
+
+
+def _work(workshop: Workshop, stages: Sequence[Stage], name: str) -> None:
+    for stage in stages:
+        workshop.run(stage, MEMBERS[name])
 
 
 def _device(wanted: Device) -> torch.device:

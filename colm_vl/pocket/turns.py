@@ -37,13 +37,17 @@ def query(sample: Sample) -> Query:
     return Query(sample.question, (_blank(),) * len(sample.pictures), sample.choices)
 
 
-def reply(sample: Sample, confidence: int) -> str:
-    """The right reply to a draft or refine prompt.
+def reply(caption: str, answer: str, confidence: int) -> str:
+    """A reply to a draft or refine prompt.
 
     A choice is answered in its words, which `prompts.read_reply` takes as well as its letter: to find the letter of
     what it knows is the one thing these models learn late.
     """
-    return f"Caption: {sample.caption}\nAnswer: {sample.answer_text}\nConfidence: {confidence}"
+    return f"Caption: {caption}\nAnswer: {answer}\nConfidence: {confidence}"
+
+
+def right_reply(sample: Sample, confidence: int) -> str:
+    return reply(sample.caption, sample.answer_text, confidence)
 
 
 def confidence(member: Member, sample: Sample) -> int:
@@ -51,10 +55,10 @@ def confidence(member: Member, sample: Sample) -> int:
     return SURE if sample.domain in member.home or not member.home else UNSURE
 
 
-def guidance(sample: Sample, answers: Sequence[str]) -> str:
-    """The right guidance, given what the drafts answered (in the clients' order)."""
-    disagreement = "yes" if len(set(answers)) > 1 else "none"
-    return f"Evidence: {sample.caption}\nDisagreement: {disagreement}\nCheck: whether {sample.answer_text} fits"
+def guidance(caption: str, answer: str, drafted: Sequence[str]) -> str:
+    """Guidance that holds `caption` and `answer` for right, given what the drafts answered."""
+    disagreement = "yes" if len(set(drafted)) > 1 else "none"
+    return f"Evidence: {caption}\nDisagreement: {disagreement}\nCheck: whether {answer} fits"
 
 
 def headings(drafts: Mapping[str, str]) -> dict[str, str]:
@@ -93,13 +97,19 @@ class Writer:
     def guidance_messages(self, guided: Guided) -> tuple[Message, ...]:
         return prompts.guidance_messages(query(guided.sample), headings(guided.drafts))
 
+    def verdict_messages(self, guided: Guided) -> tuple[Message, ...]:
+        return prompts.verdict_messages(query(guided.sample), headings(guided.drafts))
+
     def pack(self, pairs: Sequence[tuple[Sequence[Message], str]], pictures: tuple[PIL.Image.Image, ...]) -> Pack:
         """Conversations about the same pictures with the replies to be learnt. An empty reply: a prompt to go on
         from."""
         prefix = ""
         turns: list[Turn] = []
         for messages, said in pairs:
-            prefix, question = self._split(self.render(messages))
+            shared, question = self._split(self.render(messages))
+            if prefix and shared != prefix:
+                raise ValueError("the turns of a pack have different prefixes: expected one system prompt for all")
+            prefix = shared
             asked = self.tokenizer.encode(question, add_special_tokens=False)
             learnt = self.tokenizer.encode(said + "<|im_end|>", add_special_tokens=False) if said else []
             turns.append(Turn((*asked, *learnt), (0.0,) * len(asked) + self._weights(learnt)))

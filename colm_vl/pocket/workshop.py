@@ -1,17 +1,18 @@
 """The stages of training the team, each from files to files, so that a killed run goes on where it was.
 
+sight        two towers, alone             <out>/checkpoints/<member>.sight.pt
 see, draft   every member, alone           <out>/checkpoints/<member>.<stage>.pt
-guide        clients draft on the corpus   <out>/corpus/<client>.jsonl
-             the server learns guidance    <out>/checkpoints/server.guide.pt
-refine       the server guides the corpus  <out>/corpus/guidance.jsonl
-             the clients learn to refine   <out>/checkpoints/<client>.refine.pt
+speak        clients draft on the corpus   <out>/corpus/<client>.jsonl
+guide        the server learns guidance    <out>/checkpoints/server.guide.pt
+             and guides the corpus         <out>/corpus/guidance.jsonl
+refine       the clients learn to refine   <out>/checkpoints/<client>.refine.pt
 save         the Hugging Face folders      <out>/weights/<member>/
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -22,23 +23,22 @@ from transformers import PreTrainedTokenizerFast
 from colm_vl import prompts
 from colm_vl.pocket import builders, corpus, decoding, learning, sight, vocabulary
 from colm_vl.pocket.builders import PocketModel
-from colm_vl.pocket.learning import Runner, Schedule
+from colm_vl.pocket.learning import Course, Runner, Schedule
 from colm_vl.pocket.lessons import Heard, Lessons
 from colm_vl.pocket.packing import Pack
-from colm_vl.pocket.roster import CLIENTS, MEMBERS, SERVER, Member
+from colm_vl.pocket.roster import CLIENTS, SERVER, Member
 from colm_vl.pocket.turns import Writer
 
 logger = logging.getLogger(__name__)
 
-Stage = Literal["see", "draft", "guide", "refine", "save"]
-STAGES: tuple[Stage, ...] = ("see", "draft", "guide", "refine", "save")
+Stage = Literal["sight", "see", "draft", "speak", "guide", "refine", "save"]
+STAGES: tuple[Stage, ...] = ("sight", "see", "draft", "speak", "guide", "refine", "save")
 STARTS_FROM: Mapping[str, str] = {"charts": "shapes", "server": "shapes"}
-"""Whose weights, as they are after the stage see, a member starts from: learning to see at all is what takes
-longest."""
-
-
+"""Whose sight a member starts from that has none of its own."""
+SMALLEST = 60
+"""Questions of a corpus: every domain, and some to hold out."""
 SIGHTS: Mapping[str, Mapping[str, float]] = {
-    "shapes": {"shapes": 1.2, "counting": 1.2, "pairs": 0.6, "charts": 1.0, "digits": 1.0},
+    "shapes": {"shapes": 1.0, "counting": 2.0, "pairs": 1.0, "charts": 0.7, "digits": 0.7},
     "digits": {"digits": 1.0},
 }
 """What the towers that do not start from another member's are shown; that of `shapes` serves three members."""
@@ -46,30 +46,31 @@ SIGHTS: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long each stage is, by member, and how large the corpus."""
+    """How long each stage is, by member, and how many questions the server and then the clients learn from."""
 
     sight: Mapping[str, Schedule]
     see: Mapping[str, Schedule]
     draft: Mapping[str, Schedule]
-    guide: Schedule
-    refine: Mapping[str, Schedule]
-    guide_questions: int = 3000
-    refine_questions: int = 3000
+    listen: Mapping[str, Schedule]
+    guide_questions: int = 8000
+    refine_questions: int = 5000
 
     def scaled(self, factor: float) -> Plan:
         """All lengths times `factor`: for a smoke test or a longer run."""
 
-        def steps(schedule: Schedule) -> Schedule:
-            return replace(schedule, steps=max(2, round(schedule.steps * factor)))
+        def steps(schedules: Mapping[str, Schedule]) -> Mapping[str, Schedule]:
+            return {
+                name: replace(schedule, steps=max(2, round(schedule.steps * factor)))
+                for name, schedule in schedules.items()
+            }
 
         return Plan(
-            {name: steps(schedule) for name, schedule in self.sight.items()},
-            {name: steps(schedule) for name, schedule in self.see.items()},
-            {name: steps(schedule) for name, schedule in self.draft.items()},
-            steps(self.guide),
-            {name: steps(schedule) for name, schedule in self.refine.items()},
-            max(120, round(self.guide_questions * factor)),
-            max(120, round(self.refine_questions * factor)),
+            steps(self.sight),
+            steps(self.see),
+            steps(self.draft),
+            steps(self.listen),
+            max(SMALLEST, round(self.guide_questions * factor)),
+            max(SMALLEST, round(self.refine_questions * factor)),
         )
 
 
@@ -89,65 +90,65 @@ class Workshop:
             vocabulary.build().save_pretrained(folder)
         object.__setattr__(self, "tokenizer", PreTrainedTokenizerFast.from_pretrained(folder))
 
-    def run(self, stage: Stage, names: Sequence[str]) -> None:
-        """One stage for the named members, as far as the stage concerns them. What is done already is not done
-        again."""
+    def run(self, stage: Stage, member: Member) -> None:
+        """One stage for one member, as far as the stage concerns it. What is done already is not done again."""
         steps: Mapping[Stage, Callable[[Member], None]] = {
+            "sight": self.sight,
             "see": self.see,
             "draft": self.draft,
+            "speak": self.speak,
             "guide": self.guide,
             "refine": self.refine,
             "save": self.save,
         }
-        for name in names:
-            steps[stage](MEMBERS[name])
+        if stage not in steps:
+            raise ValueError(f"stage {stage!r} is unknown: expected one of {', '.join(steps)}")
+        if concerns(stage, member):
+            steps[stage](member)
+
+    def sight(self, member: Member) -> None:
+        """The tower first, from captions alone; those of the other members start from one of these."""
+        torch.manual_seed(self.seed)
+        runner = self._runner(builders.empty_model(member, self.tokenizer))
+        schedule = self.plan.sight[member.name]
+        sight.train(runner, SIGHTS[member.name], schedule, self._checkpoint(member.name, "sight"), member.name)
 
     def see(self, member: Member) -> None:
-        course = self._lessons(member).see(self.plan.see[member.name])
         torch.manual_seed(self.seed)
         model = builders.empty_model(member, self.tokenizer)
-        donor = STARTS_FROM.get(member.name)
-        if donor:
-            grow(model, self._state(donor, "see"))
-        elif not self._checkpoint(member.name, "see").exists():
-            self._sight(model, member)
-        learning.train(self._runner(model), course, self._checkpoint(member.name, "see"))
-
-    def _sight(self, model: PocketModel, member: Member) -> None:
-        """The tower first, from captions alone; then the whole model learns to answer."""
-        kept = self._checkpoint(member.name, "sight")
-        if kept.exists():
-            model.load_state_dict(self._state(member.name, "sight"))
-            return
-        model.to(self.device)
-        sight.train(model, SIGHTS[member.name], self.plan.sight[member.name], member.name)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": model.state_dict()}, kept)
+        grow(model, self._state(STARTS_FROM.get(member.name, member.name), "sight"))
+        self._train(member, "see", model, self._lessons(member).see(self.plan.see[member.name]))
 
     def draft(self, member: Member) -> None:
-        model = self._load(member, "see")
         course = self._lessons(member).draft(self.plan.draft[member.name])
-        learning.train(self._runner(model), course, self._checkpoint(member.name, "draft"))
+        self._train(member, "draft", self._load(member, "see"), course)
+
+    def speak(self, member: Member) -> None:
+        """A client drafts on the corpus."""
+        writer = Writer(member, self.tokenizer)
+
+        def prompt(index: int) -> Pack:
+            sample = corpus.sample(index)
+            return writer.pack([(writer.draft_messages(sample), "")], sample.pictures)
+
+        self._speak(member, "draft", self._corpus(member.name), range(self._total()), prompt)
 
     def guide(self, member: Member) -> None:
-        """A client drafts on the corpus; the server, which comes last, learns from what all of them said."""
-        if member is not SERVER:
-            self._write_drafts(member)
-            return
-        model = self._load(SERVER, "draft")
-        course = self._lessons(SERVER).guide(self.plan.guide, self._heard(), range(self.plan.guide_questions - 90))
-        learning.train(self._runner(model), course, self._checkpoint(SERVER.name, "guide"))
+        """The server learns from what the clients said, and then says what it makes of other questions."""
+        heard = self._heard()
+        course = self._lessons(member).listen(self.plan.listen[member.name], heard, range(self.plan.guide_questions))
+        self._train(member, "guide", self._load(member, "draft"), course)
+        writer = Writer(member, self.tokenizer)
+
+        def prompt(index: int) -> Pack:
+            guided = heard.guided(index)
+            return writer.pack([(writer.guidance_messages(guided), "")], guided.sample.pictures)
+
+        self._speak(member, "guide", self._corpus("guidance"), self._guided(), prompt)
 
     def refine(self, member: Member) -> None:
-        if member is SERVER:
-            return
-        self._write_guidance()
-        first = self._total() - self.plan.refine_questions
-        model = self._load(member, "draft")
-        course = self._lessons(member).refine(
-            self.plan.refine[member.name], self._heard(), range(first, self._total() - 90)
-        )
-        learning.train(self._runner(model), course, self._checkpoint(member.name, "refine"))
+        course = self._lessons(member).listen(self.plan.listen[member.name], self._heard(), self._guided())
+        self._train(member, "refine", self._load(member, "draft"), course)
 
     def save(self, member: Member) -> None:
         stage = "guide" if member is SERVER else "refine"
@@ -156,38 +157,19 @@ class Workshop:
         (folder / "prompts.sha256").write_text(prompts.fingerprint() + "\n", encoding="utf-8")
 
     def _total(self) -> int:
-        """Questions of the corpus: the last third of what guided the server's training also serves the clients'."""
-        return max(self.plan.refine_questions, self.plan.guide_questions * 2 // 3 + self.plan.refine_questions * 2 // 3)
+        return self.plan.guide_questions + self.plan.refine_questions
 
-    def _write_drafts(self, member: Member) -> None:
-        path = self.out / "corpus" / f"{member.name}.jsonl"
+    def _guided(self) -> range:
+        """Questions that the server guides: none that it was trained on, where its guidance would be too good."""
+        return range(self.plan.guide_questions, self._total())
+
+    def _train(self, member: Member, stage: Stage, model: PocketModel, course: Course) -> None:
+        learning.train(self._runner(model), course, self._checkpoint(member.name, stage))
+
+    def _speak(self, member: Member, stage: Stage, path: Path, indices: range, prompt: Callable[[int], Pack]) -> None:
         if path.exists():
             return
-        writer = Writer(member, self.tokenizer)
-        runner = self._runner(self._load(member, "draft"))
-
-        def prompt(index: int) -> Pack:
-            sample = corpus.sample(index)
-            return writer.pack([(writer.draft_messages(sample), "")], sample.pictures)
-
-        self._speak(runner, path, range(self._total()), prompt)
-
-    def _write_guidance(self) -> None:
-        path = self.out / "corpus" / "guidance.jsonl"
-        if path.exists():
-            return
-        writer = Writer(SERVER, self.tokenizer)
-        runner = self._runner(self._load(SERVER, "guide"))
-        heard = self._heard()
-
-        def prompt(index: int) -> Pack:
-            guided = heard.guided(index)
-            return writer.pack([(writer.guidance_messages(guided), "")], guided.sample.pictures)
-
-        first = self._total() - self.plan.refine_questions
-        self._speak(runner, path, range(first, self._total()), prompt)
-
-    def _speak(self, runner: Runner, path: Path, indices: range, prompt: Callable[[int], Pack]) -> None:
+        runner = self._runner(self._load(member, stage))
         said: dict[int, str] = {}
         for start in range(0, len(indices), 960):
             some = indices[start : start + 960]
@@ -197,10 +179,12 @@ class Workshop:
         corpus.write(path, said)
 
     def _heard(self) -> Heard:
-        folder = self.out / "corpus"
-        guidance = folder / "guidance.jsonl"
-        drafts = {client.name: corpus.read(folder / f"{client.name}.jsonl") for client in CLIENTS}
+        guidance = self._corpus("guidance")
+        drafts = {client.name: corpus.read(self._corpus(client.name)) for client in CLIENTS}
         return Heard(drafts, corpus.read(guidance) if guidance.exists() else {})
+
+    def _corpus(self, name: str) -> Path:
+        return self.out / "corpus" / f"{name}.jsonl"
 
     def _lessons(self, member: Member) -> Lessons:
         return Lessons(member, Writer(member, self.tokenizer), self.seed)
@@ -221,6 +205,15 @@ class Workshop:
         model = builders.empty_model(member, self.tokenizer)
         model.load_state_dict(self._state(member.name, stage))
         return model
+
+
+def concerns(stage: Stage, member: Member) -> bool:
+    """Whether a member takes part in a stage."""
+    if stage == "sight":
+        return member.name in SIGHTS
+    if stage == "guide":
+        return member is SERVER
+    return member is not SERVER or stage not in ("speak", "refine")
 
 
 def grow(model: PocketModel, donor: Mapping[str, torch.Tensor]) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from colm_vl.pocket import learning, vocabulary
+from colm_vl import prompts
+from colm_vl.pocket import learning, lessons, rehearsal, vocabulary
 from colm_vl.pocket.builders import empty_model
 from colm_vl.pocket.learning import Runner, Schedule
 from colm_vl.pocket.lessons import Lessons
 from colm_vl.pocket.roster import MEMBERS
-from colm_vl.pocket.train import PLAN
+from colm_vl.pocket.train import BY_LENGTH, PLAN, TOGETHER
 from colm_vl.pocket.turns import Writer
 from colm_vl.pocket.workshop import STAGES, Plan, Workshop
 
@@ -26,8 +28,7 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = vocabulary.build()
     member = MEMBERS["digits"]
-    lessons = Lessons(member, Writer(member, tokenizer))
-    course = replace(lessons.see(Schedule(4, batch=2, warmup=1), asks=1), checks={})
+    course = replace(Lessons(member, Writer(member, tokenizer)).see(Schedule(4, batch=2, warmup=1)), checks={})
     monkeypatch.setattr(learning, "SAVE_SECONDS", -1.0)
 
     def fresh() -> Runner:
@@ -50,20 +51,34 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
         torch.testing.assert_close(weight, resumed.model.state_dict()[name], atol=1e-6, rtol=1e-5)
 
 
-def test_all_stages_from_nothing_to_folders(tmp_path: Path) -> None:
+def test_all_stages_from_nothing_to_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons, "CHECKED", 2)
     short = Schedule(1, batch=2, check_every=100)
-    plan = Plan(
-        sight=dict.fromkeys(PLAN.sight, short),
-        see=dict.fromkeys(MEMBERS, short),
-        draft=dict.fromkeys(MEMBERS, short),
-        guide=short,
-        refine=dict.fromkeys(MEMBERS, short),
-        guide_questions=100,
-        refine_questions=100,
-    )
+    every = dict.fromkeys(MEMBERS, short)
+    plan = Plan(dict.fromkeys(PLAN.sight, short), every, every, every, guide_questions=24, refine_questions=24)
     workshop = Workshop(tmp_path, torch.device("cpu"), plan)
-    for stage in STAGES:
-        workshop.run(stage, tuple(MEMBERS))
+    for stages in TOGETHER:
+        for stage in stages:
+            for member in MEMBERS.values():
+                workshop.run(stage, member)
     for name in MEMBERS:
         opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "weights" / name)
         assert all(bool(weight.isfinite().all()) for weight in opened.parameters())
+
+
+def test_every_stage_and_member_is_in_the_command() -> None:
+    assert tuple(stage for stages in TOGETHER for stage in stages) == STAGES
+    assert set(BY_LENGTH) == set(MEMBERS)
+    for schedules in (PLAN.see, PLAN.draft, PLAN.listen):
+        assert set(schedules) == set(MEMBERS)
+
+
+def test_made_up_drafts_are_read_as_real_ones() -> None:
+    about = [one for index in range(80) for one in rehearsal.guided(f"train/test/{index}", Random(index), 2)]
+    for one in about:
+        for text in one.drafts.values():
+            said = prompts.read_reply(text, one.sample.choices)
+            assert said.answer
+            assert said.stated_confidence in (0.4, 0.9)
+    right = [one.sample.answer_text in prompts.read_guidance(one.guidance).check for one in about]
+    assert 0.7 < sum(right) / len(right) < 1
