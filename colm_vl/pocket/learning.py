@@ -62,11 +62,12 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A model on its device. `grid`: whether visual tokens have rows and columns as positions."""
+    """A model on its device. `bfloat16`: whether to compute in it, where the device does."""
 
     model: PocketModel
     device: torch.device
     pad: int
+    bfloat16: bool = True
 
     def batch(self, packs: Sequence[Pack], spread: float | None = None) -> Batch:
         grid = self.model.config.model_type == "qwen2_5_vl"
@@ -75,7 +76,7 @@ class Runner:
     def autocast(self) -> torch.autocast:
         """bfloat16 on a GPU and on a CPU that computes in it; another CPU is faster in float32."""
         able = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=able)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=able and self.bfloat16)
 
 
 def train(runner: Runner, course: Course, checkpoint: Path) -> None:

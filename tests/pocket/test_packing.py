@@ -49,14 +49,14 @@ def test_packed_turns_equal_single_ones(
     writer = Writer(MEMBERS[member], tokenizer)
     scene = world.scene("check/3", domain)
     samples = world.samples_of("check/3", scene, Random(1), 3)
-    pack = writer.pack([(writer.draft_messages(one), turns.reply(one, 90)) for one in samples], scene.pictures)
+    pack = writer.pack([(writer.draft_messages(one), turns.right_reply(one, 90)) for one in samples], scene.pictures)
     other = world.samples_of("check/4", world.scene("check/4", "text"), Random(1), 1)[0]
-    padding = writer.pack([(writer.draft_messages(other), turns.reply(other, 90))], ())
+    padding = writer.pack([(writer.draft_messages(other), turns.right_reply(other, 90))], ())
     runner = Runner(model, torch.device("cpu"), tokenizer.pad_token_id)
     with torch.no_grad():
         batch = runner.batch([pack, padding], 1.2)
         cache = packing.read_prefixes(model, batch.prefixes)
-        rows = {}
+        rows: dict[tuple[int, ...], torch.Tensor] = {}
         for group in batch.groups:
             logits = model.lm_head(packing.read_turns(model, group, packing.of_owners(cache, group.owners)))
             rows |= {tuple(ids.tolist()): row for ids, row in zip(group.ids, logits, strict=True)}
@@ -77,7 +77,8 @@ def test_decoding_equals_generate(
     writer = Writer(MEMBERS[member], tokenizer)
     samples = list(world.generate(3, 6))
     prompts = [writer.pack([(writer.draft_messages(one), "")], one.pictures) for one in samples]
-    written = decoding.replies(Runner(model, torch.device("cpu"), tokenizer.pad_token_id), tokenizer, prompts)
+    runner = Runner(model, torch.device("cpu"), tokenizer.pad_token_id, bfloat16=False)
+    written = decoding.replies(runner, tokenizer, prompts)
     for sample, prompt, reply in zip(samples, prompts, written, strict=True):
         ids = torch.tensor([[*prompt.prefix, *prompt.turns[0].ids]])
         given = _pixels(folder, model, ids, sample.pictures)
