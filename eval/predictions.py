@@ -11,7 +11,7 @@ from eval.data import Row, Source, json_lines, open_rows, read_json
 from eval.items import Reply, letters
 
 _IDS = ("id", "pid", "question_id", "index", "data_id")
-_TEXTS = ("response", "output", "prediction", "parsed_pred", "pred", "text", "answer")
+_TEXTS = ("response", "output", "prediction", "predict", "parsed_pred", "pred", "text", "answer")
 _DRAWS = ("official_index", "stored_index")
 
 
@@ -96,7 +96,7 @@ def _scienceqa(data: Mapping[str, Any]) -> Iterator[tuple[str, Reply]]:
 
 def _from_rows(rows: Iterable[Row], path: Path) -> Iterator[tuple[str, Reply]]:
     for number, row in enumerate(rows, 1):
-        key = next((row[name] for name in _IDS if name in row), None)
+        key = _key(row)
         text = next((row[name] for name in _TEXTS if name in row), None)
         if (
             not isinstance(row, Mapping)
@@ -113,6 +113,12 @@ def _from_rows(rows: Iterable[Row], path: Path) -> Iterator[tuple[str, Reply]]:
             str(key),
             Reply("" if text is None else str(text), options=tuple(map(str, options.values())), stored_draw=draw),
         )
+
+
+def _key(row: Row) -> Any:
+    key = next((row[name] for name in _IDS if name in row), None)
+    # OCRBench numbers its questions within each of the data sets that it is made of.
+    return f"{row['dataset_name']}_{key}" if "dataset_name" in row and key is not None else key
 
 
 def _letter(index: Any) -> str:

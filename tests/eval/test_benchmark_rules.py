@@ -12,6 +12,7 @@ import pytest
 from colm_vl.errors import InputError
 from eval.benchmarks.catalogue import find
 from eval.items import Figure, Item, Reply, Rule, Score, letters
+from eval.predictions import read_predictions
 from eval.running import plan
 from eval.scoring import matching
 from eval.scoring.table import score
@@ -81,6 +82,18 @@ def test_mme_wants_both_questions_of_a_picture(tmp_path: Path) -> None:
     assert figures("mme", items, {"0": "No", "1": "Yes", "2": "No", "3": "No"})["existence"].points == 75 + 50
     alone = figures("mme", items, {"0": "No", "1": "Yes", "2": "No"}, partial=True)["existence"]
     assert alone.points == 100 + 50
+
+
+def test_ocrbench_official_results(tmp_path: Path) -> None:
+    """The official script writes each reply into its row of the file."""
+    gold = published.ocrbench_official(tmp_path)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([row | {"predict": row["type"]} for row in json.loads(gold.read_text())]))
+    assert {key: reply.text for key, reply in read_predictions(results).items()} == {
+        "svt_5": "Regular Text Recognition",
+        "IAM_5": "Handwriting Recognition",
+        "docVQA_5": "Doc-oriented VQA",
+    }
 
 
 def test_ocrbench_official_file(tmp_path: Path) -> None:
