@@ -13,13 +13,19 @@ import re
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from colm_vl import Query, prompts
+from colm_vl.backends import base, registry
 from colm_vl.backends.base import Backend, Generation, Message, Request, Sampling
 from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import ContextTooLong, ModelNotFound, Unsupported
+from colm_vl.pocket import team_file, world
+from colm_vl.pocket.roster import MEMBERS
+from colm_vl.pocket.world import Sample
+from processors.images import Image
 
 URL = os.environ.get("COLM_VL_VLLM_URL", "").rstrip("/")
 
@@ -94,6 +100,34 @@ async def test_refining_computes_nothing_of_the_draft_again(model: Backend, ques
     assert whole_blocks > 0
     assert draft.usage.cached_tokens == 0
     assert refined.usage.cached_tokens >= whole_blocks
+
+
+async def test_a_pocket_model_says_what_transformers_says(model: Backend, name: str) -> None:
+    """Serve one of colm_vl/pocket/weights for this one."""
+    member = MEMBERS.get(Path(name).name)
+    if member is None:
+        pytest.skip(f"the server has {name!r}, which is no model of the pocket team")
+    folder = team_file().parent / "weights" / member.name
+    local = registry.connect("transformers", _in_process(str(folder)))
+    requests = [
+        Request(prompts.draft_messages(_query(sample), member.specialty), Sampling(max_tokens=80), timeout=250)
+        for sample in world.split("validation", 100)
+    ]
+    try:
+        here = [(await local.generate(request)).text for request in requests]
+        there = [(await model.generate(request)).text for request in requests]
+    finally:
+        await local.aclose()
+    same = sum(one.strip() == other.strip() for one, other in zip(here, there, strict=True))
+    assert same >= 95, f"{same} of 100 replies are the same"
+
+
+def _in_process(folder: str) -> base.Options:
+    return registry.options_class("transformers").model_validate({"model": folder, "dtype": "float32"})
+
+
+def _query(sample: Sample) -> Query:
+    return Query(sample.question, tuple(map(Image.open, sample.pictures)), sample.choices)
 
 
 async def test_what_it_refuses_is_told_apart(model: Backend, name: str, question: Query) -> None:
