@@ -289,9 +289,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tenso
 
 
 def _attention_of_text(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, **_: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """`_attend` as transformers calls it."""
+    """`_attend` as transformers calls it, for our own calls: those of others leave out a mask that is just causal."""
+    if mask is None:
+        raise ValueError("a model in training is asked by `read_turns` alone: open its saved folder for anything else")
     return _attend(query, key, value, scaling, mask).transpose(1, 2).contiguous(), None
 
 

@@ -42,9 +42,21 @@ def model(folder: Path) -> PocketModel:
     return opened.eval()
 
 
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> PocketModel:
+    """The same, and left to transformers."""
+    opened: PocketModel = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return opened.eval()
+
+
 @pytest.mark.parametrize("domain", ["charts", "pairs", "text"])
 def test_packed_turns_equal_single_ones(
-    member: str, folder: Path, model: PocketModel, tokenizer: PreTrainedTokenizerFast, domain: str
+    member: str,
+    folder: Path,
+    model: PocketModel,
+    reference: PocketModel,
+    tokenizer: PreTrainedTokenizerFast,
+    domain: str,
 ) -> None:
     writer = Writer(MEMBERS[member], tokenizer)
     scene = world.scene("check/3", domain)
@@ -62,7 +74,7 @@ def test_packed_turns_equal_single_ones(
             rows |= {tuple(ids.tolist()): row for ids, row in zip(group.ids, logits, strict=True)}
         for turn in pack.turns:
             ids = torch.tensor([[*pack.prefix, *turn.ids]])
-            single = model(
+            single = reference(
                 input_ids=ids, attention_mask=torch.ones_like(ids), **_pixels(folder, model, ids, scene.pictures)
             )
             (packed,) = (row for ids, row in rows.items() if ids[: len(turn.ids)] == turn.ids)
@@ -72,7 +84,7 @@ def test_packed_turns_equal_single_ones(
 
 
 def test_decoding_equals_generate(
-    member: str, folder: Path, model: PocketModel, tokenizer: PreTrainedTokenizerFast
+    member: str, folder: Path, model: PocketModel, reference: PocketModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     writer = Writer(MEMBERS[member], tokenizer)
     samples = list(world.generate(3, 6))
@@ -82,7 +94,7 @@ def test_decoding_equals_generate(
     for sample, prompt, reply in zip(samples, prompts, written, strict=True):
         ids = torch.tensor([[*prompt.prefix, *prompt.turns[0].ids]])
         given = _pixels(folder, model, ids, sample.pictures)
-        out = model.generate(
+        out = reference.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=decoding.LONGEST, **given
         )
         assert reply == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
