@@ -75,6 +75,8 @@ def flips(stands: Sequence[Stand]) -> list[Flips]:
     for (client, _), rounds in by_client.items():
         ordered = sorted(rounds, key=lambda stand: stand.round)
         for before, after in pairwise(ordered):
+            if after.round == before.round:  # two samples of one answer: none is a change of the other
+                continue
             counts.setdefault((client, after.round), Counter())[_flip(before, after)] += 1
     rows = [_row(client, round_, count) for (client, round_), count in counts.items()]
     if len({row.client for row in rows}) < 2:

@@ -73,6 +73,12 @@ def test_every_flip_has_its_column() -> None:
     assert row.spoilt_share == pytest.approx(1 / 2)
 
 
+def test_samples_of_one_client_are_no_changes() -> None:
+    """Self-consistency: each is an answer of its own, none looks again at another."""
+    stood = [Stand("1", "c", 0, answer, answer == "x") for answer in ("x", "y", "x")]
+    assert flips(stood) == []
+
+
 def test_oracle_tells_what_was_found_and_missed() -> None:
     drafts = {"a": (True, False), "b": (False, False), "c": (True, True), "d": (False, False)}
     stood = [
