@@ -27,16 +27,16 @@ PLAN = Plan(
         "server": Schedule(500, floor=0.5),
     },
     draft={
-        "shapes": Schedule(450, rate=8e-4, warmup=30, floor=0.03),
+        "shapes": Schedule(900, rate=8e-4, warmup=30, floor=0.03),
         "charts": Schedule(450, rate=8e-4, warmup=30, floor=0.03),
         "digits": Schedule(350, rate=8e-4, warmup=30, floor=0.03),
         "server": Schedule(450, rate=8e-4, warmup=30, floor=0.1),
     },
     listen={
-        "shapes": Schedule(450, rate=6e-4, warmup=30, floor=0.02),
-        "charts": Schedule(600, rate=6e-4, warmup=30, floor=0.02),
-        "digits": Schedule(400, rate=6e-4, warmup=30, floor=0.02),
-        "server": Schedule(600, rate=7e-4, warmup=30, floor=0.02),
+        "shapes": Schedule(340, rate=6e-4, warmup=30, floor=0.02),
+        "charts": Schedule(480, rate=6e-4, warmup=30, floor=0.02),
+        "digits": Schedule(280, rate=6e-4, warmup=30, floor=0.02),
+        "server": Schedule(450, rate=7e-4, warmup=30, floor=0.02),
     },
 )
 TOGETHER: tuple[tuple[Stage, ...], ...] = (

@@ -43,12 +43,12 @@ def test_the_team_file_names_the_roster() -> None:
     assert all(Path(POCKET / table["model"]).is_dir() for table in (*team["clients"], team["server"]))
 
 
-def test_the_team_answers_and_guidance_does_not_hurt() -> None:
+def test_clients_know_their_specialty_and_guidance_helps() -> None:
     """Floors well under the card's figures, on few questions: this catches broken weights, not small losses."""
     sheet = measure(split("validation", 72))
     for client in CLIENTS:
         home = [sheet.share(f"alone {client.name}", domain) for domain in DOMAINS if domain in client.home]
-        assert sum(share.right for share in home) / sum(share.asked for share in home) > 0.5
+        assert sum(share.right for share in home) / sum(share.asked for share in home) > 0.75
     alone = sum(sheet.share(f"alone {client.name}").value for client in CLIENTS) / len(CLIENTS)
     after = sum(sheet.share(f"colm: {client.name}").value for client in CLIENTS) / len(CLIENTS)
-    assert after > alone - 0.02
+    assert after > alone + 0.12
