@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Literal
@@ -120,7 +121,7 @@ def _open(options: Options, source: Source, torch: ModuleType, transformers: Mod
         config=config,
         dtype=options.dtype,
         attn_implementation=options.attention,
-        quantization_config=_quantization(options, torch, transformers),
+        quantization_config=_quantization(options, torch, transformers, partial(_empty, head, config)),
         **placing,
         **source.options(),
     ).eval()
@@ -143,7 +144,10 @@ def _placing(options: Options, torch: ModuleType) -> dict[str, Any]:
     return {"device_map": device}
 
 
-def _quantization(options: Options, torch: ModuleType, transformers: ModuleType) -> Any:
+def _quantization(
+    options: Options, torch: ModuleType, transformers: ModuleType, empty: Callable[[ModuleType], Any]
+) -> Any:
+    """`empty` makes the model without its weights."""
     if options.quantization is None:
         return None
     require("bitsandbytes", "quant")
@@ -156,7 +160,25 @@ def _quantization(options: Options, torch: ModuleType, transformers: ModuleType)
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute.get(options.dtype, default),
+        llm_int8_skip_modules=None if _placing(options, torch) else _unpackable(empty(torch), torch),
     )
+
+
+def _empty(head: Any, config: Any, torch: ModuleType) -> Any:
+    with torch.device("meta"):
+        return head.from_config(config)
+
+
+def _unpackable(model: Any, torch: ModuleType) -> list[str]:
+    """Layers to leave as they are: those whose sides bitsandbytes' kernels for CPUs with AVX512-BF16 cannot pack, where
+    it would fail at the first call (in Qwen2.5-VL's vision tower there are some), and the output head, which is left
+    alone only as long as no layer is named."""
+    head = model.get_output_embeddings()
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and (layer is head or layer.in_features % 64 or layer.out_features % 32)
+    ]
 
 
 def _plain_decoding(config: Any) -> None:

@@ -14,6 +14,7 @@ import pytest
 from colm_vl.backends._decoding import Detokenizer
 from colm_vl.backends.base import Generation, Request
 from colm_vl.errors import Unsupported
+from colm_vl.pocket import team_file
 from tests.backends.local import Connect, Tiny, ask, decoded, encoded, loaded, mixed, picture, spied, together
 
 # --- replies ---
@@ -223,3 +224,14 @@ async def test_quantized_models_answer_nearly_alike(connect: Connect, quantizati
     assert quantization in (await backend.capabilities()).detail
     kinds = {type(module).__name__ for module in (await loaded(backend)).model.modules()}
     assert ("Linear4bit" if quantization == "nf4" else "Linear8bitLt") in kinds
+
+
+async def test_layers_that_cannot_be_packed_stay_as_they_are(connect: Connect) -> None:
+    """Sides of 160, which bitsandbytes' fastest kernels for CPUs cannot pack: they failed at the first call."""
+    pytest.importorskip("bitsandbytes", reason="quantization needs the extra 'quant'", exc_type=ImportError)
+    backend = connect(team_file().parent / "weights" / "shapes", quantization="nf4")
+    assert (await backend.generate(ask(picture(), "What is it?", max_tokens=4))).text
+    layers = {name: type(module).__name__ for name, module in (await loaded(backend)).model.named_modules()}
+    assert layers["model.visual.blocks.0.attn.qkv"] == "Linear"
+    assert layers["model.language_model.layers.0.self_attn.q_proj"] == "Linear4bit"
+    assert layers["lm_head"] == "Linear"
