@@ -39,12 +39,17 @@ class Stand:
 
 
 def stands(benchmark: Benchmark, items: Mapping[str, Item], traces: Sequence[Trace], rule: Rule) -> list[Stand]:
-    """Every answer of every client, in the order of rounds."""
+    """What every client answers after each round, in their order. As in the trace, a refinement that cannot be read
+    leaves its client at the answer that it had."""
     found: list[Stand] = []
     for trace in traces:
         item = items[trace.id]
+        latest: dict[str, Draft] = {}
         rounds = [(DRAFT, draft) for draft in trace.drafts]
-        for round_, draft in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:
+        for round_, reply in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:
+            if round_ == DRAFT or reply.readable or reply.client not in latest:
+                latest[reply.client] = reply
+            draft = latest[reply.client]
             reading = benchmark.read(item, said(benchmark, item, draft), rule)
             right = reading.how != "unread" and benchmark.right(item, reading)
             found.append(Stand(trace.id, draft.client, round_, reading.value, right))
