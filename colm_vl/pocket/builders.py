@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPVisionConfig,
     GenerationConfig,
@@ -69,10 +70,23 @@ def save(model: PocketModel, member: Member, tokenizer: PreTrainedTokenizerFast,
     training_dtype = model.dtype
     model.half().save_pretrained(folder)
     model.to(training_dtype)
+    if member.architecture == "llava":
+        _name_as_published(folder / "model.safetensors")
     settings = _qwen_pictures() if member.architecture == "qwen2_5_vl" else _clip_pictures()
     _write_json(folder / "preprocessor_config.json", settings)
     if member.architecture == "llava":
         _write_json(folder / "processor_config.json", _llava_processor(member))
+
+
+def _name_as_published(path: Path) -> None:
+    """Weights of the tower under the names of published LLaVA checkpoints, which transformers reads too and vLLM knows
+    alone; `save_pretrained` leaves a part of the name out."""
+    weights = load_file(path)
+    save_file(
+        {name.replace("vision_tower.", "vision_tower.vision_model.", 1): weight for name, weight in weights.items()},
+        path,
+        {"format": "pt"},
+    )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

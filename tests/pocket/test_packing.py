@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from colm_vl.pocket import builders, decoding, packing, turns, vocabulary, world
@@ -125,6 +126,12 @@ def test_prompts_are_rendered_as_the_chat_template_does(
         assert [*pack.prefix, *pack.turns[0].ids] == saved.encode(
             rendered.replace(inner, inner * tokens), add_special_tokens=False
         )
+
+
+def test_weights_have_the_names_that_engines_know(member: str, folder: Path) -> None:
+    names = load_file(folder / "model.safetensors").keys()
+    expected = "visual.blocks.0.attn.qkv.weight" if member == "shapes" else "vision_tower.vision_model.embeddings."
+    assert any(name.startswith(expected) for name in names), sorted(names)[:3]
 
 
 def test_any_text_survives_the_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
