@@ -84,7 +84,7 @@ def main(
     - **refine**: the clients learn what to make of that guidance;
     - **save**: writes `OUT/weights/<member>/`, folders that transformers and vLLM open.
 
-    A killed run loses at most a minute: start it again with the same options.
+    A killed run loses a minute, or two while drafts are written: start it again with the same options.
     """
     stages = _known(stage, STAGES, "stage")
     members = _known(member, BY_LENGTH, "member")
@@ -99,8 +99,14 @@ def main(
             continue
         workers = min(side_by_side, len(taking_part))
         with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (max(1, cores // workers),)) as pool:
-            for done in [pool.submit(_work, workshop, chosen, name) for name in taking_part]:
-                done.result()
+            try:
+                for done in [pool.submit(_work, workshop, chosen, name) for name in taking_part]:
+                    done.result()
+            except FileNotFoundError as error:
+                pool.shutdown(cancel_futures=True)
+                raise typer.BadParameter(
+                    f"there is no {error.filename}: run the stages before this one first"
+                ) from None
 
 
 def _known(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> tuple[str, ...]:
