@@ -320,8 +320,9 @@ class OpenAIBackend:
                 timeout=timeout,
                 # Or the SDK would let OPENAI_CUSTOM_HEADERS put another account's key in its place.
                 default_headers={"Authorization": f"Bearer {key}"},
+                # aiohttp takes half the CPU time of the SDK's usual transport, which many calls at once run short of.
                 # A redirect may lead to another host, which must get neither the key nor the pictures.
-                http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
+                http_client=openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False),
             )
         except Exception as error:  # whatever the HTTP library makes of base_url, proxies and certificates
             failure = BackendError(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
+import aiohttp
+from openai import APIConnectionError, APIError, APIStatusError
 
 from colm_vl.errors import (
     BackendError,
@@ -45,6 +45,17 @@ _PICTURES = re.compile(
 _MODEL = re.compile(
     r"model_not_found|\bmodel\b.{0,120}\b(not found|does ?n[o']t exist)|invalid model|no such model", re.IGNORECASE
 )
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "it did not accept the connection in time"),
+    (aiohttp.ClientConnectorDNSError, "unknown host"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate cannot be verified"),
+    (aiohttp.ClientProxyConnectionError, "the proxy does not answer"),
+    (ConnectionRefusedError, "connection refused"),
+    (aiohttp.ClientConnectorError, "the connection failed"),  # an OS error as well, but no connection that there was
+    (aiohttp.ServerDisconnectedError, "the connection broke off"),
+    (aiohttp.ClientOSError, "the connection broke off"),
+)
+"""What can go wrong with a connection, the special before the general."""
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|not permitted|forbidden|unrecognized|unexpected|unknown|only the default", re.IGNORECASE
 )
@@ -182,36 +193,20 @@ def _redirect_hint(location: str, place: Place) -> str:
 
 
 def _of_connection(error: APIConnectionError, place: Place) -> BackendError:
-    causes = [type(cause).__name__ for cause in _causes(error)]
-    if isinstance(error, APITimeoutError) and "ConnectTimeout" not in causes:
-        return TimedOut(f"{place.label} stopped answering")
-    if "RemoteProtocolError" in causes:
-        return broke_off(place)
-    return Unreachable(
-        f"{place.label} cannot be reached: {_why(error)}", hint="check base_url, and that the server runs"
-    )
-
-
-def _why(error: APIConnectionError) -> str:
-    for cause in _causes(error):
-        if type(cause).__name__ == "ConnectTimeout":
-            return "it did not accept the connection in time"
-        if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
-        if type(cause).__name__ in ("ReadError", "WriteError"):
-            return "the connection broke off"
-        if isinstance(cause, socket.gaierror):
-            return "unknown host"
-        if "CERTIFICATE_VERIFY_FAILED" in str(cause):
-            return "its certificate cannot be verified"
-    return "the connection failed"
+    """Told by what aiohttp raised: the SDK's own classes take a refused connection for a slow one."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, aiohttp.SocketTimeoutError):
+            return TimedOut(f"{place.label} stopped answering")
+        if isinstance(cause, aiohttp.ClientPayloadError):
+            return broke_off(place)
+    reasons = (said for kind, said in _REASONS if any(isinstance(cause, kind) for cause in causes))
+    why = next(reasons, "the connection failed")
+    return Unreachable(f"{place.label} cannot be reached: {why}", hint="check base_url, and that the server runs")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came of, groups (of a host with several addresses) included."""
+    """The error and what it came of."""
     yield error
-    if cause := error.__cause__ or error.__context__:  # the HTTP library suppresses the context, which is what we want
+    if cause := error.__cause__ or error.__context__:
         yield from _causes(cause)
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            yield from _causes(member)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -205,6 +206,30 @@ async def test_an_unknown_host_is_unreachable(model: Connect, monkeypatch: pytes
     error = await failure(model("http://no-such-host.invalid/v1", max_retries=0), ask())
     assert isinstance(error, Unreachable)
     assert "unknown host" in error.message
+
+
+async def test_a_server_that_does_not_take_connections_is_unreachable(model: Connect) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # more than may wait to be accepted
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        base_url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        error = await failure(model(base_url, max_retries=0, timeout_connect=0.3), ask())
+    assert isinstance(error, Unreachable)
+    assert "did not accept the connection in time" in error.message
+
+
+async def test_a_proxy_that_is_not_there_is_told_as_such(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Endpoint() as gone:
+        pass
+    monkeypatch.setenv("HTTP_PROXY", gone.base_url)
+    monkeypatch.setenv("NO_PROXY", "")
+    error = await failure(model("http://no-such-host.invalid/v1", max_retries=0), ask())
+    assert isinstance(error, Unreachable)
+    assert "the proxy does not answer" in error.message
 
 
 async def test_a_redirect_is_not_followed(model: Connect) -> None:
