@@ -32,7 +32,7 @@ WriteOption = Annotated[bool, typer.Option("--write", help="Put the figures into
 
 @app.command()
 def throughput(
-    questions: Annotated[int, typer.Option(min=1)] = 800,
+    questions: Annotated[int, typer.Option(min=1)] = 2400,
     save: WriteOption = False,
 ) -> None:
     """Questions a second where every endpoint is kept busy."""
@@ -41,7 +41,7 @@ def throughput(
 
 @app.command()
 def overhead(
-    questions: Annotated[int, typer.Option(min=1)] = 40,
+    questions: Annotated[int, typer.Option(min=1)] = 100,
     save: WriteOption = False,
 ) -> None:
     """What a single question takes beyond its three calls."""
