@@ -15,9 +15,9 @@ _REFERENCE = 64
 def delimited_rows(path: Path, hidden: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """Rows without their empty cells, pictures put in where a row refers to another's. Streams: what is kept in memory
     are the pictures that some row refers to."""
-    referred = {str(row["image"]) for row in _rows(path, hidden) if _refers(row)} if "image" not in hidden else set()
+    referred = {str(row["image"]) for row in _filled(path, hidden) if _refers(row)} if "image" not in hidden else set()
     kept: dict[str, str] = {}
-    for row in _rows(path, hidden):
+    for row in _filled(path, hidden):
         if row.get("index") in referred and not _refers(row):
             kept[row["index"]] = row.get("image", "")
         if _refers(row):
@@ -34,7 +34,12 @@ def _refers(row: Mapping[str, str]) -> bool:
     return 0 < len(row.get("image", "")) <= _REFERENCE and row["image"].isdecimal()
 
 
-def _rows(path: Path, hidden: Sequence[str]) -> Iterator[dict[str, str]]:
+def _filled(path: Path, hidden: Sequence[str]) -> Iterator[dict[str, str]]:
+    return ({name: value for name, value in row.items() if value != ""} for row in cells(path, hidden))
+
+
+def cells(path: Path, hidden: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Rows with every column of the header, empty cells and all."""
     try:
         import pandas
     except ImportError:
@@ -51,6 +56,6 @@ def _rows(path: Path, hidden: Sequence[str]) -> Iterator[dict[str, str]]:
         ) as chunks:
             for chunk in chunks:
                 for row in chunk.to_dict("records"):
-                    yield {str(name): value for name, value in row.items() if value != ""}
+                    yield {str(name): value for name, value in row.items()}
     except (ValueError, UnicodeDecodeError):
         raise InputError(f"{path}: not a table", hint=f"expected {path.suffix[1:].upper()} in UTF-8") from None

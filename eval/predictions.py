@@ -8,10 +8,12 @@ from typing import Any
 
 from colm_vl.errors import InputError
 from eval.data import Row, Source, json_lines, open_rows, read_json
+from eval.delimited import cells
 from eval.items import Reply, letters
 
 _IDS = ("id", "pid", "question_id", "index", "data_id")
 _TEXTS = ("response", "output", "prediction", "predict", "parsed_pred", "pred", "text", "answer")
+"""`answer` comes last: beside any of the others it is the gold answer."""
 _DRAWS = ("official_index", "stored_index")
 
 
@@ -41,6 +43,8 @@ def _pairs(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
         return _json(read_json(path), path)
     if path.suffix == ".jsonl":
         return _from_rows(json_lines(path), path)
+    if path.suffix in (".tsv", ".csv"):
+        return _from_rows(cells(path, hidden=("image",)), path)
     return _from_rows(open_rows(Source(path, ""), ()), path)
 
 
@@ -79,7 +83,7 @@ def _json(data: Any, path: Path) -> Iterator[tuple[str, Reply]]:
     if not isinstance(data, dict) or not data:
         raise InputError(f"{path}: expected predictions by id, or rows", hint="see `python -m eval score --help`")
     if isinstance(data.get("outputs"), dict):
-        return _scienceqa(data)
+        return _scienceqa(data, path)
     if all(isinstance(rows, list) for rows in data.values()):
         return _from_rows((row for rows in data.values() for row in rows), path)
     if all(isinstance(text, str | int | float | None) for text in data.values()):
@@ -87,26 +91,30 @@ def _json(data: Any, path: Path) -> Iterator[tuple[str, Reply]]:
     raise InputError(f"{path}: expected a text for every id", hint="id → reply, subject → rows, or a list of rows")
 
 
-def _scienceqa(data: Mapping[str, Any]) -> Iterator[tuple[str, Reply]]:
+def _scienceqa(data: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Reply]]:
     """The official result file: `outputs` are the replies, `results` the indexes that were made of them."""
     stored = data.get("results") or {}
+    if not isinstance(stored, Mapping):
+        raise InputError(
+            f"{path}: `results` is a {type(stored).__name__}, expected id → index", hint="leave it out, or mend it"
+        )
     for key, text in data["outputs"].items():
         yield str(key), Reply(str(text), stored_draw=_letter(stored.get(key)))
 
 
-def _from_rows(rows: Iterable[Row], path: Path) -> Iterator[tuple[str, Reply]]:
-    for number, row in enumerate(rows, 1):
+def _from_rows(rows: Iterable[Any], path: Path) -> Iterator[tuple[str, Reply]]:
+    """All rows have their reply in the same column: one that has nothing there is an empty reply."""
+    table = [_checked(row, number, path) for number, row in enumerate(rows, 1)]
+    columns = {name for row in table for name in row}
+    reply = next((name for name in _TEXTS if name in columns), None)
+    for number, row in enumerate(table, 1):
         key = _key(row)
-        text = next((row[name] for name in _TEXTS if name in row), None)
-        if (
-            not isinstance(row, Mapping)
-            or key is None
-            or (text is None and "response" not in row and "answer" not in row)
-        ):
+        if key is None or reply is None:
             raise InputError(
                 f"{path}, row {number}: needs an id ({', '.join(_IDS)}) and a reply ({', '.join(_TEXTS)})",
                 hint=f"found {', '.join(row)}",
             )
+        text = row.get(reply)
         options = row.get("index2ans") or {}
         draw = next((_letter(row[name]) for name in _DRAWS if name in row), "")
         yield (
@@ -115,10 +123,24 @@ def _from_rows(rows: Iterable[Row], path: Path) -> Iterator[tuple[str, Reply]]:
         )
 
 
+def _checked(row: Any, number: int, path: Path) -> Row:
+    if not isinstance(row, Mapping):
+        raise InputError(
+            f"{path}, row {number}: {str(row)[:40]!r} is no row", hint="expected an object with an id and a reply"
+        )
+    options = row.get("index2ans") or {}
+    if not isinstance(options, Mapping):
+        raise InputError(
+            f"{path}, row {number}: index2ans is a {type(options).__name__}, expected letter → option",
+            hint="leave it out, or give it as published",
+        )
+    return row
+
+
 def _key(row: Row) -> Any:
-    key = next((row[name] for name in _IDS if name in row), None)
+    key = next((row[name] for name in _IDS if row.get(name) not in (None, "")), None)
     # OCRBench numbers its questions within each of the data sets that it is made of.
-    return f"{row['dataset_name']}_{key}" if "dataset_name" in row and key is not None else key
+    return f"{row['dataset_name']}_{key}" if row.get("dataset_name") and key is not None else key
 
 
 def _letter(index: Any) -> str:

@@ -57,6 +57,11 @@ def test_scores_as_json(
         ({"validation_Math_9": "B"}, "1 predictions for unknown questions, the first: 'validation_Math_9'"),
         ([{"id": "validation_Math_1", "response": "B"}] * 2, "two predictions for 'validation_Math_1'"),
         ([{"name": "x"}], "row 1: needs an id"),
+        ([1, 2], "row 1: '1' is no row"),
+        ([None], "row 1: 'None' is no row"),
+        (["I did"], "row 1: 'I did' is no row"),
+        ([{"id": "x", "response": "B", "index2ans": ["cat"]}], "row 1: index2ans is a list, expected letter → option"),
+        ({"outputs": {"1": "B"}, "results": [1]}, "`results` is a list, expected id → index"),
         ({}, "expected predictions by id"),
         (
             {"validation_Math_1": "The answer is B", "validation_Math_2": "A", "validation_Art_1": ""},
