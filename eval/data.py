@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +47,20 @@ class Source:
         return str(self.path) if self.path else f"{self.hub} on the hub"
 
 
-def open_rows(source: Source, required: Sequence[str], *, picture_columns: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows, once their columns have been checked. A name with bars (`question|text`) asks for any one of them.
+def open_rows(
+    source: Source, required: Sequence[str], *, named: Sequence[str] = (), picture_columns: Sequence[str] = ()
+) -> Iterator[Row]:
+    """The rows, each once its columns have been checked. A name with bars (`question|text`) asks for any one of them.
+    Columns that are `named` must be there at first, and later rows may leave them empty.
 
     Raises `InputError` for a path that holds no data, a split that is not there, or columns that are missing.
     """
     hidden = () if source.pictures else tuple(picture_columns)
     tables = _hub(source, hidden) if source.path is None else _path(source.path, source, hidden)
     for table in tables:
-        rows = iter(table.rows)
-        first = next(rows, None)
-        if first is None:
-            continue
-        check_columns(first, required, where=table.name)
-        yield from chain([first], rows)
+        for number, row in enumerate(table.rows, 1):
+            check_columns(row, required if number > 1 else (*required, *named), where=f"{table.name}, row {number}")
+            yield row
 
 
 def check_columns(row: Row, required: Sequence[str], *, where: str) -> None:
@@ -161,14 +160,16 @@ def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
 
 
 def json_lines(path: Path) -> Iterator[Row]:
-    """Raises `InputError`, with the number of the line, for one that is no JSON object."""
-    with path.open(encoding="utf-8") as lines:
+    """Raises `InputError`, with the number of the line, for one that is no JSON object in UTF-8."""
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except ValueError:
+                row = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError:
+                raise InputError(f"{path}, line {number}: not UTF-8", hint="save the file in UTF-8") from None
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
                 raise InputError(f"{path}, line {number}: not a JSON object", hint="expected one object a line")
@@ -180,7 +181,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"no such file: {path}", hint="check the path") from None
-    except (ValueError, OSError):
+    except (ValueError, RecursionError, OSError):
         raise InputError(f"{path}: cannot be read as JSON", hint="was the download cut off?") from None
 
 

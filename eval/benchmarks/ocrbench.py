@@ -38,8 +38,8 @@ class OCRBench(Benchmark):
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        columns = ("question", "answer|answers", "question_type|category|type")
-        for number, row in enumerate(open_rows(source, columns, picture_columns=("image",))):
+        columns, named = ("question", "answer|answers"), ("question_type|category|type",)
+        for number, row in enumerate(open_rows(source, columns, named=named, picture_columns=("image",))):
             kind = next((str(row[name]) for name in ("question_type", "category", "type") if row.get(name)), "")
             yield Item(
                 id=_id(row, number),

@@ -110,7 +110,7 @@ def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Ite
     options = options_in(row)
     found = first_pictures(row, ("image", "image_path"), folder=folder)
     groups = _groups(
-        row, has_image=bool(row.get("has_image", bool(found))), has_text=row.get("has_text_context", hint != "")
+        key, row, has_image=bool(row.get("has_image", bool(found))), has_text=row.get("has_text_context", hint != "")
     )
     return Item(
         key,
@@ -123,7 +123,7 @@ def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Ite
     )
 
 
-def _groups(row: Mapping[str, Any], *, has_image: bool, has_text: bool) -> dict[str, str]:
+def _groups(key: str, row: Mapping[str, Any], *, has_image: bool, has_text: bool) -> dict[str, str]:
     groups: dict[str, str] = {}
     if row.get("subject"):
         groups["subject"] = _SUBJECTS.get(str(row["subject"]), str(row["subject"]))
@@ -134,5 +134,11 @@ def _groups(row: Mapping[str, Any], *, has_image: bool, has_text: bool) -> dict[
     if not has_text and not has_image:
         groups["neither"] = "NO"
     if row.get("grade"):
-        groups["grade"] = "G1-6" if int(str(row["grade"]).removeprefix("grade")) <= 6 else "G7-12"
+        grade = str(row["grade"]).removeprefix("grade")
+        if not grade.isdecimal():
+            raise InputError(
+                f"question {key}: grade {row['grade']!r}, expected grade1 to grade12",
+                hint="give the file as it was published, or leave grades out",
+            )
+        groups["grade"] = "G1-6" if int(grade) <= 6 else "G7-12"
     return groups

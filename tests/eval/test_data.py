@@ -78,10 +78,20 @@ def write(folder: Path, text: str) -> Path:
         (
             "mmmu",
             '{"id": "validation_Math_1", "question": "?"}\n',
-            "missing columns options or A or question_type, answer",
+            "missing columns answer, options or A or question_type",
         ),
         ("ai2d", '{"question": "?", "options": ["a", "b"], "answer": "E"}\n', "answer 'E' is none of its 2 options"),
         ("ai2d", "[1]\n", "line 1: not a JSON object"),
+        (
+            "gsm8k",
+            '{"question": "?", "answer": "#### 1"}\n{"question": "?"}\n',
+            "row 2: missing column answer; found question",
+        ),
+        (
+            "scienceqa",
+            '{"question": "?", "choices": ["a", "b"], "answer": 0, "grade": "kindergarten"}\n',
+            "question 0: grade 'kindergarten', expected grade1 to grade12",
+        ),
         ("ai2d", "", "no questions of split 'test'"),
         (
             "mmmu",
@@ -93,6 +103,22 @@ def write(folder: Path, text: str) -> Path:
 def test_wrong_rows_are_refused(name: str, text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=told):
         plan(find(name), write(tmp_path, text))
+
+
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes('{"question": "Où ?", "answer": "#### 1"}\n'.encode("latin-1"))
+    with pytest.raises(InputError, match="line 1: not UTF-8"):
+        plan(find("gsm8k"), tmp_path / "x.jsonl")
+
+
+def test_an_open_question_of_a_tsv_may_have_no_options(tmp_path: Path) -> None:
+    common = {"question": "?", "image": published.base64_png(1)}
+    rows = [
+        {"id": "validation_Math_1", "A": "cat", "B": "dog", "answer": "B", **common},
+        {"id": "validation_Math_2", "A": "", "B": "", "answer": "7", **common},
+    ]
+    published.tsv(tmp_path / "x.tsv", rows)
+    assert [item.kind for item in plan(find("mmmu"), tmp_path / "x.tsv").items] == ["choice", "open"]
 
 
 def test_wrong_places_are_refused(tmp_path: Path) -> None:
