@@ -251,9 +251,11 @@ def _reader(path: Path) -> _Reader:
 
 def _row(record: _Record, number: int, folder: Path) -> Row:
     fields = record.fields
+    metadata: Mapping[str, Any] = {}
     try:
         if record.problem:
             raise InputError(record.problem, hint=record.hint)
+        metadata = _carried({name: value for name, value in fields.items() if name not in _KNOWN})
         question = fields.get("question")
         if not isinstance(question, str) or not question.strip():
             given = "is missing" if question is None else f"is {_short(question)}, expected a text"
@@ -264,7 +266,7 @@ def _row(record: _Record, number: int, folder: Path) -> Row:
             question,
             _choices(fields.get("choices")),
             _pictures(fields, folder),
-            _metadata(fields),
+            metadata,
         )
     except InputError as error:
         question = fields.get("question")
@@ -273,7 +275,7 @@ def _row(record: _Record, number: int, folder: Path) -> Row:
             _id_of_unusable(record, number),
             record.where,
             asked,
-            metadata=_metadata(fields),
+            metadata=metadata,
             problem=str(error),
             hint=error.hint,
         )
@@ -323,22 +325,30 @@ def _picture(value: object, folder: Path) -> ImageSource:
     return value if value.startswith("data:") or "://" in value else str(folder / value)
 
 
-def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in fields.items() if name not in _KNOWN}
-
-
-def _plain(value: object) -> Any:
-    """As JSON can hold it; bytes, which may be large, only as their number."""
-    return json.loads(json.dumps(value, default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v)))
+def _carried(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """As the files of a batch can hold it: what JSON does not know as its text, bytes, which may be large, only as
+    their number. Raises `InputError` for what cannot be written at all: keys that are no texts, or what holds itself.
+    """
+    try:
+        text = json.dumps(dict(metadata), default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v))
+        plain: dict[str, Any] = json.loads(text)
+        Trace("", "", metadata=plain).to_dict()  # which nests less deeply than JSON may
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"the metadata cannot be written: {error}", hint="use plain values, as JSON has them"
+        ) from None
+    return plain
 
 
 def _given(numbered: tuple[int, Query]) -> Row:
     number, query = numbered
     if not isinstance(query, Query):
         raise InputError(f"question {number} is a {type(query).__name__}, expected a Query")
-    return Row(
-        query.id or str(number), f"question {number}", query.question, query.choices, query.images, query.metadata
-    )
+    id_, where = query.id or str(number), f"question {number}"
+    try:
+        return Row(id_, where, query.question, query.choices, query.images, _carried(query.metadata))
+    except InputError as error:
+        return Row(id_, where, query.question, query.choices, problem=str(error), hint=error.hint)
 
 
 def _may_be(source: ImageSource, kept: Picture) -> bool:

@@ -80,7 +80,7 @@ def _told_by_others(name: str, changed: Sequence[str]) -> bool:
 def _member(member: Member) -> dict[str, Any]:
     """Values that hold other values, such as an endpoint's extra fields, may hold secrets: their fingerprint tells
     enough."""
-    options = member.options.model_dump(mode="json", exclude={"api_key_env", "model"}, exclude_defaults=True)
+    options = member.options.deciding()
     return {
         "model": member.label,
         "specialty": member.specialty,

@@ -6,6 +6,7 @@ import csv
 import json
 import tracemalloc
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,23 @@ def test_queries_are_taken_as_they_are(dots: Query) -> None:
     first, second = Questions(iter([dots, named]))
     assert (first.id, first.query(dots.images).images) == ("1", dots.images)
     assert (second.id, second.metadata) == ("mine", {"a": 1})
+
+
+def test_metadata_is_carried_as_json_can_hold_it() -> None:
+    given = {"when": date(2026, 1, 2), "thumb": b"\xff\xd8", "pair": (1, 2), "id": "kept", 3: "three"}
+    (row,) = Questions([Query("Q?", metadata=given)])
+    assert row.metadata == {"when": "2026-01-02", "thumb": "2 bytes", "pair": [1, 2], "id": "kept", "3": "three"}
+
+
+def test_metadata_that_cannot_be_written_is_one_rows_problem(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
+    given = [{"a": 1}, {(1, 2): 3}, endless, {"deep": json.loads("[" * 400 + "]" * 400)}]
+    rows = list(Questions([Query("Q?", metadata=metadata) for metadata in given]))
+    assert [bool(row.problem) for row in rows] == [False, True, True, True]
+    assert all("the metadata cannot be written" in row.problem for row in rows[1:])
+    path = _jsonl(tmp_path / "q.jsonl", [{"question": "One?", **given[3]}, {"question": "Two?"}])
+    assert [bool(row.problem) for row in _rows(path)] == [True, False]
 
 
 def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:

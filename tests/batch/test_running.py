@@ -15,7 +15,7 @@ from colm_vl import CoLM, ConfigError, InputError, Query, Team
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
 from colm_vl.batch.tally import Tally
-from tests.batch.runs import calls_made, near_and_far, read_lines, write_questions
+from tests.batch.runs import calls_made, near_and_far, read_lines, wording, write_questions
 from tests.teams import FIVE, GUIDANCE
 from tests.teams import scripted as team_of
 
@@ -132,6 +132,17 @@ def test_bad_rows_are_recorded_failures_named_by_file_and_line(tmp_path: Path) -
     with near_and_far() as colm:
         assert all(trace.answer for trace in colm.batch(path, tmp_path / "out", strategy="vote"))
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == ["1", "2", "x", "5"]
+
+
+def test_metadata_of_any_kind_stops_no_question(tmp_path: Path) -> None:
+    given = [{}, {"bytes": b"\xff", "object": object()}, {(1, 2): 3}]
+    questions = [Query(wording(number), metadata=metadata) for number, metadata in enumerate(given)]
+    with near_and_far() as colm:
+        traces = list(colm.batch(questions, tmp_path / "out", strategy="vote"))
+    assert [bool(trace.answer) for trace in traces] == [True, True, False]
+    assert traces[1].metadata["bytes"] == "1 bytes"
+    error = read_lines(tmp_path / "out" / "answers.jsonl")[2]["error"]
+    assert error.startswith("question 3: the metadata cannot be written: keys must be")
 
 
 def test_an_id_used_twice_is_refused_before_any_call(tmp_path: Path) -> None:
