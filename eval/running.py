@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from eval.benchmarks.base import Benchmark
 from eval.benchmarks.written import WrittenBenchmark
 from eval.data import Source
 from eval.items import Item
-from eval.runs import read_traces, write_evaluation
+from eval.runs import check_evaluation, read_traces, write_evaluation
 from processors.errors import ImageError
 
 SECOND_TURN = "turn-2"
@@ -90,9 +90,14 @@ def run(
     **policy: Any,
 ) -> Iterator[Trace]:
     """Traces as they are finished. What a report needs lies in `out`; the same call goes on where the last ended."""
-    write_evaluation(out, plan.benchmark, plan.split, plan.items)
+    check_evaluation(out, plan.benchmark, plan.split)
     options = {"concurrency": concurrency, "fresh": fresh, **policy}
-    yield from colm.batch(plan.questions, out, strategy=strategies, **options)
+    traces = iter(colm.batch(plan.questions, out, strategy=strategies, **options))
+    first = list(islice(traces, 1))
+    # Only now has the batch accepted the folder: a run that is refused leaves what another has put there.
+    write_evaluation(out, plan.benchmark, plan.split, plan.items)
+    yield from first
+    yield from traces
     if isinstance(plan.benchmark, WrittenBenchmark):
         for strategy in strategies:
             yield from _follow_up(colm, plan, plan.benchmark, strategy, out, options)

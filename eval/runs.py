@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from colm_vl.batch import TRACES
+from colm_vl.batch.lines import dump, replace_file
 from colm_vl.errors import InputError
 from colm_vl.types import Trace
 from eval.benchmarks.base import Benchmark
@@ -33,23 +33,24 @@ class Evaluation:
     traces: Mapping[str, tuple[Trace, ...]]
 
 
-def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iterable[Item]) -> None:
-    """Keeps what scoring needs, so that a report can be made without the benchmark's data. No pictures.
-
-    Raises `InputError` if the folder holds another benchmark.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"benchmark": benchmark.name, "split": split}
+def check_evaluation(folder: Path, benchmark: Benchmark, split: str) -> None:
+    """Raises `InputError` if the folder holds another benchmark."""
     known = folder / EVALUATION
-    if known.exists() and read_json(known) != record:
+    if known.exists() and read_json(known) != _record(benchmark, split):
         raise InputError(
             f"{folder} holds a run of {read_json(known).get('benchmark')!r}, not of {benchmark.name!r} ({split})",
             hint="choose another folder with --out",
         )
-    known.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    with (folder / ITEMS).open("w", encoding="utf-8") as file:
-        for item in items:
-            file.write(json.dumps(_as_row(item), ensure_ascii=False) + "\n")
+
+
+def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iterable[Item]) -> None:
+    """Keeps what scoring needs, so that a report can be made without the benchmark's data. No pictures."""
+    replace_file(folder / ITEMS, (dump(_as_row(item)) for item in items))
+    replace_file(folder / EVALUATION, [dump(_record(benchmark, split))])
+
+
+def _record(benchmark: Benchmark, split: str) -> dict[str, str]:
+    return {"benchmark": benchmark.name, "split": split}
 
 
 def read_evaluation(folder: Path) -> Evaluation:

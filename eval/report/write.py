@@ -34,13 +34,17 @@ def write_report(runs: Sequence[Path], out: Path, lead: Rule = Rule.STRICT) -> l
 
 
 def write_document(content: Document, out: Path, data: object, name: str = "report") -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
+    """Raises `InputError` for an `out` that is no folder, or cannot be one."""
     files = {
         f"{name}.md": to_markdown(content).encode(),
         f"{name}.html": to_html(content).encode(),
         f"{name}.json": (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode(),
         **{plot.name: plot.png for plot in content.plots},
     }
-    for file, text in files.items():
-        (out / file).write_bytes(text)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (out / file).write_bytes(text)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written to ({error.strerror})", hint="choose another --out") from None
     return [out / file for file in files]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from colm_vl.errors import InputError
 from eval.benchmarks.catalogue import BENCHMARKS, find
 from eval.items import Rule
 from eval.report.write import write_report
@@ -112,6 +113,25 @@ def test_another_benchmark_into_the_same_folder_is_refused(tmp_path: Path) -> No
     ask("ai2d", published.ai2d(tmp_path / "a"), tmp_path / "run", team("(B)"))
     with pytest.raises(Exception, match="holds a run of 'ai2d'"):
         ask("mme", published.mme(tmp_path / "m"), tmp_path / "run", team("(B)"))
+
+
+def test_a_refused_run_leaves_the_finished_one_as_it_is(tmp_path: Path) -> None:
+    data, out = published.ai2d(tmp_path), tmp_path / "run"
+    ask("ai2d", data, out, team("(B)"))
+    before = read_evaluation(out).items
+    with team("(B)") as colm, pytest.raises(InputError, match="other settings"):
+        list(run(colm, plan(find("ai2d"), data, limit=1), STRATEGIES, out, rounds=2))
+    assert read_evaluation(out).items == before
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    data, file = published.ai2d(tmp_path), tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match="file: cannot be worked in"):
+        ask("ai2d", data, file, team("(B)"))
+    ask("ai2d", data, tmp_path / "run", team("(B)"))
+    with pytest.raises(InputError, match="file: cannot be written to"):
+        write_report([tmp_path / "run"], file)
 
 
 def test_circular_wants_every_rotation(tmp_path: Path) -> None:
