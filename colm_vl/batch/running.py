@@ -148,6 +148,7 @@ class Batch:
         questions, told, more = self._job.questions.repeatable(), 0, True
         while more:
             self.order.clear()
+            self.complete = False
             async with aclosing(self._go_over(questions)) as outcomes:
                 async for outcome in outcomes:
                     self._ended.add(Key(outcome.trace.id, outcome.trace.strategy))

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from colm_vl import CoLM, Team
 from colm_vl.backends import registry, scripted
+from colm_vl.batch.tally import Tally
 from tests.batch.runs import read_lines, write_questions
 from tests.teams import FIVE, GUIDANCE
 
@@ -31,8 +32,8 @@ class _Watched(CoLM):
         return self._pool.loads
 
 
-def _local_team(names: Sequence[str], max_loaded: int, **policy: Any) -> Team:
-    table = {"backend": "local", "model": "m", "replies": [{"text": FIVE}]}
+def _local_team(names: Sequence[str], max_loaded: int, *, replies: Sequence[Any] = (FIVE,), **policy: Any) -> Team:
+    table = {"backend": "local", "model": "m", "replies": replies}
     return Team.from_dict(
         {
             "clients": [{"name": name, **table} for name in names],
@@ -109,3 +110,28 @@ def test_passes_go_on_after_an_interruption(tmp_path: Path, most_loaded: Counter
     assert all(trace.answer for trace in traces)
     assert read_lines(tmp_path / "out" / "calls.jsonl")[: len(calls)] == calls
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == 50
+
+
+def test_an_interruption_in_a_later_pass_keeps_the_failures_that_are_recorded(
+    tmp_path: Path, most_loaded: Counter[str]
+) -> None:
+    path, tally = write_questions(tmp_path, 12), Tally()
+    replies = [{"when": "number 11?", "error": "unreachable"}, {"text": FIVE}]
+
+    async def interrupted() -> None:
+        async with CoLM(_local_team("ab", 1, replies=replies)) as colm:
+
+            async def follow() -> None:
+                async for _ in colm.batch(path, tmp_path / "out", concurrency=1, tally=tally):
+                    pass
+
+            following = asyncio.create_task(follow())
+            while not tally.stage("guide").made:  # noqa: ASYNC110 - counted in another thread: nothing to await
+                await asyncio.sleep(0.001)
+            following.cancel()
+            await asyncio.wait([following])
+
+    asyncio.run(interrupted())
+    assert tally.failed == 1
+    lines = read_lines(tmp_path / "out" / "answers.jsonl")
+    assert [line["id"] for line in lines if line["error"]] == ["q11"]
