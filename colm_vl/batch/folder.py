@@ -84,11 +84,10 @@ class Folder:
         return self._read(self._places[key])
 
     def record(self, trace: Trace) -> None:
-        data = trace.to_dict()
         key = Key(trace.id, trace.strategy)
         self._superseded |= self._places.pop(key, None) is not None
-        self._places[key] = _Place(self._traces.append(dump(data)), trace.settlement is not None)
-        self._answers.append(_answer_line(data))
+        self._places[key] = _Place(self._traces.append(dump(trace.to_dict())), trace.settlement is not None)
+        self._answers.append(_answer_line(trace))
 
     def sync(self) -> None:
         self.journal.sync()
@@ -170,7 +169,7 @@ class Folder:
         if not self._superseded and order == list(self._places):
             return
         replace_file(self.path / TRACES, self._lines_in(order))
-        replace_file(self.path / ANSWERS, (_answer_line(json.loads(line)) for line in self._lines_in(order)))
+        replace_file(self.path / ANSWERS, (_answer_line(self._read(self._places[key])) for key in order))
         self._close_files()
         self._traces, self._answers = Lines(self.path / TRACES), Lines(self.path / ANSWERS)
         self._superseded = False
@@ -203,20 +202,19 @@ def _head(line: bytes) -> _Head | None:
         return None
 
 
-def _answer_line(trace: Mapping[str, Any]) -> bytes:
-    latest = {reply["client"]: reply["answer"] for reply in (*trace["drafts"], *trace["refinements"])}
+def _answer_line(trace: Trace) -> bytes:
     error = None
-    if trace["settlement"] is None:
-        failures = dict.fromkeys(failure["message"] for failure in trace["failures"])
-        error = "; ".join(failures) or "nothing readable was written"
+    if trace.settlement is None:
+        error = "; ".join(dict.fromkeys(failure.message for failure in trace.failures))
+        error = error or "nothing readable was written"
     return dump(
         {
-            "id": trace["id"],
-            "strategy": trace["strategy"],
-            "answer": trace["answer"],
-            "choice": trace["choice"],
-            "clients": latest,
-            "degraded": trace["degraded"],
+            "id": trace.id,
+            "strategy": trace.strategy,
+            "answer": trace.answer,
+            "choice": trace.choice,
+            "clients": {client: reply.answer for client, reply in trace.final.items()},
+            "degraded": trace.degraded,
             "error": error,
         }
     )

@@ -40,6 +40,18 @@ def test_answers_tell_what_each_client_said(tmp_path: Path) -> None:
     assert (line["id"], line["answer"], line["error"]) == ("q0", "5", None)
 
 
+def test_answers_of_clients_are_the_final_ones_of_the_trace(tmp_path: Path) -> None:
+    """An unreadable refinement or sample does not take away an answer that could be read."""
+    unreadable = "Caption: hm\nConfidence: 30"
+    scripts = {"near": [FIVE, unreadable, FIVE, unreadable], "far": [FIVE]}
+    with team_of(scripts, [GUIDANCE], samples=2) as colm:
+        traces = list(colm.batch(write_questions(tmp_path, 1), tmp_path / "out", strategy="colm,self_consistency"))
+    assert traces[0].refinements[0].text == traces[1].drafts[1].text == unreadable
+    for trace, line in zip(traces, read_lines(tmp_path / "out" / "answers.jsonl"), strict=True):
+        assert line["clients"] == {client: reply.answer for client, reply in trace.final.items()}
+        assert all(line["clients"].values())
+
+
 def test_a_finished_run_is_read_back_without_a_call(tmp_path: Path) -> None:
     path = write_questions(tmp_path, 20, level="hard")
     with near_and_far() as colm:
