@@ -26,6 +26,9 @@ Source = str | os.PathLike[str] | Iterable[Query]
 
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
 _PARQUET_ROWS = 16  # at a time: a row may hold several megabytes of pictures
+_LONGEST_CELL = 1 << 26  # characters, of four bytes each: what a quote that is never closed may take of memory
+_NOT_UTF8 = "is not UTF-8 text"
+_IN_UTF8 = "write it in UTF-8 (iconv -f latin1 -t utf-8)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _jsonl(path: Path) -> Iterator[_Record]:
             try:
                 fields = json.loads(text)
             except UnicodeDecodeError:
-                yield _Record(where, problem="is not UTF-8 text")
+                yield _Record(where, problem=_NOT_UTF8, hint=_IN_UTF8)
             except ValueError as error:
                 said = error.msg if isinstance(error, json.JSONDecodeError) else "a number too long"
                 yield _Record(where, problem=f"is not valid JSON: {said}", hint="write one JSON object a line")
@@ -177,9 +180,17 @@ def _jsonl(path: Path) -> Iterator[_Record]:
 
 
 def _csv(path: Path) -> Iterator[_Record]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    # The standard library's 131,072 characters are fewer than a picture takes as a data URI. The limit is the whole
+    # process's, so it is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file)
-        header = next(rows, [])
+        try:
+            header = next(rows, [])
+        except csv.Error as error:
+            raise InputError(f"{path.name}, line 1: is not valid CSV: {error}") from None
+        if not _is_utf8(header):
+            raise InputError(f"{path.name}, line 1: {_NOT_UTF8}", hint=_IN_UTF8)
         if "question" not in header:
             raise InputError(f"{path.name}: no column is called 'question'", hint=f"its columns: {', '.join(header)}")
         while True:
@@ -194,10 +205,21 @@ def _csv(path: Path) -> Iterator[_Record]:
             if not cells:
                 continue
             where = f"{path.name}, line {begun}"
-            if len(cells) > len(header):
+            if not _is_utf8(cells):
+                yield _Record(where, problem=_NOT_UTF8, hint=_IN_UTF8)
+            elif len(cells) > len(header):
                 yield _Record(where, problem=f"has {len(cells)} cells, expected {len(header)}", hint="quote the commas")
             else:
                 yield _Record(where, _cells(dict(zip(header, cells, strict=False))))
+
+
+def _is_utf8(cells: Iterable[str]) -> bool:
+    """Bytes that are not were read as lone surrogates, which nothing can write."""
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cells(fields: dict[str, Any]) -> dict[str, Any]:

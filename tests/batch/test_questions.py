@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import tracemalloc
@@ -10,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from colm_vl import Image, InputError, Query
@@ -96,6 +98,31 @@ def test_csv_has_lists_in_cells(tmp_path: Path) -> None:
     assert (c.choices, c.pictures, c.problem) == ((), (), "")
     assert d.problem == "has 6 cells, expected 5"
     assert d.where == "q.csv, line 6"
+
+
+def test_csv_takes_a_picture_in_a_cell(tmp_path: Path) -> None:
+    noise = PIL.Image.effect_noise((512, 512), 100)
+    noise.save(tmp_path / "noise.png")
+    uri = "data:image/png;base64," + base64.b64encode((tmp_path / "noise.png").read_bytes()).decode()
+    assert len(uri) > 131_072
+    path = tmp_path / "q.csv"
+    path.write_text(f'id,question,images\na,What?,"{uri}"\nb,Other?,\n')
+    a, b = _rows(path)
+    assert (a.problem, b.problem) == ("", "")
+    assert Image.open(a.pictures[0]).width == 512
+
+
+def test_csv_that_is_not_utf8_is_told_and_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_bytes("id,question\n1,Où est le café?\n2,Where?\n".encode("latin1"))
+    rows = _rows(path)
+    assert [row.problem for row in rows] == ["is not UTF-8 text", ""]
+    assert (rows[0].where, rows[0].question) == ("q.csv, line 2", "")
+    path.write_bytes("id,question,Größe\n1,Where?,2\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"q\.csv, line 1: is not UTF-8 text"):
+        _rows(path)
+    path.write_text("id,question\n1,What does � stand for?\n", "utf-8")
+    assert not _rows(path)[0].problem
 
 
 def test_parquet_takes_pictures_from_bytes_or_paths(tmp_path: Path, dots_png: bytes) -> None:
