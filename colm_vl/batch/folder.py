@@ -185,12 +185,13 @@ class Folder:
 
 
 def answered_in(path: Path) -> int:
-    """How many answers the folder has, without locking or mending it."""
-    if not (path / ANSWERS).exists():
+    """How many answers a run would find in the folder, without locking or mending it. As for a run, a line that is torn
+    or damaged is none."""
+    if not (path / TRACES).exists():
         return 0
-    with (path / ANSWERS).open("rb") as file:
-        lines = [line for line in file if line.endswith(b"\n")]
-    return len({Key(data["id"], data["strategy"]) for data in map(json.loads, lines) if data["error"] is None})
+    with (path / TRACES).open("rb") as file:
+        heads = (_head(line) for line in file if line.endswith(b"\n"))
+        return sum({head.key: head.answered for head in heads if head}.values())
 
 
 def _head(line: bytes) -> _Head | None:

@@ -99,6 +99,21 @@ def test_a_dry_run_calls_nothing(
     assert not (folder / "out").exists()
 
 
+def test_a_dry_run_counts_what_a_run_would_find_in_damaged_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _batch(monkeypatch, "q.jsonl", "--out", "out")
+    for name in ("answers.jsonl", "traces.jsonl"):
+        path = folder / "out" / name
+        first, second = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(first + b"\0\0\0\n" + second[:50])
+    capsys.readouterr()
+    assert _batch(monkeypatch, "q.jsonl", "--out", "out", "--dry-run") == 0
+    assert "what 1 finished answers took is not called again" in capsys.readouterr().out
+    assert _batch(monkeypatch, "q.jsonl", "--out", "out") == 0
+    assert "1 of the answers are of an earlier run" in capsys.readouterr().out
+
+
 def test_fresh_keeps_the_old_beside(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
