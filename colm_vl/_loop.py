@@ -13,15 +13,18 @@ from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
 _CLEAN_UP_SECONDS = 10
+_LET_GO_SECONDS = 2
 _CLOSED = "this CoLM is closed"
 _FORKED = "this CoLM was made before the process forked: make another one here"
 
 
 class LoopThread:
     """An event loop of our own. Everything async of one `CoLM` runs on it, so that its connections and locks meet one
-    loop whoever calls: a script, a notebook whose loop is running, several threads."""
+    loop whoever calls: a script, a notebook whose loop is running, several threads.
 
-    def __init__(self) -> None:
+    `let_go` closes what was opened on the loop; it is run when the thread ends, also if nobody closed it."""
+
+    def __init__(self, let_go: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._jobs: set[_Job[Any]] = set()
         self._lock = threading.Lock()
@@ -29,7 +32,7 @@ class LoopThread:
         # A daemon: a user who forgets to close must still be able to leave the interpreter.
         self._thread = threading.Thread(target=self._loop.run_forever, name="colm-vl", daemon=True)
         self._thread.start()
-        self.close = weakref.finalize(self, _stop, self._loop, self._thread)
+        self.close = weakref.finalize(self, _stop, self._loop, self._thread, let_go)
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Wait for `work` here; an interrupt (Ctrl-C) cancels it and lets it clean up before it is raised again.
@@ -178,9 +181,15 @@ async def _close(source: AsyncGenerator[Any, None]) -> None:
     await source.aclose()
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+def _stop(
+    loop: asyncio.AbstractEventLoop, thread: threading.Thread, let_go: Callable[[], Coroutine[Any, Any, None]] | None
+) -> None:
     if not thread.is_alive():
         return  # in a forked child: the loop's descriptors are the parent's
+    if let_go is not None and thread is not threading.current_thread():
+        # What cannot be closed any more, at the interpreter's end or in time, ends with the process.
+        with suppress(Exception):
+            asyncio.run_coroutine_threadsafe(let_go(), loop).result(_LET_GO_SECONDS)
     loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(_CLEAN_UP_SECONDS)

@@ -94,7 +94,7 @@ class CoLM:
         The last event is the `Trace`; one without an answer is told by `trace.answer` being empty, and nothing raises.
         Leaving the loop cancels what is under way.
         """
-        query, choice = _query(question, images, choices), self._choose(policy)
+        query, choice = _query(question, images, choices), self._choose_for_one(policy)
         return Stream(self._running, lambda: self._events(query, choice))
 
     def compare(
@@ -108,7 +108,7 @@ class CoLM:
     ) -> Stream[Trace]:
         """Answer one question by several strategies, one trace each, paying for what they share, the drafts, once."""
         query = _query(question, images, choices)
-        chosen = [self._choose(policy | {"strategy": name}) for name in strategies]
+        chosen = [self._choose_for_one(policy | {"strategy": name}) for name in strategies]
         return Stream(self._running, lambda: self._compare(query, chosen))
 
     def batch(
@@ -191,11 +191,17 @@ class CoLM:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this CoLM is closed")
-            self._loop = self._loop or LoopThread()
+            self._loop = self._loop or LoopThread(self._pool.aclose)
             return self._loop
 
     def _choose(self, policy: Mapping[str, Any]) -> Choice:
         return choose(self.team.with_policy(**policy) if policy else self.team)
+
+    def _choose_for_one(self, policy: Mapping[str, Any]) -> Choice:
+        if policy.get("max_loaded", self.team.policy.max_loaded) != self.team.policy.max_loaded:
+            hint = "set it in the team file, with CoLM.from_team(…, max_loaded=…), or for a batch"
+            raise ConfigError("max_loaded cannot be changed for one question", hint=hint)
+        return self._choose(policy)
 
     def _choose_all(self, strategy: str | Iterable[str] | None, policy: Mapping[str, Any]) -> Sequence[Choice]:
         if strategy is None:
@@ -207,7 +213,7 @@ class CoLM:
         return [self._choose({**policy, "strategy": name}) for name in wanted]
 
     async def _ask(self, query: Query, policy: Mapping[str, Any]) -> Trace:
-        return answered(await self._answer(query, self._choose(policy)))
+        return answered(await self._answer(query, self._choose_for_one(policy)))
 
     async def _answer(self, query: Query, choice: Choice, store: CallStore | None = None) -> Trace:
         run = Run(query, choice.team, self._pool, store=store)

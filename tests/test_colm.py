@@ -16,6 +16,7 @@ import pytest
 import colm_vl
 from colm_vl import ConfigError, Draft, Image, ImageError, InputError, Query, Trace
 from colm_vl.backends.base import Generation, Request
+from tests.endpoint import Endpoint
 from tests.teams import FIVE, GUIDANCE, scripted
 
 
@@ -196,6 +197,21 @@ def test_leaving_the_interpreter_without_closing_does_not_hang() -> None:
         "print(CoLM(team).ask('How many?').answer)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], timeout=30).decode().strip() == "5"
+
+
+@pytest.mark.parametrize("forgotten", ["", "del colm", "colm.close()"])
+def test_connections_are_let_go_without_a_word(forgotten: str) -> None:
+    code = (
+        "import sys\n"
+        "from colm_vl import CoLM, Team\n"
+        "table = {'backend': 'openai', 'model': 'm', 'base_url': sys.argv[1]}\n"
+        "colm = CoLM(Team.from_dict({'clients': [{'name': 'near', **table}], 'policy': {'strategy': 'vote'}}))\n"
+        f"print(colm.ask('How many?').answer)\n{forgotten}"
+    )
+    with Endpoint("Answer: 5") as endpoint:
+        command = [sys.executable, "-W", "error", "-c", code, endpoint.base_url]
+        done = subprocess.run(command, timeout=30, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("5", "")
 
 
 def test_closing_ends_what_other_threads_are_waiting_for() -> None:
