@@ -116,8 +116,8 @@ class Member:
     writes it, without the folders of this machine.
 
     `fingerprint` is a SHA-256 over what changes this model's replies: backend, options, and for a model in a folder a
-    sample of its files. The name, the specialty and how a key is found do not count: what of them reaches the model is
-    in its prompts.
+    sample of its files. The name and the specialty do not count: what of them reaches the model is in its prompts. Nor
+    do options that only say how the model is asked.
     """
 
     name: str
@@ -284,8 +284,7 @@ def _label(model: str) -> str:
 
 
 def _fingerprint(backend: str, model: str, options: Options) -> str:
-    settings = options.model_dump(mode="json", exclude={"api_key_env", "model"}, exclude_defaults=True)
-    digest = hashlib.sha256(json.dumps([backend, model, settings], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([backend, model, options.deciding()], sort_keys=True).encode())
     folder = Path(options.model)
     if options.in_process and _is_folder(folder):
         try:

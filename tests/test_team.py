@@ -133,3 +133,12 @@ def test_a_fingerprint_changes_with_what_changes_replies(tmp_path: Path) -> None
     renamed = load(tmp_path, CLIENT.replace("near", "far")).clients[0]
     other = load(tmp_path, CLIENT.replace('"x"', '"y"')).clients[0]
     assert one.fingerprint == renamed.fingerprint != other.fingerprint
+
+
+def test_how_patiently_a_model_is_asked_is_not_in_its_fingerprint(tmp_path: Path) -> None:
+    usual = load(tmp_path, endpoint()).clients[0]
+    patient = load(tmp_path, endpoint(max_concurrency=2, max_retries=9, retry_delay=2.0, timeout_connect=9.0)).clients[
+        0
+    ]
+    closer = load(tmp_path, endpoint(detail="high")).clients[0]
+    assert usual.fingerprint == patient.fingerprint != closer.fingerprint

@@ -32,6 +32,7 @@ class Options(base.Options):
     """`model` is a folder or an id of the Hugging Face hub."""
 
     in_process: ClassVar[bool] = True
+    neutral = frozenset({"max_batch", "keep_mb", "batch_wait"})
 
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
     offline: bool = Field(default=False, description="take only what is on this machine")

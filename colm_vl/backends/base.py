@@ -127,7 +127,14 @@ class Options(BaseModel):
     in_process: ClassVar[bool] = False
     """Whether the model takes this process's memory; `max_loaded` counts those."""
 
+    neutral: ClassVar[frozenset[str]] = frozenset()
+    """Options that say how the model is asked, not what it replies: changing them makes no finished call void."""
+
     model: str = Field(min_length=1)
     max_pixels: int | None = Field(default=None, ge=28 * 28, description="pictures are shrunk to this many pixels")
     max_images: int | None = Field(default=None, ge=0, description="pictures one request may carry")
     context: int | None = Field(default=None, ge=64, description="tokens of prompt and reply together")
+
+    def deciding(self) -> dict[str, Any]:
+        """What replies depend on beside the model, as plain values: the options that were set, neutral ones apart."""
+        return self.model_dump(mode="json", exclude={"model", *self.neutral}, exclude_defaults=True)

@@ -35,6 +35,8 @@ class Options(base.Options):
     # A value that was refused may hold a secret (a key within the address).
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    neutral = frozenset({"api_key_env", "max_concurrency", "max_retries", "retry_delay", "timeout_connect"})
+
     base_url: str = Field(description="the address that /chat/completions is under, such as http://localhost:8000/v1")
     api_key_env: str | None = Field(
         default=None, min_length=1, description="the environment variable that holds the key; none: no key is sent"
