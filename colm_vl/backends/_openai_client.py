@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 import openai
@@ -35,6 +38,10 @@ MAX_ASKED_WAIT = 60.0
 MODELS_TIMEOUT = 10.0
 _READ_TIMEOUT = 600.0
 _END: Final = object()
+
+# Said of every body above 1 MiB; the SDK hands pictures over as bytes whatever their size. Where warnings are errors it
+# would fail the call.
+warnings.filterwarnings("ignore", "Sending a large body", ResourceWarning, "aiohttp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +278,8 @@ class OpenAIBackend:
     def _generation(self, call: _Call, reader: ReplyReader, *, streamed: bool) -> Generation:
         reader.check_complete(streamed=streamed)
         endpoint = self._session().endpoint
-        if "logprobs" not in endpoint.refused[self._options.model]:
+        known = endpoint.gives_logprobs.get(self._options.model)
+        if "logprobs" not in endpoint.refused[self._options.model] and not known:
             endpoint.learn_logprobs(self._options.model, given=reader.logprobs is not None)
         return Generation(
             text=reader.text,
@@ -310,6 +318,7 @@ class OpenAIBackend:
         return self._opened
 
     def _client(self) -> openai.AsyncOpenAI:
+        self._refuse_socks()
         timeout = openai.Timeout(_READ_TIMEOUT, connect=self._options.timeout_connect)
         key = self._place.key or "none"
         try:
@@ -334,6 +343,17 @@ class OpenAIBackend:
             client.organization = client.project = None
             return client
         raise failure
+
+    def _refuse_socks(self) -> None:
+        """aiohttp would speak HTTP to such a proxy, the key included."""
+        url = urlsplit(self._options.base_url)
+        proxies = getproxies()
+        proxy = proxies.get(url.scheme) or proxies.get("all", "")
+        if proxy.startswith("socks") and not proxy_bypass(url.hostname or ""):
+            raise BackendError(
+                f"{self._place.label} cannot be called: the environment names a SOCKS proxy, which is not supported",
+                hint=f"put {url.hostname} into NO_PROXY, or name an HTTP proxy in {url.scheme.upper()}_PROXY",
+            )
 
     async def _models(self) -> _Listed:
         try:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from colm_vl.backends.base import Backend, Generation, Message, Part, Request, Sampling
 from colm_vl.backends.openai import Options, connect
-from colm_vl.errors import ConfigError, Refused, TimedOut, Unreachable, Unsupported
+from colm_vl.errors import BackendError, ConfigError, Refused, TimedOut, Unreachable, Unsupported
 from colm_vl.types import Sent, Usage
 from processors.images import Image
 from tests.endpoint import Endpoint, Fault, Reply
@@ -149,6 +149,25 @@ async def test_a_reply_made_of_parts_is_read(model: Connect) -> None:
 
 
 # --- what an endpoint does not take is learnt ---
+
+
+async def test_one_reply_without_logprobs_is_no_reason_not_to_ask_for_them(model: Connect) -> None:
+    with Endpoint(["Answer: yes", Reply("Answer: yes", probability=None), "Answer: yes"]) as endpoint:
+        backend = model(endpoint)
+        given = [(await backend.generate(ask("?"))).logprobs is not None for _ in range(3)]
+    assert given == [True, False, True]
+
+
+async def test_a_socks_proxy_is_refused_and_not_spoken_to_in_http(
+    model: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with Endpoint() as endpoint:
+        monkeypatch.setenv("NO_PROXY", "")
+        with pytest.raises(BackendError, match="SOCKS"):
+            await model(endpoint).generate(ask("?"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert (await model(endpoint).generate(ask("?"))).text
 
 
 @pytest.mark.parametrize("stream", [False, True])
