@@ -36,7 +36,7 @@ async def select(run: Run) -> tuple[Member, ...]:
     if selection is None:
         reason = "words that the question shares with the specialty"
         selection = Selection(_rank_by_specialty(run.query.question, clients)[:top_k], "specialty", reason=reason)
-    asker = run.policy.asker
+    asker = run.policy.asker or (clients[0].name if run.policy.settle == "asker" else None)
     if asker is not None and asker not in selection.clients:
         names = (*selection.clients[: top_k - 1], asker)
         selection = replace(selection, clients=names, reason=f"{selection.reason}; {asker} asks".lstrip("; "))

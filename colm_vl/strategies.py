@@ -124,7 +124,7 @@ async def _without_server(run: Run, replies: Replies, round: int) -> Replies:
     if len(replies) > 1:
         run.fall_back("concat", "the server gave no guidance")
         replies = await exchange(run, replies, round=round)
-        if any(isinstance(reply, Refinement) for reply in replies.values()):
+        if any(isinstance(reply, Refinement) and reply.round == round for reply in replies.values()):
             return replies
     run.fall_back("vote", "no client could refine its answer" if len(replies) > 1 else "the server gave no guidance")
     return replies

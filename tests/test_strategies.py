@@ -111,6 +111,25 @@ def test_the_asker_takes_part_and_its_answer_counts() -> None:
     assert (trace.settlement.method, trace.settlement.by) == ("asker", ("near",))
 
 
+def test_where_the_askers_answer_counts_the_first_client_takes_part() -> None:
+    policy = {"top_k": 1, "settle": "asker"}
+    with scripted({"near": [FOUR], "far": [FIVE]}, ["far", GUIDANCE], **policy) as colm:
+        trace = colm.ask(QUESTION)
+    assert (trace.answer, trace.degraded) == ("4", False)
+
+
+def test_a_last_round_in_which_nobody_refines_is_no_exchange() -> None:
+    gone = {"error": "unavailable"}
+    with scripted({"near": [FOUR, FIVE, gone], "far": [FIVE, FIVE, gone]}, [GUIDANCE, gone], rounds=2) as colm:
+        trace = colm.ask(QUESTION)
+    assert (trace.answer, trace.fallback) == ("5", "vote")
+
+
+def test_what_is_in_memory_is_not_settled_by_one_question() -> None:
+    with scripted({"near": [FIVE]}, strategy="vote") as colm, pytest.raises(ConfigError, match="max_loaded"):
+        colm.ask(QUESTION, max_loaded=1)
+
+
 def test_an_unreadable_refinement_takes_no_answer_away() -> None:
     with scripted({"near": [FIVE, "I am\nnot sure"], "far": [FIVE]}, [GUIDANCE]) as colm:
         trace = colm.ask(QUESTION)
