@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
 
-from colm_vl.types import Call, Trace
+from colm_vl.batch import CALLS
+from colm_vl.types import Call, Sent, Trace, Usage
+from eval.runs import Evaluation
 
 CallId = tuple[str, str, str, int, int, int, int]
+JournalId = tuple[str, str, int, int, Usage, Sent]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Sums over `items` questions. `seconds` are of model calls, by stage, as if one came after the other; `avoided`
-    counts the server calls that a gate spared."""
+    """Sums over `items` questions. `seconds` are of model calls, by stage, as if one came after the other, None where
+    that of a call is not known; `avoided` counts the server calls that a gate spared."""
 
     items: int
     calls: int
@@ -25,7 +31,7 @@ class Cost:
     completion_tokens: int
     server_tokens: int
     bytes: int
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -33,18 +39,48 @@ class Cost:
         return self.prompt_tokens - self.cached_tokens + self.completion_tokens
 
     @property
-    def total_seconds(self) -> float:
-        return sum(self.seconds.values())
+    def total_seconds(self) -> float | None:
+        return added(self.seconds.values())
 
 
-def cost(traces: Sequence[Trace], known_seconds: Mapping[CallId, float]) -> Cost:
+class Times:
+    """How long each call took when it was made, for those who re-used it: as the traces say that have made it, else as
+    the `journal` says, for calls of a run that was killed before it had the trace."""
+
+    def __init__(self, made: Mapping[CallId, float], journal: Mapping[JournalId, float] | None = None) -> None:
+        self._made = made
+        self._journal = journal or {}
+
+    @classmethod
+    def of_run(cls, evaluation: Evaluation, elsewhere: Mapping[CallId, float] | None = None) -> Times:
+        """`elsewhere` are the seconds of calls that other runs made and this one re-used."""
+        every = [trace for traces in evaluation.traces.values() for trace in traces]
+        return cls({**(elsewhere or {}), **seconds_of_calls(every)}, journalled_seconds(evaluation.folder))
+
+    def of(self, trace: Trace, call: Call) -> float | None:
+        if not call.reused:
+            return call.seconds
+        return self._made.get(_id(trace, call), self._journal.get(_journal_id(call)))
+
+
+def added(seconds: Iterable[float | None]) -> float | None:
+    """The sum, None where a part of it is not known."""
+    total = 0.0
+    for one in seconds:
+        if one is None:
+            return None
+        total += one
+    return total
+
+
+def cost(traces: Sequence[Trace], times: Times) -> Cost:
     """A call that was shared with another strategy counts here too, with the time that it took there."""
     calls = [(trace, call) for trace in traces for call in trace.calls]
     servers = {member.name for trace in traces for member in trace.members if member.role == "server"}
     of_server = [call for _, call in calls if call.member in servers]
-    seconds: defaultdict[str, float] = defaultdict(float)
+    seconds: defaultdict[str, list[float | None]] = defaultdict(list)
     for trace, call in calls:
-        seconds[call.stage] += known_seconds.get(_id(trace, call), 0.0) if call.reused else call.seconds
+        seconds[call.stage].append(times.of(trace, call))
     return Cost(
         items=len(traces),
         calls=len(calls),
@@ -57,13 +93,32 @@ def cost(traces: Sequence[Trace], known_seconds: Mapping[CallId, float]) -> Cost
             call.usage.prompt_tokens - call.usage.cached_tokens + call.usage.completion_tokens for call in of_server
         ),
         bytes=sum(call.sent.bytes for _, call in calls),
-        seconds=dict(seconds),
+        seconds={stage: added(of_stage) for stage, of_stage in seconds.items()},
     )
 
 
 def seconds_of_calls(traces: Sequence[Trace]) -> dict[CallId, float]:
     """How long each call took when it was made, so that those who re-used it can be charged."""
     return {_id(trace, call): call.seconds for trace in traces for call in trace.calls if not call.reused}
+
+
+def journalled_seconds(folder: Path) -> dict[JournalId, float]:
+    """By what the journal keeps of a call, which is not its question: calls that are alike share the mean of their
+    seconds, so that sums hold."""
+    path = folder / CALLS
+    found: defaultdict[JournalId, list[float]] = defaultdict(list)
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            row = json.loads(line)
+            place = (row["member"], row["stage"], row["round"], row["sample"])
+            found[(*place, Usage(*row["usage"]), Sent(*row["sent"]))].append(row["seconds"])
+        except (ValueError, LookupError, TypeError):  # the last line of a run that was killed
+            continue
+    return {key: fmean(seconds) for key, seconds in found.items()}
+
+
+def _journal_id(call: Call) -> JournalId:
+    return (call.member, call.stage, call.round, call.sample, call.usage, call.sent)
 
 
 def _id(trace: Trace, call: Call) -> CallId:

@@ -27,6 +27,7 @@ class Evaluation:
     """
 
     label: str
+    folder: Path
     benchmark: Benchmark
     split: str
     items: Mapping[str, Item]
@@ -68,7 +69,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     if not by_strategy:
         raise InputError(f"{folder}: no answers yet", hint="run it first, or give it time")
     traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
-    return Evaluation(folder.name, find(record["benchmark"]), record["split"], items, traces)
+    return Evaluation(folder.name, folder, find(record["benchmark"]), record["split"], items, traces)
 
 
 def read_traces(folder: Path) -> Iterator[Trace]:

@@ -16,6 +16,10 @@ SMALL = 100
 """Below this many questions an interval is wider than most differences that are published."""
 
 
+def seconds_each(seconds: float | None, items: int) -> str:
+    return "–" if seconds is None else f"{seconds / max(items, 1):.3f}"
+
+
 def catalogue(benchmarks: Iterable[Benchmark]) -> Grid:
     """Those with pictures first. Every one that is scored here has the rules official, strict and lenient."""
     grid = Grid(title="python -m eval run NAME …")

@@ -3,6 +3,7 @@ everything to the server, and where less?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,14 @@ from colm_vl.types import Call, Trace
 from eval.ablations.study import Study, folder_name, start_from
 from eval.ablations.wire import Endpoint, Line, Proxy
 from eval.ablations.wrapping import Shared
+from eval.costs import Times, added
 from eval.items import Rule
 from eval.report.document import Document, Grid, Heading, Plot, Text
 from eval.report.plots import line_plot
 from eval.running import Plan, run
-from eval.runs import read_evaluation
+from eval.runs import Evaluation, read_evaluation
 from eval.scoring.table import score
+from eval.show import seconds_each
 from eval.traces import reply_of
 
 DIRECT = Line()
@@ -62,11 +65,11 @@ _WAYS: Mapping[str, _Way] = MappingProxyType(
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Means over the questions: seconds from question to answer; seconds of computing, which no line changes; server
-    calls and bytes sent in them."""
+    calls and bytes sent in them. Seconds are None where those of a call are not known."""
 
     accuracy: float
-    seconds: float
-    computing: float
+    seconds: float | None
+    computing: float | None
     calls: float
     bytes: float
 
@@ -106,25 +109,17 @@ def _over_all(
     loop: LoopThread, way: str, team: Team, port: int, plan: Plan, out: Path, lines: Lines
 ) -> dict[Line, Measure]:
     direct = out / folder_name(f"{way} direct")
-    measured = {DIRECT: _over(loop, DIRECT, way, team, port, plan, direct, ())}
-    computed = read_evaluation(direct).traces[_WAYS[way].strategy]
+    evaluation = _over(loop, DIRECT, way, team, port, plan, direct)
+    computed = _times(evaluation, way)
+    measured = {DIRECT: _measure(evaluation, way, computed)}
     for line in lines:
         folder = out / folder_name(f"{way} {line.name}")
         start_from(direct, folder)
-        measured[line] = _over(loop, line, way, team, port, plan, folder, computed)
+        measured[line] = _measure(_over(loop, line, way, team, port, plan, folder), way, computed)
     return measured
 
 
-def _over(
-    loop: LoopThread,
-    line: Line,
-    way: str,
-    team: Team,
-    port: int,
-    plan: Plan,
-    folder: Path,
-    computed: Sequence[Trace],
-) -> Measure:
+def _over(loop: LoopThread, line: Line, way: str, team: Team, port: int, plan: Plan, folder: Path) -> Evaluation:
     proxy = Proxy(port, line)
     # The line is in the address, so that a call over one line is never taken for the same call over another.
     address = f"http://127.0.0.1:{loop.run(proxy.start())}/{folder_name(line.name)}/v1"
@@ -136,11 +131,7 @@ def _over(
                 pass
     finally:
         loop.run(proxy.close())
-    evaluation = read_evaluation(folder)
-    traces = evaluation.traces[_WAYS[way].strategy]
-    replies = {trace.id: reply_of(trace) for trace in traces}
-    table = score(plan.benchmark, list(evaluation.items.values()), replies, Rule.STRICT, partial=True)
-    return _measure(traces, computed or traces, table.overall.accuracy)
+    return read_evaluation(folder)
 
 
 def _behind(team: Team, address: str) -> Team:
@@ -150,19 +141,42 @@ def _behind(team: Team, address: str) -> Team:
     return replace(team, server=Member(team.server.name, "server", "openai", options))
 
 
-def _measure(traces: Sequence[Trace], computed: Sequence[Trace], accuracy: float) -> Measure:
-    count = max(len(traces), 1)
-    local = {trace.id: _path(trace, _locals(trace)) for trace in computed}
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Seconds of one question from end to end: of the clients' calls, and of the server's."""
+
+    local: float | None = None
+    server: float | None = None
+
+
+def _times(evaluation: Evaluation, way: str) -> dict[str, _Times]:
+    times = Times.of_run(evaluation)
+    return {
+        trace.id: _Times(_path(trace, _locals(trace), times), _path(trace, _servers(trace), times))
+        for trace in evaluation.traces[_WAYS[way].strategy]
+    }
+
+
+def _measure(evaluation: Evaluation, way: str, computed: Mapping[str, _Times]) -> Measure:
+    traces = evaluation.traces[_WAYS[way].strategy]
+    replies = {trace.id: reply_of(trace) for trace in traces}
+    table = score(evaluation.benchmark, list(evaluation.items.values()), replies, Rule.STRICT, partial=True)
+    here = _times(evaluation, way)
+    there = [computed.get(trace.id, _Times()) for trace in traces]
     of_server = [_servers(trace) for trace in traces]
-    waiting = [_path(trace, calls) for trace, calls in zip(traces, of_server, strict=True)]
-    there = {trace.id: _path(trace, _servers(trace)) for trace in computed}
+    count = max(len(traces), 1)
     return Measure(
-        accuracy=accuracy,
-        seconds=sum(waiting[i] + local.get(trace.id, 0.0) for i, trace in enumerate(traces)) / count,
-        computing=sum(local.get(trace.id, 0.0) + there.get(trace.id, 0.0) for trace in traces) / count,
+        accuracy=table.overall.accuracy,
+        seconds=_mean([*(here[trace.id].server for trace in traces), *(one.local for one in there)], count),
+        computing=_mean([part for one in there for part in (one.local, one.server)], count),
         calls=sum(map(len, of_server)) / count,
         bytes=sum(call.sent.bytes for calls in of_server for call in calls) / count,
     )
+
+
+def _mean(seconds: Sequence[float | None], count: int) -> float | None:
+    total = added(seconds)
+    return None if total is None else total / count
 
 
 def _servers(trace: Trace) -> list[Call]:
@@ -175,18 +189,23 @@ def _locals(trace: Trace) -> list[Call]:
     return [call for call in trace.calls if call not in servers]
 
 
-def _path(trace: Trace, calls: Sequence[Call]) -> float:
-    """Seconds from end to end: clients work side by side, stages and rounds one after the other."""
+def _path(trace: Trace, calls: Sequence[Call], times: Times) -> float | None:
+    """Clients work side by side, stages and rounds one after the other."""
     stages: dict[tuple[str, int], float] = {}
     for call in calls:
+        seconds = times.of(trace, call)
+        if seconds is None:
+            return None
         place = (call.stage, call.round)
-        stages[place] = max(stages.get(place, 0.0), call.seconds)
+        stages[place] = max(stages.get(place, 0.0), seconds)
     return sum(stages.values())
 
 
 def break_even(way: Measure, alone: Measure, latency: float) -> str:
     """The bandwidth below which a way is faster than the server alone: where computing, round trips and transfer of the
     one add up to those of the other."""
+    if way.computing is None or alone.computing is None:
+        return "–"
     extra = way.computing - alone.computing + 2 * latency / 1000 * (way.calls - alone.calls)
     saved = alone.bytes - way.bytes
     if saved > 0:
@@ -204,7 +223,7 @@ def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measur
     ways = list(found)
     direct = {way: found[way][DIRECT] for way in ways}
     names = [line.name for line in lines]
-    seconds = {way: [found[way][line].seconds for line in lines] for way in ways}
+    plotted = {way: [_or_gap(found[way][line].seconds) for line in lines] for way in ways}
     return Document(
         f"Latency and bandwidth: {plan.benchmark.title}",
         (
@@ -216,16 +235,19 @@ def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measur
             Grid(
                 ("way", "accuracy", "server calls", "KB sent", "seconds computing"),
                 tuple(
-                    (way, f"{m.accuracy:.1%}", f"{m.calls:.2f}", f"{m.bytes / 1000:.2f}", f"{m.computing:.3f}")
+                    (way, f"{m.accuracy:.1%}", f"{m.calls:.2f}", f"{m.bytes / 1000:.2f}", seconds_each(m.computing, 1))
                     for way, m in direct.items()
                 ),
             ),
             Heading("Seconds a question"),
             Grid(
                 ("line", *ways),
-                tuple((line.name, *(f"{found[way][line].seconds:.3f}" for way in ways)) for line in (DIRECT, *lines)),
+                tuple(
+                    (line.name, *(seconds_each(found[way][line].seconds, 1) for way in ways))
+                    for line in (DIRECT, *lines)
+                ),
             ),
-            Plot("network.png", line_plot(names, seconds, "line", "seconds a question"), "Seconds over lines"),
+            Plot("network.png", line_plot(names, plotted, "line", "seconds a question"), "Seconds over lines"),
             Heading("Break-even against sending everything to the server"),
             Text(
                 "The bandwidth on whose one side collaborating is the faster way, from the measured bytes, calls and "
@@ -242,7 +264,12 @@ def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measur
     )
 
 
-def _plain(measure: Measure) -> dict[str, float]:
+def _or_gap(seconds: float | None) -> float:
+    """What is not a number leaves a gap in a plot."""
+    return math.nan if seconds is None else seconds
+
+
+def _plain(measure: Measure) -> dict[str, float | None]:
     return {
         "accuracy": measure.accuracy,
         "seconds": measure.seconds,

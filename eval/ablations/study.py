@@ -21,6 +21,7 @@ from eval.report.findings import StrategyFindings, as_json, findings
 from eval.report.plots import accuracy_plot, cost_plot
 from eval.running import Plan, run
 from eval.runs import read_evaluation
+from eval.show import seconds_each
 from eval.statistics import Paired, against
 
 _TITLES = {
@@ -143,5 +144,5 @@ def _costs(one: StrategyFindings) -> tuple[str, ...]:
         f"{cost.server_calls / items:.2f}",
         f"{cost.tokens / items:.0f}",
         f"{cost.bytes / items / 1000:.1f}",
-        f"{cost.total_seconds / items:.3f}",
+        seconds_each(cost.total_seconds, items),
     )

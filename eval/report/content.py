@@ -10,7 +10,7 @@ from eval.items import Figure, Rule
 from eval.report.document import Document, Grid, Heading, Part, Plot, Text
 from eval.report.findings import Findings, StrategyFindings
 from eval.report.plots import accuracy_plot, cost_plot, flip_plot
-from eval.show import SMALL
+from eval.show import SMALL, seconds_each
 from eval.statistics import wilson
 
 SIGNIFICANT = 0.05
@@ -181,7 +181,7 @@ def _oracle(found: Findings) -> Iterator[Part]:
 def _costs(found: Findings, prefix: str) -> Iterator[Part]:
     yield Text(
         "For each question, as if the strategy had been run by itself: shared drafts count for each. Seconds are of "
-        "the model calls one after the other."
+        "the model calls one after the other; – where a call was made by an earlier run whose journal is gone."
     )
     head = ("strategy", "calls", "server calls", "avoided", "prompt", "cached", "written", "KB sent", "seconds")
     rows = tuple((one.name, *_cost_cells(one)) for one in found.strategies)
@@ -191,7 +191,7 @@ def _costs(found: Findings, prefix: str) -> Iterator[Part]:
     yield Grid(
         ("seconds a question", *stages),
         tuple(
-            (one.name, *(f"{one.cost.seconds.get(stage, 0.0) / max(one.cost.items, 1):.3f}" for stage in stages))
+            (one.name, *(seconds_each(one.cost.seconds.get(stage, 0.0), one.cost.items) for stage in stages))
             for one in found.strategies
         ),
     )
@@ -209,7 +209,7 @@ def _cost_cells(one: StrategyFindings) -> tuple[str, ...]:
         f"{cost.cached_tokens / items:.0f}",
         f"{cost.completion_tokens / items:.0f}",
         f"{cost.bytes / items / 1000:.1f}",
-        f"{cost.total_seconds / items:.3f}",
+        seconds_each(cost.total_seconds, items),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from colm_vl.types import Trace
-from eval.costs import CallId, Cost, Point, cost, pareto, seconds_of_calls
+from eval.costs import CallId, Cost, Point, Times, cost, pareto
 from eval.items import Rule, Table
 from eval.ledger import Flips, Oracle, flips, oracle
 from eval.runs import Evaluation
@@ -65,8 +65,8 @@ def findings(
     that other runs made and this one re-used."""
     names = sorted(evaluation.traces, key=_rank)
     every = [trace for traces in evaluation.traces.values() for trace in traces]
-    seconds = {**(elsewhere or {}), **seconds_of_calls(every)}
-    found = tuple(_strategy(evaluation, name, lead, seconds) for name in names)
+    times = Times.of_run(evaluation, elsewhere)
+    found = tuple(_strategy(evaluation, name, lead, times) for name in names)
     return Findings(
         label=evaluation.label,
         benchmark=evaluation.benchmark.name,
@@ -80,7 +80,7 @@ def findings(
     )
 
 
-def _strategy(evaluation: Evaluation, name: str, lead: Rule, seconds: Mapping[CallId, float]) -> StrategyFindings:
+def _strategy(evaluation: Evaluation, name: str, lead: Rule, times: Times) -> StrategyFindings:
     benchmark, traces = evaluation.benchmark, evaluation.traces[name]
     items = list(evaluation.items.values())
     replies = {trace.id: reply_of(trace) for trace in traces}
@@ -96,7 +96,7 @@ def _strategy(evaluation: Evaluation, name: str, lead: Rule, seconds: Mapping[Ca
         interval=wilson(sum(right.values()), len(right)),
         flips=tuple(flips(stood)),
         oracle=oracle(stood, {key: one.right for key, one in by_id.items()}),
-        cost=cost(traces, seconds),
+        cost=cost(traces, times),
         failed=sum(trace.settlement is None for trace in traces),
         degraded=sum(trace.degraded for trace in traces),
     )

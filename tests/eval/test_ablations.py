@@ -140,6 +140,20 @@ def test_break_even() -> None:
     assert break_even(Measure(0, 0, 2.0, 1, 2_000_000), alone, 5) == "never faster"
     assert break_even(Measure(0, 0, 0.5, 1, 2_500_000), alone, 5) == "above 8 Mbit/s"
     assert break_even(Measure(0, 0, 1.5, 0, 0), alone, 250) == "always faster"
+    assert break_even(Measure(0, 0, None, 0, 0), alone, 250) == "–"
+
+
+def test_a_network_study_counts_what_a_killed_run_computed(tmp_path: Path) -> None:
+    slow = [{**GUIDED[0], "delay": 0.1}, {"text": "Answer: (A)", "delay": 0.1}]
+    clients = [{"name": "c", "backend": "scripted", "model": "m", "replies": slow}]
+    members = Team.from_dict({"clients": clients, "server": {"backend": "scripted", "model": "big", "replies": ADVICE}})
+    planned, lines = plan(find("ai2d"), published.ai2d(tmp_path), limit=1), Lines((1.0,), (100.0,))
+    network_study(members, planned, tmp_path / "out", lines)
+    for name in ("traces.jsonl", "answers.jsonl"):
+        (tmp_path / "out" / "colm-direct" / name).unlink()
+    again = network_study(members, planned, tmp_path / "out", lines).data["ways"]["colm"]["direct"]
+    assert '"reused":true' in (tmp_path / "out" / "colm-direct" / "traces.jsonl").read_text()
+    assert again["computing"] >= 0.2
 
 
 def test_a_network_study_sends_pictures_over_the_line(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colm_vl.types import Call, Draft, Gate, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
 from eval.benchmarks.catalogue import find
-from eval.costs import Point, cost, pareto, seconds_of_calls
+from eval.costs import Point, Times, cost, journalled_seconds, pareto, seconds_of_calls
 from eval.items import Item, Rule
 from eval.ledger import flips, oracle
 from eval.statistics import compare, holm, mcnemar, paired_interval, wilson
@@ -120,11 +123,23 @@ def test_a_shared_draft_costs_every_strategy() -> None:
     guided = Call("s", "guide", round=1, seconds=1.0, usage=Usage(20, 0, 5), sent=Sent(bytes=700))
     first = trace("solo", made)
     second = trace("colm", Call("c", "draft", usage=Usage(10, 4, 3), reused=True), guided)
-    found = cost([second], seconds_of_calls([first, second]))
+    found = cost([second], Times(seconds_of_calls([first, second])))
     assert found.seconds == {"draft": 2.0, "guide": 1.0}
     assert (found.calls, found.server_calls, found.avoided, found.bytes) == (2, 1, 1, 700)
     assert found.tokens == 10 - 4 + 3 + 20 + 5
     assert found.server_tokens == 25
+
+
+def test_what_a_killed_run_had_called_costs_what_its_journal_says(tmp_path: Path) -> None:
+    usage, sent = Usage(10, 4, 3), Sent(bytes=700)
+    line = {"key": "0", "member": "c", "stage": "draft", "round": 0, "sample": 0, "usage": [10, 4, 3]}
+    lines = [json.dumps(line | {"sent": [700, 0, 0], "seconds": seconds}) for seconds in (1.0, 2.0)]
+    (tmp_path / "calls.jsonl").write_text("\n".join([*lines, '{"key": "cut o']))
+    again = [trace("solo", Call("c", "draft", usage=usage, sent=sent, reused=True)) for _ in range(2)]
+    found = cost(again, Times({}, journalled_seconds(tmp_path)))
+    assert (found.seconds, found.total_seconds) == ({"draft": 3.0}, 3.0)
+    unknown = cost(again, Times({}, journalled_seconds(tmp_path / "nowhere")))
+    assert (unknown.seconds, unknown.total_seconds) == ({"draft": None}, None)
 
 
 def test_the_front_keeps_what_nothing_beats() -> None:
