@@ -162,8 +162,10 @@ class Folder:
         self._arrange(list(self._places))
 
     def _close_files(self) -> None:
-        self._traces.close()
-        self._answers.close()
+        try:
+            self._traces.close()
+        finally:
+            self._answers.close()
 
     def _arrange(self, order: Sequence[Key]) -> None:
         if not self._superseded and order == list(self._places):

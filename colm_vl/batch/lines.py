@@ -62,15 +62,21 @@ class Lines:
         return self._in.readline()
 
     def sync(self) -> None:
-        """Have the disk keep what was added, against power cuts. Takes milliseconds; may be called in any thread."""
+        """Have the disk keep what was added, against power cuts. Takes milliseconds; may be called in any thread, and
+        is to be over before the file is closed. Raises `ColmError` if the disk does not keep it."""
         if self._dirty:
             self._dirty = False
-            os.fsync(self._out.fileno())
+            try:
+                os.fsync(self._out.fileno())
+            except OSError as error:
+                raise _unwritable(self.path, error) from None
 
     def close(self) -> None:
-        self.sync()
-        self._in.close()
-        self._out.close()
+        try:
+            self.sync()
+        finally:
+            self._in.close()
+            self._out.close()
 
 
 def dump(data: Mapping[str, Any]) -> bytes:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 8.0
 """How long calls under way may take to finish when a batch is left early; they are paid for."""
+SYNC_SECONDS = 1.0
+"""How much of a batch's time a power cut may cost."""
 _LOOK_AHEAD = 4  # times the concurrency: so far may others get ahead of a question that takes long
 _RECENT_PICTURES = 2
 
@@ -64,8 +66,10 @@ async def traces(job: Job, pool: Pool) -> AsyncGenerator[Trace, None]:
     async with _opened(job) as folder:
         batch = Batch(job, pool, folder)
         try:
-            async with aclosing(batch.traces()) as found:
+            async with _synced(folder) as syncing, aclosing(batch.traces()) as found:
                 async for trace in found:
+                    if syncing.done():
+                        syncing.result()
                     yield trace
         finally:
             folder.close(batch.order, complete=batch.complete)
@@ -73,25 +77,32 @@ async def traces(job: Job, pool: Pool) -> AsyncGenerator[Trace, None]:
 
 @asynccontextmanager
 async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
-    """The batch's folder, which the disk is asked to keep every second."""
+    """The batch's folder; without `out` one that goes when the batch is over."""
     async with AsyncExitStack() as stack:
         path = job.out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="colm-vl-")))
         settings = Settings.of(job.team, job.strategies, job.questions.name)
         folder = await asyncio.to_thread(Folder, path, settings, fresh=job.fresh)
         job.tally.notes += folder.notes
-        over = asyncio.Event()
-        syncing = asyncio.create_task(_sync_often(folder, over))
-        try:
-            yield folder
-        finally:
-            over.set()
-            await asyncio.wait([syncing])
+        yield folder
+
+
+@asynccontextmanager
+async def _synced(folder: Folder) -> AsyncGenerator[asyncio.Task[None], None]:
+    """The task that has the disk keep the folder's files now and then; it ends early only by raising `ColmError`."""
+    over = asyncio.Event()
+    syncing = asyncio.create_task(_sync_often(folder, over))
+    try:
+        yield syncing
+    finally:
+        over.set()
+        await asyncio.wait([syncing])
+        syncing.result()
 
 
 async def _sync_often(folder: Folder, over: asyncio.Event) -> None:
     while not over.is_set():
         try:
-            await asyncio.wait_for(over.wait(), 1.0)
+            await asyncio.wait_for(over.wait(), SYNC_SECONDS)
         except TimeoutError:
             await asyncio.to_thread(folder.sync)
 

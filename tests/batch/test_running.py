@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from colm_vl import CoLM, ConfigError, InputError, Query, Team
+from colm_vl import CoLM, ColmError, ConfigError, InputError, Query, Team
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
+from colm_vl.batch import running
 from colm_vl.batch.tally import Tally
 from tests.batch.runs import calls_made, near_and_far, read_lines, wording, write_questions
 from tests.teams import FIVE, GUIDANCE
@@ -201,6 +205,49 @@ def test_leaving_early_keeps_what_is_under_way(tmp_path: Path) -> None:
     with near_and_far() as colm:
         list(colm.batch(path, tmp_path / "out", strategy="solo"))
         assert len(colm.requests("near")) == 50 - made
+
+
+def test_a_slow_disk_has_kept_everything_before_the_files_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors, fsync = list[OSError](), os.fsync
+
+    def slow(file: int) -> None:
+        time.sleep(0.05)  # as a slow disk does
+        try:
+            fsync(file)
+        except OSError as error:
+            errors.append(error)
+            raise
+
+    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(running, "SYNC_SECONDS", 0.01)
+    with team_of({"near": [{"text": FIVE, "delay": 0.02}]}, strategy="solo") as colm:
+        list(colm.batch(write_questions(tmp_path, 10), tmp_path / "out", concurrency=1))
+    assert errors == []
+
+
+def test_a_disk_that_keeps_nothing_ends_the_batch_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, fsync = threading.Event(), os.fsync
+
+    def failing(file: int) -> None:
+        if broken.is_set():
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(file)
+
+    def breaking(request: Request) -> scripted.Reply:
+        broken.set()
+        return scripted.Reply(text=FIVE, delay=0.02)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    monkeypatch.setattr(running, "SYNC_SECONDS", 0.01)
+    with team_of({"near": breaking}, strategy="solo") as colm:
+        with pytest.raises(ColmError, match=r"\.jsonl: cannot be written \(Input/output error\)") as raised:
+            list(colm.batch(write_questions(tmp_path, 100), tmp_path / "out", concurrency=1))
+        assert len(colm.requests("near")) < 100
+    assert "goes on" in raised.value.hint
 
 
 def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(tmp_path: Path) -> None:
