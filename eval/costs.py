@@ -35,8 +35,13 @@ class Cost:
 
     @property
     def tokens(self) -> int:
-        """What was computed: prompts less what a cache held, and completions."""
-        return self.prompt_tokens - self.cached_tokens + self.completion_tokens
+        """Prompts and completions, whole. What a cache held is not taken off: that depends on what was asked before,
+        so that a strategy would cost less for coming later."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def tokens_each(self) -> float:
+        return self.tokens / max(self.items, 1)
 
     @property
     def total_seconds(self) -> float | None:
@@ -89,9 +94,7 @@ def cost(traces: Sequence[Trace], times: Times) -> Cost:
         prompt_tokens=sum(call.usage.prompt_tokens for _, call in calls),
         cached_tokens=sum(call.usage.cached_tokens for _, call in calls),
         completion_tokens=sum(call.usage.completion_tokens for _, call in calls),
-        server_tokens=sum(
-            call.usage.prompt_tokens - call.usage.cached_tokens + call.usage.completion_tokens for call in of_server
-        ),
+        server_tokens=sum(call.usage.prompt_tokens + call.usage.completion_tokens for call in of_server),
         bytes=sum(call.sent.bytes for _, call in calls),
         seconds={stage: added(of_stage) for stage, of_stage in seconds.items()},
     )

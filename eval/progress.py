@@ -55,7 +55,7 @@ def run_summary(folder: Path) -> RenderableType:
     for heading in ("accuracy", "95 % interval", "no answer", "calls", "tokens"):
         grid.add_column(heading, justify="right")
     for one in found.strategies:
-        calls, tokens = (f"{count / max(one.cost.items, 1):.2f}" for count in (one.cost.calls, one.cost.tokens))
+        calls = f"{one.cost.calls / max(one.cost.items, 1):.2f}"
         between = f"{one.interval.low:.1%} to {one.interval.high:.1%}"
-        grid.add_row(one.name, f"{one.accuracy:.1%}", between, str(one.failed), calls, tokens)
+        grid.add_row(one.name, f"{one.accuracy:.1%}", between, str(one.failed), calls, f"{one.cost.tokens_each:.2f}")
     return Group(grid, f"More: python -m eval report {folder}")

@@ -15,7 +15,7 @@ from colm_vl.team import Team
 from colm_vl.types import Trace
 from eval.ablations.kinds import Ablation
 from eval.ablations.variants import VARIANTS, Choices, Variant
-from eval.costs import CallId, Point, seconds_of_calls
+from eval.costs import CallId, seconds_of_calls
 from eval.report.document import Document, Grid, Plot, Text
 from eval.report.findings import StrategyFindings, as_json, findings
 from eval.report.plots import accuracy_plot, cost_plot
@@ -100,7 +100,7 @@ def _document(kind: Ablation, plan: Plan, found: Sequence[StrategyFindings], pai
     rows = tuple((*_row(one, by_name.get(one.name)), *_costs(one)) for one in found)
     names = [one.name for one in found]
     accuracy = accuracy_plot(names, [one.accuracy for one in found], [one.interval for one in found])
-    points = [Point(one.name, one.cost.tokens / max(one.cost.items, 1), one.accuracy) for one in found]
+    points = [one.point for one in found]
     return Document(
         title,
         (
@@ -108,11 +108,12 @@ def _document(kind: Ablation, plan: Plan, found: Sequence[StrategyFindings], pai
                 f"{len(plan.items)} questions, rule strict, the same for each variant. Differences in percentage "
                 "points, with bootstrap intervals; exact McNemar p, adjusted for this table (Holm). Put right: of the "
                 "answers that were wrong, how many refining mended; spoilt: of the right ones, how many it broke. "
-                "Calls, tokens, kilobytes and seconds are for each question."
+                "Calls, tokens, kilobytes and seconds are for each question; tokens are prompts and completions, and "
+                "what a cache held of a prompt counts, too, so that the order of the variants makes no difference."
             ),
             Grid(head, rows, frozenset({0})),
             Plot(f"{kind.value}-accuracy.png", accuracy, "Accuracy of each variant with its 95 % interval"),
-            Plot(f"{kind.value}-cost.png", cost_plot(points, "tokens computed a question"), "Accuracy over tokens"),
+            Plot(f"{kind.value}-cost.png", cost_plot(points, "tokens a question"), "Accuracy over tokens"),
         ),
     )
 
@@ -142,7 +143,7 @@ def _costs(one: StrategyFindings) -> tuple[str, ...]:
     cost, items = one.cost, max(one.cost.items, 1)
     return (
         f"{cost.server_calls / items:.2f}",
-        f"{cost.tokens / items:.0f}",
+        f"{cost.tokens_each:.0f}",
         f"{cost.bytes / items / 1000:.1f}",
         seconds_each(cost.total_seconds, items),
     )

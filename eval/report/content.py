@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from eval.costs import Point
 from eval.items import Figure, Rule
 from eval.report.document import Document, Grid, Heading, Part, Plot, Text
 from eval.report.findings import Findings, StrategyFindings
@@ -186,7 +185,10 @@ def _costs(found: Findings, prefix: str) -> Iterator[Part]:
     head = ("strategy", "calls", "server calls", "avoided", "prompt", "cached", "written", "KB sent", "seconds")
     rows = tuple((one.name, *_cost_cells(one)) for one in found.strategies)
     yield Grid(head, rows, frozenset(i for i, one in enumerate(found.strategies) if one.name in found.front))
-    yield Text("Bold: on the Pareto front of tokens and accuracy. Prompt, cached and written are tokens a question.")
+    yield Text(
+        "Bold: on the Pareto front of tokens and accuracy. Prompt, cached and written are tokens a question. Cached "
+        "ones are part of the prompt, and count like the others: how many there are depends on what was asked before."
+    )
     stages = list(dict.fromkeys(stage for one in found.strategies for stage in one.cost.seconds))
     yield Grid(
         ("seconds a question", *stages),
@@ -195,8 +197,8 @@ def _costs(found: Findings, prefix: str) -> Iterator[Part]:
             for one in found.strategies
         ),
     )
-    points = [Point(one.name, one.cost.tokens / max(one.cost.items, 1), one.accuracy) for one in found.strategies]
-    yield Plot(_file(found, prefix, "cost"), cost_plot(points, "tokens computed a question"), "Accuracy over tokens")
+    plot = cost_plot([one.point for one in found.strategies], "tokens a question")
+    yield Plot(_file(found, prefix, "cost"), plot, "Accuracy over tokens")
 
 
 def _cost_cells(one: StrategyFindings) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ class StrategyFindings:
     def accuracy(self) -> float:
         return sum(self.right.values()) / len(self.right) if self.right else 0.0
 
+    @property
+    def point(self) -> Point:
+        """In tokens a question: of a run that was stopped, some strategies have answered more questions than others."""
+        return Point(self.name, self.cost.tokens_each, self.accuracy)
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -53,9 +58,8 @@ class Findings:
 
     @property
     def front(self) -> tuple[str, ...]:
-        """The strategies that no other beats in tokens and accuracy at once, cheapest first."""
-        points = [Point(one.name, float(one.cost.tokens), one.accuracy) for one in self.strategies]
-        return tuple(point.name for point in pareto(points))
+        """The strategies that no other beats in tokens a question and accuracy at once, cheapest first."""
+        return tuple(point.name for point in pareto([one.point for one in self.strategies]))
 
 
 def findings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from eval.benchmarks.catalogue import find
 from eval.costs import Point, Times, cost, journalled_seconds, pareto, seconds_of_calls
 from eval.items import Item, Rule
 from eval.ledger import flips, oracle
+from eval.report.findings import findings
+from eval.runs import Evaluation
 from eval.statistics import compare, holm, mcnemar, paired_interval, wilson
 from eval.traces import Stand, stands
 
@@ -126,8 +129,26 @@ def test_a_shared_draft_costs_every_strategy() -> None:
     found = cost([second], Times(seconds_of_calls([first, second])))
     assert found.seconds == {"draft": 2.0, "guide": 1.0}
     assert (found.calls, found.server_calls, found.avoided, found.bytes) == (2, 1, 1, 700)
-    assert found.tokens == 10 - 4 + 3 + 20 + 5
+    assert found.tokens == 10 + 3 + 20 + 5
     assert found.server_tokens == 25
+
+
+def test_tokens_do_not_depend_on_what_a_cache_held() -> None:
+    cold, warm = (trace("colm", Call("s", "guide", usage=Usage(20, cached, 5))) for cached in (0, 18))
+    costs = [cost([one], Times({})) for one in (cold, warm)]
+    assert [(one.tokens, one.server_tokens) for one in costs] == [(25, 25)] * 2
+    assert [one.cached_tokens for one in costs] == [0, 18]
+
+
+def test_the_front_is_drawn_of_tokens_a_question(tmp_path: Path) -> None:
+    """Of a run that was stopped, the cheaper strategy may have answered more questions."""
+    groups = {"domain": "counting", "question": "count"}
+    items = {key: Item(key, "?", ("5",), "open", groups=groups) for key in "01"}
+    cheap, dear = (Call("c", "draft", usage=Usage(tokens)) for tokens in (10, 15))
+    traces = {"vote": tuple(replace(trace("vote", cheap), id=key) for key in items), "solo": (trace("solo", dear),)}
+    found = findings(Evaluation("x", tmp_path, find("pocket"), "test", items, traces))
+    assert [one.accuracy for one in found.strategies] == [1.0, 1.0]
+    assert found.front == ("vote",)
 
 
 def test_what_a_killed_run_had_called_costs_what_its_journal_says(tmp_path: Path) -> None:
