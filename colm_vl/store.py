@@ -9,8 +9,8 @@ from colm_vl.types import Failure
 
 class MemoryStore:
     """The calls of one question: whole generations, handles included, so that a later stage can still continue a
-    conversation; and failures, so that no strategy waits again for a member that failed. `behind` is asked and told
-    as well."""
+    conversation; and failures, so that no strategy waits again for a member that failed. What it does not know,
+    `behind` may; `behind` is told as well."""
 
     def __init__(self, behind: CallStore | None = None) -> None:
         self._outcomes: dict[str, Generation | Failure] = {}
@@ -18,7 +18,11 @@ class MemoryStore:
 
     async def get(self, key: CallKey) -> Generation | Failure | None:
         known = self._outcomes.get(key.digest)
-        return await self._behind.get(key) if known is None and self._behind is not None else known
+        if known is None and self._behind is not None:
+            known = await self._behind.get(key)
+            if known is not None:
+                self._outcomes[key.digest] = known
+        return known
 
     async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
         self._outcomes[key.digest] = outcome

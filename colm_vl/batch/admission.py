@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from colm_vl.backends.base import Generation
+from colm_vl.batch.sharing import Shared
 from colm_vl.batch.tally import Tally
 from colm_vl.pool import Pool
 from colm_vl.run import CallKey, CallStore
-from colm_vl.store import MemoryStore
 from colm_vl.team import Member
 from colm_vl.types import Failure, Stage
 
@@ -75,13 +75,18 @@ class Admission:
 
 
 class Calls:
-    """The `CallStore` of one attempt at one question: what is known, what may be asked, and the count of both."""
+    """The `CallStore` of one strategy at one question: what is known, what may be asked, and the count of both.
 
-    def __init__(self, known: CallStore, admission: Admission, tally: Tally) -> None:
-        self._known = MemoryStore(known)
+    `known` are the calls of the question, `shared`, behind them, those of the batch. To be closed when the strategy is
+    over, however it ended.
+    """
+
+    def __init__(self, known: CallStore, shared: Shared, admission: Admission, tally: Tally) -> None:
+        self._known = known
+        self._shared = shared
         self._admission = admission
         self._tally = tally
-        self._under_way = 0
+        self._under_way: set[str] = set()
         self._over = asyncio.Event()
 
     async def get(self, key: CallKey) -> Generation | Failure | None:
@@ -90,7 +95,9 @@ class Calls:
             self._tally.stage(key.stage).avoided += isinstance(known, Generation)
             return known
         if self._admission.admits(key.member):
-            self._under_way += 1
+            # No store lets others run between its look at the shared calls and here: nobody else has begun this one.
+            self._shared.begin(key)
+            self._under_way.add(key.digest)
             return None
         self._admission.postpone(key)
         # The other members of this stage, all of whom have been started, get as far as their calls; then those calls
@@ -104,8 +111,13 @@ class Calls:
     async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
         self._tally.count_call(key.stage, outcome if isinstance(outcome, Failure) else outcome.usage)
         await self._known.put(key, outcome)
-        self._under_way -= 1
+        self._under_way.remove(key.digest)
         self._over.set()
+
+    def close(self) -> None:
+        """Leave calls that were cancelled to others who wait for them."""
+        self._shared.abandon(self._under_way)
+        self._under_way.clear()
 
 
 class WithFailures:

@@ -8,7 +8,7 @@ import logging
 import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -17,10 +17,12 @@ from colm_vl.batch.admission import Admission, Calls, Postponed, WithFailures
 from colm_vl.batch.folder import Folder, Key
 from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.settings import Settings
+from colm_vl.batch.sharing import Shared
 from colm_vl.batch.tally import Tally
 from colm_vl.errors import ColmError, InputError
 from colm_vl.pool import Pool
-from colm_vl.run import CallStore, Run
+from colm_vl.run import Run
+from colm_vl.store import MemoryStore
 from colm_vl.strategies import Choice
 from colm_vl.team import Member, Team
 from colm_vl.types import Failure, Trace
@@ -140,7 +142,7 @@ class Batch:
         self._tally = job.tally
         self._pictures = _Pictures()
         self._admission = _admission(job.team, pool)
-        self._calls: CallStore = WithFailures(folder.journal) if self._admission.staged else folder.journal
+        self._calls = Shared(WithFailures(folder.journal) if self._admission.staged else folder.journal)
         self._ended: set[Key] = set()
 
     async def traces(self) -> AsyncGenerator[Trace, None]:
@@ -244,9 +246,10 @@ class Batch:
             query = row.query([await self._pictures.open(picture) for picture in row.pictures])
         except (InputError, ImageError) as error:
             return outcomes + [_Outcome(_refused(row, choice.team, error)) for choice in unanswered]
-        calls = Calls(self._calls, self._admission, self._tally)
+        memory = MemoryStore(self._calls)
         for choice in unanswered:
-            trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
+            with closing(Calls(memory, self._calls, self._admission, self._tally)) as calls:
+                trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
             if trace is not None:
                 outcomes.append(_Outcome(trace))
         return outcomes
