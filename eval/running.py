@@ -17,6 +17,7 @@ from eval.benchmarks.base import Benchmark
 from eval.benchmarks.written import WrittenBenchmark
 from eval.data import Source
 from eval.items import Item
+from eval.names import slug
 from eval.runs import check_evaluation, read_traces, write_evaluation
 from processors.errors import ImageError
 
@@ -120,7 +121,7 @@ def _write_answers(plan: Plan, benchmark: WrittenBenchmark, strategy: str, out: 
     rows = benchmark.answers(answered, replies, strategy)
     folder = out / ANSWER_FILES
     folder.mkdir(exist_ok=True)
-    path = folder / f"{_safe(strategy)}.{benchmark.answer_format}"
+    path = folder / f"{slug(strategy)}.{benchmark.answer_format}"
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     text = json.dumps(rows, ensure_ascii=False, indent=1) if benchmark.answer_format == "json" else "\n".join(lines)
     path.write_text(text + "\n", encoding="utf-8")
@@ -132,11 +133,7 @@ def _replies(strategy: str, folders: Sequence[Path]) -> dict[str, str]:
 
 
 def _second(out: Path, strategy: str) -> Path:
-    return out / SECOND_TURN / _safe(strategy)
-
-
-def _safe(strategy: str) -> str:
-    return strategy.replace(":", "-")
+    return out / SECOND_TURN / slug(strategy)
 
 
 def _query(benchmark: Benchmark, item: Item) -> Query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ EVALUATION, ITEMS = "eval.json", "items.jsonl"
 class Evaluation:
     """One benchmark, asked of one team, in one or more strategies: strategy → its traces, in the order of the items.
 
-    `label` tells it from others in one report: the folder's name.
+    `label` tells it from others in one report: the folder's name, and its parents' where that is not enough.
     """
 
     label: str
@@ -69,7 +69,22 @@ def read_evaluation(folder: Path) -> Evaluation:
     if not by_strategy:
         raise InputError(f"{folder}: no answers yet", hint="run it first, or give it time")
     traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
-    return Evaluation(folder.name, folder, find(record["benchmark"]), record["split"], items, traces)
+    return Evaluation(folder.resolve().name, folder, find(record["benchmark"]), record["split"], items, traces)
+
+
+def labels(folders: Sequence[Path]) -> list[str]:
+    """The folders' names, each with as many of its parents' as it takes to tell all of them apart.
+
+    Raises `InputError` for a folder that is given twice.
+    """
+    paths = [folder.resolve() for folder in folders]
+    twice = next((path for number, path in enumerate(paths) if path in paths[:number]), None)
+    if twice is not None:
+        raise InputError(f"{twice} is given twice", hint="give every run once")
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in paths]
 
 
 def read_traces(folder: Path) -> Iterator[Trace]:

@@ -18,11 +18,12 @@ from colm_vl.backends import registry
 from colm_vl.errors import ConfigError, NoAnswer
 from colm_vl.team import Member, Team
 from colm_vl.types import Call, Trace
-from eval.ablations.study import Study, folder_name, start_from
+from eval.ablations.study import Study, start_from
 from eval.ablations.wire import Endpoint, Line, Proxy
 from eval.ablations.wrapping import Shared
 from eval.costs import Times, added
 from eval.items import Rule
+from eval.names import slug
 from eval.report.document import Document, Grid, Heading, Plot, Text
 from eval.report.plots import line_plot
 from eval.running import Plan, run
@@ -108,12 +109,12 @@ def _served(loop: LoopThread, server: Member) -> Iterator[int]:
 def _over_all(
     loop: LoopThread, way: str, team: Team, port: int, plan: Plan, out: Path, lines: Lines
 ) -> dict[Line, Measure]:
-    direct = out / folder_name(f"{way} direct")
+    direct = out / slug(f"{way} direct")
     evaluation = _over(loop, DIRECT, way, team, port, plan, direct)
     computed = _times(evaluation, way)
     measured = {DIRECT: _measure(evaluation, way, computed)}
     for line in lines:
-        folder = out / folder_name(f"{way} {line.name}")
+        folder = out / slug(f"{way} {line.name}")
         start_from(direct, folder)
         measured[line] = _measure(_over(loop, line, way, team, port, plan, folder), way, computed)
     return measured
@@ -122,7 +123,7 @@ def _over_all(
 def _over(loop: LoopThread, line: Line, way: str, team: Team, port: int, plan: Plan, folder: Path) -> Evaluation:
     proxy = Proxy(port, line)
     # The line is in the address, so that a call over one line is never taken for the same call over another.
-    address = f"http://127.0.0.1:{loop.run(proxy.start())}/{folder_name(line.name)}/v1"
+    address = f"http://127.0.0.1:{loop.run(proxy.start())}/{slug(line.name)}/v1"
     try:
         with CoLM(_behind(team, address).with_policy(**_WAYS[way].policy)) as colm:
             with suppress(NoAnswer):  # connecting, and loading a model, are no part of what is measured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from colm_vl.types import Trace
 from eval.ablations.kinds import Ablation
 from eval.ablations.variants import VARIANTS, Choices, Variant
 from eval.costs import CallId, seconds_of_calls
+from eval.names import slug
 from eval.report.document import Document, Grid, Plot, Text
 from eval.report.findings import StrategyFindings, as_json, findings
 from eval.report.plots import accuracy_plot, cost_plot
@@ -58,7 +58,7 @@ def study(
     seconds: dict[CallId, float] = {}
     previous: Path | None = None
     for variant in VARIANTS[kind](team, choices, out):
-        folder = out / folder_name(variant.name)
+        folder = out / slug(variant.name)
         start_from(previous, folder)
         _run(variant, plan, folder, concurrency, told)
         evaluation = read_evaluation(folder)
@@ -70,10 +70,6 @@ def study(
     pairs = against(found[0].name, {one.name: one.right for one in found})
     content = _document(kind, plan, found, pairs)
     return Study(content, {"ablation": kind.value, "variants": data})
-
-
-def folder_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
 
 
 def _run(variant: Variant, plan: Plan, folder: Path, concurrency: int, told: Callable[[Trace], object]) -> None:

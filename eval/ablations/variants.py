@@ -15,6 +15,7 @@ from colm_vl.strategies import SAMPLE_TEMPERATURE
 from colm_vl.team import Member, Team
 from eval.ablations.kinds import Ablation
 from eval.ablations.wrapping import Advice, Misguiding, Reseeded, Shared
+from eval.names import slug
 from eval.runs import read_traces
 
 
@@ -75,7 +76,8 @@ def diversity(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
 
 def server(team: Team, choices: Choices, out: Path) -> Iterator[Variant]:
     """A server weakened on purpose. Guidance of other questions is taken from the first variant's own run."""
-    yield Variant("as it is", team)
+    first = Variant("as it is", team)
+    yield first
     whole = _server_of(team)
     yield Variant("captions only", team, policy={"share": "captions"})
     yield Variant("no server (concat)", team, "concat")
@@ -85,7 +87,9 @@ def server(team: Team, choices: Choices, out: Path) -> Iterator[Variant]:
         client = team.clients[0]
         stand_in = Member(whole.name, "server", client.backend, client.options, label=client.label)
         yield Variant(f"{client.name} in its place", replace(team, server=stand_in))
-    advice = [Advice(trace.question, one.text) for trace in read_traces(out / "as-it-is") for one in trace.guidance]
+    advice = [
+        Advice(trace.question, one.text) for trace in read_traces(out / slug(first.name)) for one in trace.guidance
+    ]
     for share in choices.shares:
         label = f"{whole.label}, {share:.0%} of its guidance of other questions"
         member = replace(whole, label=label)

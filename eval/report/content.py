@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from eval.items import Figure, Rule
+from eval.names import slug
 from eval.report.document import Document, Grid, Heading, Part, Plot, Text
 from eval.report.findings import Findings, StrategyFindings
 from eval.report.plots import accuracy_plot, cost_plot, flip_plot
@@ -260,4 +261,4 @@ def _p(value: float) -> str:
 
 
 def _file(found: Findings, prefix: str, name: str) -> str:
-    return (f"{found.label}-" if prefix else "") + name.replace(":", "-") + ".png"
+    return slug(f"{found.label}-{name}" if prefix else name) + ".png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from colm_vl.errors import InputError
@@ -11,15 +12,15 @@ from eval.items import Rule
 from eval.report.content import document
 from eval.report.document import Document, to_html, to_markdown
 from eval.report.findings import as_json, findings
-from eval.runs import read_evaluation
+from eval.runs import labels, read_evaluation
 
 
 def write_report(runs: Sequence[Path], out: Path, lead: Rule = Rule.STRICT) -> list[Path]:
     """report.md, report.html (one file), report.json and the plots. Returns what was written.
 
-    Raises `InputError` for a run that cannot be reported: none, or of a benchmark that others judge.
+    Raises `InputError` for a run that cannot be reported: none, given twice, or of a benchmark that others judge.
     """
-    evaluations = [read_evaluation(run) for run in runs]
+    evaluations = [replace(read_evaluation(run), label=label) for run, label in zip(runs, labels(runs), strict=True)]
     for evaluation in evaluations:
         if not evaluation.benchmark.scored:
             raise InputError(

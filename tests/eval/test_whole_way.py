@@ -11,6 +11,7 @@ import pytest
 from colm_vl.errors import InputError
 from eval.benchmarks.catalogue import BENCHMARKS, find
 from eval.items import Rule
+from eval.names import slug
 from eval.report.write import write_report
 from eval.running import ANSWER_FILES, plan, run
 from eval.runs import read_evaluation
@@ -63,7 +64,7 @@ def test_answer_files_for_judges(name: str, tmp_path: Path) -> None:
     ask(name, data, tmp_path / "run", team("a sonnet", "a better sonnet"))
     files = {path.name for path in (tmp_path / "run" / ANSWER_FILES).iterdir()}
     suffix = "json" if name == "alpaca_eval" else "jsonl"
-    assert files == {f"solo-one.{suffix}", f"vote.{suffix}", f"colm.{suffix}"}
+    assert files == {f"{slug('solo:one')}.{suffix}", f"vote.{suffix}", f"colm.{suffix}"}
     text = (tmp_path / "run" / ANSWER_FILES / f"colm.{suffix}").read_text()
     row = json.loads(text)[0] if suffix == "json" else json.loads(text.splitlines()[0])
     match name:
@@ -173,3 +174,23 @@ def test_report_of_several_runs(tmp_path: Path) -> None:
         ask(name, published.PUBLISHED[name](tmp_path / name), tmp_path / f"run-{name}", team("(B)"))
     written = write_report([tmp_path / "run-ai2d", tmp_path / "run-mme"], tmp_path / "report", Rule.OFFICIAL)
     assert {"run-ai2d-accuracy.png", "run-mme-accuracy.png"} <= {path.name for path in written}
+
+
+def test_runs_of_the_same_name_have_plots_of_their_own(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        ask("ai2d", published.ai2d(tmp_path / place), tmp_path / place / "run", team("(B)"))
+    written = write_report([tmp_path / "a" / "run", tmp_path / "b" / "run"], tmp_path / "report")
+    assert len(written) == len({*written}) == 3 + 2 * 3
+    found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
+    assert [one["label"] for one in found] == ["a/run", "b/run"]
+    with pytest.raises(InputError, match="is given twice"):
+        write_report([tmp_path / "a" / "run"] * 2, tmp_path / "report")
+
+
+def test_clients_of_any_name_have_answer_files_of_their_own(tmp_path: Path) -> None:
+    names = ("a/b", "a b", "A:b", "a-b")
+    colm = scripted({name: ["Answer: a sonnet"] for name in names}, ["Evidence: none"])
+    with colm:
+        strategies = [f"solo:{name}" for name in names]
+        list(run(colm, plan(find("mt_bench"), published.mt_bench(tmp_path)), strategies, tmp_path / "run"))
+    assert len(list((tmp_path / "run" / ANSWER_FILES).iterdir())) == len(names)
