@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, get_args
 
 from colm_vl.backends.base import Generation
 from colm_vl.batch.sharing import Shared
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.tally import Account
 from colm_vl.pool import Pool
 from colm_vl.run import CallKey, CallStore
 from colm_vl.team import Member
-from colm_vl.types import Failure, Stage
+from colm_vl.types import Failure, Stage, Trace
 
 _STAGES: Sequence[Stage] = get_args(Stage)
 
@@ -74,25 +75,38 @@ class Admission:
         return True
 
 
+class _Place(NamedTuple):
+    """Where in a trace a call stands."""
+
+    member: str
+    stage: Stage
+    round: int
+    sample: int
+
+
 class Calls:
-    """The `CallStore` of one strategy at one question: what is known, what may be asked, and the count of both.
+    """The `CallStore` of one strategy at one question: what is known, what may be asked, and the account of both.
 
     `known` are the calls of the question, `shared`, behind them, those of the batch. To be closed when the strategy is
     over, however it ended.
     """
 
-    def __init__(self, known: CallStore, shared: Shared, admission: Admission, tally: Tally) -> None:
+    def __init__(self, strategy: str, known: CallStore, shared: Shared, admission: Admission, account: Account) -> None:
+        self._strategy = strategy
         self._known = known
         self._shared = shared
         self._admission = admission
-        self._tally = tally
+        self._account = account
+        self._paid: set[_Place] = set()
         self._under_way: set[str] = set()
         self._over = asyncio.Event()
 
     async def get(self, key: CallKey) -> Generation | Failure | None:
         known = await self._known.get(key)
         if known is not None:
-            self._tally.stage(key.stage).avoided += isinstance(known, Generation)
+            self._account.found(key, known)
+            if self._account.payer(key) == self._strategy:
+                self._paid.add(_Place(key.member.name, key.stage, key.round, key.sample))
             return known
         if self._admission.admits(key.member):
             # No store lets others run between its look at the shared calls and here: nobody else has begun this one.
@@ -109,10 +123,22 @@ class Calls:
         raise Postponed
 
     async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
-        self._tally.count_call(key.stage, outcome if isinstance(outcome, Failure) else outcome.usage)
+        self._account.made(key, outcome, self._strategy)
         await self._known.put(key, outcome)
         self._under_way.remove(key.digest)
         self._over.set()
+
+    def charged(self, trace: Trace) -> Trace:
+        """The strategy's trace; what it made itself in an earlier pass of this run and found again is not reused."""
+        if not self._paid:
+            return trace
+        calls = (
+            replace(call, reused=False)
+            if _Place(call.member, call.stage, call.round, call.sample) in self._paid
+            else call
+            for call in trace.calls
+        )
+        return replace(trace, calls=tuple(calls))
 
     def close(self) -> None:
         """Leave calls that were cancelled to others who wait for them."""

@@ -18,7 +18,7 @@ from colm_vl.batch.folder import Folder, Key
 from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.settings import Settings
 from colm_vl.batch.sharing import Shared
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.tally import Account, Tally
 from colm_vl.errors import ColmError, InputError
 from colm_vl.pool import Pool
 from colm_vl.run import Run
@@ -143,6 +143,7 @@ class Batch:
         self._pictures = _Pictures()
         self._admission = _admission(job.team, pool)
         self._calls = Shared(WithFailures(folder.journal) if self._admission.staged else folder.journal)
+        self._accounts: dict[str, Account] = {}  # of questions that wait for another pass
         self._ended: set[Key] = set()
 
     async def traces(self) -> AsyncGenerator[Trace, None]:
@@ -247,11 +248,15 @@ class Batch:
         except (InputError, ImageError) as error:
             return outcomes + [_Outcome(_refused(row, choice.team, error)) for choice in unanswered]
         memory = MemoryStore(self._calls)
+        account = self._accounts.pop(row.id, None) or Account(self._tally)
         for choice in unanswered:
-            with closing(Calls(memory, self._calls, self._admission, self._tally)) as calls:
+            strategy = choice.team.policy.strategy
+            with closing(Calls(strategy, memory, self._calls, self._admission, account)) as calls:
                 trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
-            if trace is not None:
-                outcomes.append(_Outcome(trace))
+            if trace is None:
+                self._accounts[row.id] = account
+            else:
+                outcomes.append(_Outcome(calls.charged(trace)))
         return outcomes
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from colm_vl.backends.base import Generation
+from colm_vl.run import CallKey
 from colm_vl.types import Failure, Stage, Trace, Usage
 
 
 @dataclass(slots=True)
 class StageTally:
-    """Calls of one stage. `avoided`: their replies were known already."""
+    """Calls of one stage, each counted once for a question. `avoided`: the reply was known when the question first
+    needed it, from an earlier run or from another question."""
 
     made: int = 0
     avoided: int = 0
@@ -60,10 +63,34 @@ class Tally:
             self.answered += 1
             self.degraded += trace.degraded
 
-    def count_call(self, stage: Stage, usage: Usage | Failure) -> None:
+
+class Account:
+    """The calls of one question over all strategies and passes: counted once, and charged to whoever had them made."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._payers: dict[str, str] = {}
+
+    def made(self, key: CallKey, outcome: Generation | Failure, strategy: str) -> None:
         """A call was made and is over."""
-        if isinstance(usage, Failure):
-            self.stage(stage).failed += 1
+        self._payers[key.digest] = strategy
+        stage = self._tally.stage(key.stage)
+        if isinstance(outcome, Failure):
+            stage.failed += 1
         else:
-            self.stage(stage).made += 1
-            self.usage += usage
+            stage.made += 1
+            self._tally.usage += outcome.usage
+
+    def found(self, key: CallKey, outcome: Generation | Failure) -> None:
+        """The outcome of a call was known, perhaps since this question made it."""
+        if key.digest not in self._payers:
+            self._payers[key.digest] = ""
+            stage = self._tally.stage(key.stage)
+            if isinstance(outcome, Failure):
+                stage.failed += 1
+            else:
+                stage.avoided += 1
+
+    def payer(self, key: CallKey) -> str:
+        """The strategy that made the call for this question in this run; empty if none did."""
+        return self._payers.get(key.digest, "")

@@ -80,6 +80,10 @@ def test_strategies_pay_for_what_they_share_once(tmp_path: Path) -> None:
         # Two drafts, two refinements from the peers, the verdict, the guidance, two refinements from it.
         assert calls_made(colm) == {"near": 30, "far": 30, "server": 20}
     assert plan.total == tally.calls == 80
+    assert tally.avoided == 0
+    assert {stage: plan.of_stage(stage) for stage in tally.stages} == {
+        stage: count.over for stage, count in tally.stages.items()
+    }
     assert [(trace.id, trace.strategy) for trace in found[:6]] == [
         ("q0", "solo"),
         ("q0", "vote"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from colm_vl import Query
 from colm_vl.backends.base import Generation, Message, Sampling
 from colm_vl.batch.sharing import Shared
+from colm_vl.batch.tally import Tally
 from colm_vl.run import CallKey
 from colm_vl.store import MemoryStore
 from tests.batch.runs import calls_made, near_and_far, read_lines
@@ -26,9 +27,11 @@ def _same(count: int) -> list[Query]:
 def test_rows_of_one_question_pay_for_it_once(tmp_path: Path) -> None:
     slow = {"text": FIVE, "delay": 0.05}
     with scripted({"near": [slow], "far": [slow]}, strategy="vote") as colm:
-        traces = list(colm.batch(_same(8), tmp_path / "out"))
+        tally = Tally()
+        traces = list(colm.batch(_same(8), tmp_path / "out", tally=tally))
         assert calls_made(colm) == {"near": 1, "far": 1}
     assert [trace.answer for trace in traces] == ["5"] * 8
+    assert (tally.calls, tally.avoided) == (2, 14)
     assert sum(not call.reused for trace in traces for call in trace.calls) == 2
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == 2
 

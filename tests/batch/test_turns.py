@@ -84,6 +84,24 @@ def test_each_model_is_loaded_at_most_once_a_stage(
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == (210 if strategy == "colm" else 330)
 
 
+def test_passes_do_not_count_as_avoided_what_the_run_paid_for(tmp_path: Path, most_loaded: Counter[str]) -> None:
+    path, names = write_questions(tmp_path, 6), "vote,colm"
+    with CoLM(_local_team("ab", 1)) as colm:
+        tally = Tally()
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
+    assert (tally.calls, tally.avoided) == (6 * 5, 0)
+    for vote, whole in zip(traces[::2], traces[1::2], strict=True):
+        assert [call.reused for call in vote.calls] == [False, False]
+        assert [call.reused for call in whole.calls] == [True, True, False, False, False]
+    for name in ("traces.jsonl", "answers.jsonl"):
+        (tmp_path / "out" / name).unlink()
+    with CoLM(_local_team("ab", 1)) as colm:
+        tally = Tally()
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
+    assert (tally.calls, tally.avoided) == (0, 6 * 5)
+    assert all(call.reused for trace in traces for call in trace.calls)
+
+
 def test_a_model_that_fails_is_not_tried_in_every_pass(tmp_path: Path, most_loaded: Counter[str]) -> None:
     team = _local_team("ab", 1)
     broken = Team.from_dict(
