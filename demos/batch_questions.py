@@ -53,7 +53,7 @@ class Questions:
 
 def read_batch(file: str | None, pictures: Sequence[str], question: str, limits: Limits) -> Questions:
     """Raises `FieldError` that tells what is missing or wrong, with the line of the file."""
-    uploads = {Path(picture).name: Path(picture) for picture in pictures}
+    uploads = _by_name([Path(picture) for picture in pictures])
     if file:
         lines = _read_file(Path(file), uploads, limits)
     elif uploads and (question or "").strip():
@@ -62,34 +62,52 @@ def read_batch(file: str | None, pictures: Sequence[str], question: str, limits:
         raise FieldError("question", "Write the question that is to be asked about every picture.")
     else:
         raise FieldError("pictures", "Give a JSONL file, or pictures and one question for all of them.")
-    if len(lines) > MAX_QUESTIONS:
-        raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions at once; these are {len(lines):,}.")
+    _check_count(len(lines))
     big = next((path for path in uploads.values() if path.stat().st_size > limits.bytes), None)
     if big is not None:
         raise FieldError("pictures", f"{big.name} is larger than {limits.bytes / 1e6:.0f} MB.")
     return Questions(lines, limits)
 
 
+def _by_name(pictures: Sequence[Path]) -> dict[str, Path]:
+    uploads: dict[str, Path] = {}
+    for picture in pictures:
+        if picture.name in uploads:
+            raise FieldError("pictures", f"Two pictures are called “{picture.name}”; give one of them another name.")
+        uploads[picture.name] = picture
+    return uploads
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_QUESTIONS:
+        raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions at once; these are {count:,}.")
+
+
 def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[Line]:
     if file.stat().st_size > MAX_FILE_BYTES:
         raise FieldError("pictures", f"The file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB.")
     try:
-        written = file.read_text(encoding="utf-8-sig").splitlines()
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise FieldError("pictures", "The file is not UTF-8 text; JSONL is expected.") from None
-    lines = [_read_line(number, line, uploads, limits) for number, line in enumerate(written, 1) if line.strip()]
-    if not lines:
+    # Not `splitlines`: JSON may hold the other characters at which that breaks lines.
+    written = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
+    if not written:
         raise FieldError("pictures", "The file holds no questions.")
-    twice = next((line.id for line in lines if sum(other.id == line.id for other in lines) > 1), None)
-    if twice is not None:
-        raise FieldError("pictures", f"The id “{twice}” occurs twice in the file.")
-    return lines
+    _check_count(len(written))
+    lines: dict[str, Line] = {}
+    for number, text in written.items():
+        line = _read_line(number, text, uploads, limits)
+        if line.id in lines:
+            raise FieldError("pictures", f"The id “{line.id}” occurs twice in the file.")
+        lines[line.id] = line
+    return list(lines.values())
 
 
 def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limits) -> Line:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also numbers of thousands of digits, and lists as deep
         raise FieldError("pictures", f"Line {number} is not JSON.") from None
     if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row["question"].strip():
         raise FieldError("pictures", f'Line {number} has no "question".')

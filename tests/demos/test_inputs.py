@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from colm_vl import Policy
-from demos.batch_questions import read_batch
+from demos.batch_questions import MAX_QUESTIONS, read_batch
 from demos.inputs import GATES, VOTE, FieldError, Limits, Settings, read_query, strategies
 from tests.teams import FIVE, scripted
 
@@ -95,6 +95,34 @@ def test_a_batch_file_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
             read_batch(str(file), [], "", LIMITS)
     with pytest.raises(FieldError, match="Give a JSONL file"):
         read_batch(None, [], "How many?", LIMITS)
+
+
+def test_a_batch_of_any_size_is_answered_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text("nonsense\n" * (MAX_QUESTIONS + 1))
+    with pytest.raises(FieldError, match="At most 1,000 questions at once; these are 1,001"):
+        read_batch(str(file), [], "", LIMITS)
+    for written in ("[" * 100_000, "9" * 10_000):
+        file.write_text(written)
+        with pytest.raises(FieldError, match="Line 1 is not JSON"):
+            read_batch(str(file), [], "", LIMITS)
+
+
+def test_a_line_ends_where_its_line_ends(tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    lines = [json.dumps({"question": f"How many?{char}So?"}, ensure_ascii=False) for char in "\u2028\u2029\x85"]
+    file.write_text("\r\n".join(lines), "utf-8", newline="")
+    assert [line.question for line in read_batch(str(file), [], "", LIMITS).lines] == [
+        f"How many?{char}So?" for char in "\u2028\u2029\x85"
+    ]
+
+
+def test_pictures_of_the_same_name_are_told_not_lost(picture: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / picture.name
+    other.parent.mkdir()
+    other.write_bytes(picture.read_bytes())
+    with pytest.raises(FieldError, match=r"Two pictures are called “dots\.png”"):
+        read_batch(None, [str(picture), str(other)], "How many?", LIMITS)
 
 
 def test_a_picture_that_cannot_be_used_is_skipped_and_told(picture: Path, tmp_path: Path) -> None:
