@@ -149,7 +149,7 @@ def health_table(rows: Iterable[Health]) -> RenderableType:
             Text(clean(f"{row.member.label} ({row.member.backend})")),
             Text("yes", style="green") if row.works else Text("no", style="red"),
             f"{row.seconds:.1f}",
-            _limit(row.pictures),
+            _limit(row.pictures) if row.works else "?",
             {True: "yes", False: "no", None: "?"}[row.logprobs],
             Text(clean(row.problem), style="red") + Text(f" ({clean(row.hint)})" if row.hint else "")
             if row.problem
