@@ -36,8 +36,8 @@ class Item:
 
     `gold` holds letters for a choice, else every accepted text. `pictures` are unopened: the bytes of a file, or its
     path. `groups` says under which figures it counts (`{"subject": "Art"}`). Items that share a `unit` count together
-    where a benchmark says so: the rotations of one question, the two questions about one picture. `turns` are what is
-    asked next, in a conversation.
+    where a benchmark says so: the rotations of one question, the two questions about one picture; `unit_size` is how
+    many they are, where all have to be right. `turns` are what is asked next, in a conversation.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Item:
     pictures: tuple[bytes | Path, ...] = field(default=(), repr=False)
     groups: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
+    unit_size: int = 1
     turns: tuple[str, ...] = ()
 
     @property

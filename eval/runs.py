@@ -102,6 +102,7 @@ def _as_row(item: Item) -> dict[str, Any]:
         "options": item.options,
         "groups": dict(item.groups),
         "unit": item.unit,
+        "unit_size": item.unit_size,
         "turns": item.turns,
     }
 
@@ -115,5 +116,6 @@ def _as_item(row: Mapping[str, Any]) -> Item:
         options=tuple(row["options"]),
         groups=row["groups"],
         unit=row["unit"],
+        unit_size=row.get("unit_size", 1),
         turns=tuple(row["turns"]),
     )

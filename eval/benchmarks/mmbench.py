@@ -8,6 +8,7 @@ questions in the English dev split.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -53,11 +54,13 @@ class MMBenchCircular(MMBench):
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        blind = replace(source, pictures=False)
-        given = any(_question(item.id) != item.id for item in super().load(blind))
+        ids = [item.id for item in super().load(replace(source, pictures=False))]
+        sizes = Counter(map(_question, ids))
+        given = any(_question(id_) != id_ for id_ in ids)
         for item in super().load(source):
             if given:
-                yield replace(item, unit=_question(item.id))
+                unit = _question(item.id)
+                yield replace(item, unit=unit, unit_size=sizes[unit])
             else:
                 yield from rotations(item)
 
@@ -67,10 +70,10 @@ class MMBenchCircular(MMBench):
 
     @override
     def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
-        units: dict[str, bool] = {}
-        for item, score in zip(items, scores, strict=True):
-            units[item.unit] = units.get(item.unit, True) and score.right
-        return units
+        """A question of which not every rotation was answered, as `--partial` allows, is not right in every one."""
+        answered = Counter(item.unit for item in items)
+        right = Counter(item.unit for item, score in zip(items, scores, strict=True) if score.right)
+        return {item.unit: right[item.unit] == max(item.unit_size, answered[item.unit]) for item in items}
 
     @override
     def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
@@ -90,7 +93,7 @@ def rotations(item: Item) -> Iterator[Item]:
         moved = item.options[step:] + item.options[:step]
         gold = letters(count)[(position - step) % count]
         number = str(int(item.id) + step * ROTATION) if item.id.isdecimal() else f"{item.id}#{step}"
-        yield replace(item, id=number, options=moved, gold=(gold,), unit=item.id)
+        yield replace(item, id=number, options=moved, gold=(gold,), unit=item.id, unit_size=count)
 
 
 def _question(index: str) -> str:

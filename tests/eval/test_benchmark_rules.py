@@ -43,6 +43,8 @@ def test_circular_takes_the_rotations_of_the_file(tmp_path: Path) -> None:
     by_name = figures("mmbench_circular", list(planned.items), {"7": "B", "1000007": "B", "8": "A"})
     assert (by_name["Overall"].right, by_name["Overall"].asked) == (1, 2)
     assert (by_name["each way"].right, by_name["each way"].asked) == (2, 3)
+    part = figures("mmbench_circular", list(planned.items), {"7": "B", "8": "A"}, partial=True)
+    assert (part["Overall"].right, part["Overall"].asked) == (1, 2)
 
 
 def test_seed_bench_takes_types_one_to_nine(tmp_path: Path) -> None:
