@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from colm_vl.errors import ColmError
 from colm_vl.pocket import team_file
@@ -79,11 +80,11 @@ def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
     for title in ("what", "measured", "wanted", "how"):
         table.add_column(title, overflow="fold")
     for figure in figures:
-        table.add_row(figure.name, figure.value, figure.wanted, figure.how, style=None if figure.met else "red")
+        table.add_row(figure.name, figure.value, figure.wanted, figure.how, style="red" if figure.missed else None)
     Console().print(table)
     if save:
         write(Path("BENCHMARKS.md"), figures, f"python -m eval.bench {command}", _machine())
-    if not all(figure.met for figure in figures):
+    if any(figure.missed for figure in figures):
         raise typer.Exit(1)
 
 
@@ -100,7 +101,8 @@ def main() -> None:
     try:
         app()
     except ColmError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}" + (f" ({error.hint})" if error.hint else ""))
+        words = f"error: {error}" + (f" ({error.hint})" if error.hint else "")
+        Console(stderr=True, soft_wrap=True).print(Text(words))  # a hint's brackets are no markup
         sys.exit(2)
 
 

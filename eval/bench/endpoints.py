@@ -31,6 +31,8 @@ SIDE = 1000  # a picture of 1 megapixel
 _DISTINCT = 40
 _SERVER_PIXELS = 200_000
 _WARM_UP = 200
+_STATM = Path("/proc/self/statm")
+"""What memory this process has, on Linux."""
 
 
 def throughput(questions: int) -> Sequence[Figure]:
@@ -105,13 +107,7 @@ def memory(questions: int) -> Sequence[Figure]:
                 assert trace.answer, trace.failures
     what = f"{questions:,} questions with a picture of 1 megapixel each"
     return [
-        Figure(
-            "growth of resident memory",
-            f"{used.growth / 1e6:.0f} MB",
-            "≤ 150 MB",
-            used.growth <= 150e6,
-            f"{what}; from {used.base / 1e6:.0f} MB after the first {_WARM_UP} to a peak of {used.peak / 1e6:.0f} MB",
-        ),
+        _growth(used, what),
         Figure(
             "decodings and encodings of a picture",
             f"{count['_decode'] / questions:.2f} and {count['_encode'] / questions:.2f}",
@@ -120,6 +116,14 @@ def memory(questions: int) -> Sequence[Figure]:
             f"{what}, seen whole by a client and in {_SERVER_PIXELS:,} pixels by the server",
         ),
     ]
+
+
+def _growth(used: _Memory, what: str) -> Figure:
+    name, wanted = "growth of resident memory", "≤ 150 MB"
+    if not used.base:
+        return Figure(name, "not measured", wanted, None, f"{what}; takes Linux, and more than {_WARM_UP} questions")
+    how = f"{what}; from {used.base / 1e6:.0f} MB after the first {_WARM_UP} to a peak of {used.peak / 1e6:.0f} MB"
+    return Figure(name, f"{used.growth / 1e6:.0f} MB", wanted, used.growth <= 150e6, how)
 
 
 def _team(urls: Sequence[str], *, server_pixels: int | None = None) -> Team:
@@ -177,7 +181,8 @@ def _counted() -> Iterator[Counter[str]]:
 
 @dataclass
 class _Memory:
-    """The resident memory of this process while a batch runs, in bytes; `base` once it has warmed up."""
+    """The resident memory of this process while a batch runs, in bytes; `base` once it has warmed up, 0 if it never
+    has, or where there is no /proc to tell."""
 
     tally: Tally
     base: int = 0
@@ -198,13 +203,12 @@ class _Memory:
         return self.peak - self.base
 
     def _watch(self) -> None:
-        while not self._over.wait(0.1):
+        while _STATM.exists() and not self._over.wait(0.1):
             if self.tally.over >= _WARM_UP:
                 self.peak = max(self.peak, _resident())
                 self.base = self.base or self.peak
 
 
 def _resident() -> int:
-    """From /proc, so on Linux only."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    pages = int(_STATM.read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,38 +12,57 @@ _INTRODUCTION = (
     "What the machinery itself costs, measured beside stand-ins for models: stub endpoints with a fixed latency on the "
     "same machine, and tiny models in process. Each row says how; the command writes it again."
 )
-_HEADER = "| what | measured | wanted | how | command |\n| --- | --- | --- | --- | --- |"
+_TITLES = ("what", "measured", "wanted", "how", "command", "measured on")
+_LAST = re.compile(r"^Last measured on (.*)\.$", re.MULTILINE)
+"""What older files say below the table, of all rows at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value with what was wanted of it, both as they are shown."""
+    """One measured value with what was wanted of it, both as they are shown. `met` is None for what could not be
+    measured."""
 
     name: str
     value: str
     wanted: str
-    met: bool
+    met: bool | None
     how: str
 
-    def row(self, command: str) -> str:
-        mark = "" if self.met else " **(missed)**"
-        return f"| {self.name} | {self.value}{mark} | {self.wanted} | {self.how} | `{command}` |"
+    @property
+    def missed(self) -> bool:
+        return self.met is False
+
+    def row(self, command: str, machine: str) -> str:
+        mark = " **(missed)**" if self.missed else ""
+        return _row([self.name, f"{self.value}{mark}", self.wanted, self.how, f"`{command}`", machine])
 
 
 def write(path: Path, figures: Iterable[Figure], command: str, machine: str) -> None:
-    """Put the figures into the section on speed, in place of the rows of the same names; the rest stays."""
+    """Put the figures into the section on speed, in place of the rows of the same names; the rest stays.
+
+    `machine` is where and when these were measured, in words.
+    """
     text = path.read_text("utf-8") if path.exists() else "# Benchmarks\n"
     found = re.search(rf"^{HEADING}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     before, section, after = (text[: found.start()], found[1], text[found.end() :]) if found else (text, "", "")
-    rows = {row.split("|")[1].strip(): row for row in section.splitlines() if _is_row(row)}
-    rows |= {figure.name: figure.row(command) for figure in figures}
-    table = "\n".join((_HEADER, *rows.values()))
+    rows = _rows(section) | {figure.name: figure.row(command, machine) for figure in figures}
+    table = "\n".join((_row(_TITLES), _row(["---"] * len(_TITLES)), *rows.values()))
     path.write_text(
-        f"{before.rstrip()}\n\n{HEADING}\n\n{_INTRODUCTION}\n\n{table}\n\nLast measured on {machine}.\n"
-        + (f"\n{after}" if after else ""),
-        "utf-8",
+        f"{before.rstrip()}\n\n{HEADING}\n\n{_INTRODUCTION}\n\n{table}\n" + (f"\n{after}" if after else ""), "utf-8"
     )
 
 
-def _is_row(line: str) -> bool:
-    return line.startswith("| ") and not line.startswith(("| what |", "| --- |"))
+def _rows(section: str) -> dict[str, str]:
+    """By what they measure. Rows of older files, which do not say when they were measured, get what stands below."""
+    last = _LAST.search(section)
+    found: dict[str, str] = {}
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| ") and cells[0] not in ("what", "---"):
+            missing = len(_TITLES) - len(cells)
+            found[cells[0]] = _row([*cells, *[last[1] if last else ""] * missing])
+    return found
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
