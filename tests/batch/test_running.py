@@ -214,20 +214,27 @@ def test_leaving_early_keeps_what_is_under_way(tmp_path: Path) -> None:
 def test_a_slow_disk_has_kept_everything_before_the_files_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    errors, fsync = list[OSError](), os.fsync
+    keeping, errors, fsync = threading.Event(), list[OSError](), os.fsync
 
     def slow(file: int) -> None:
-        time.sleep(0.05)  # as a slow disk does
+        if threading.current_thread().name.startswith("asyncio"):  # beside the batch, not in it
+            keeping.set()
+            time.sleep(0.2)  # as a slow disk does
+            keeping.clear()
         try:
             fsync(file)
         except OSError as error:
             errors.append(error)
             raise
 
-    monkeypatch.setattr(os, "fsync", slow)
     monkeypatch.setattr(running, "SYNC_SECONDS", 0.01)
     with team_of({"near": [{"text": FIVE, "delay": 0.02}]}, strategy="solo") as colm:
-        list(colm.batch(write_questions(tmp_path, 10), tmp_path / "out", concurrency=1))
+        traces = iter(colm.batch(write_questions(tmp_path, 200), tmp_path / "out", concurrency=1))
+        next(traces)
+        monkeypatch.setattr(os, "fsync", slow)
+        while not keeping.is_set():
+            next(traces)
+        traces.close()  # type: ignore[attr-defined]
     assert errors == []
 
 
