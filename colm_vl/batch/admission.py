@@ -97,7 +97,7 @@ class Calls:
         self._shared = shared
         self._admission = admission
         self._account = account
-        self._paid: set[_Place] = set()
+        self._paid: dict[_Place, float] = {}
         self._under_way: set[str] = set()
         self._over = asyncio.Event()
 
@@ -105,8 +105,8 @@ class Calls:
         known = await self._known.get(key)
         if known is not None:
             self._account.found(key, known)
-            if self._account.payer(key) == self._strategy:
-                self._paid.add(_Place(key.member.name, key.stage, key.round, key.sample))
+            if isinstance(known, Generation) and self._account.payer(key) == self._strategy:
+                self._paid[_Place(key.member.name, key.stage, key.round, key.sample)] = known.seconds
             return known
         if self._admission.admits(key.member):
             # No store lets others run between its look at the shared calls and here: nobody else has begun this one.
@@ -129,15 +129,14 @@ class Calls:
         self._over.set()
 
     def charged(self, trace: Trace) -> Trace:
-        """The strategy's trace; what it made itself in an earlier pass of this run and found again is not reused."""
+        """The strategy's trace. What it made itself in an earlier pass of this run, and found again, is not reused and
+        took the seconds that it took then."""
         if not self._paid:
             return trace
-        calls = (
-            replace(call, reused=False)
-            if _Place(call.member, call.stage, call.round, call.sample) in self._paid
-            else call
-            for call in trace.calls
-        )
+        calls = []
+        for call in trace.calls:
+            seconds = self._paid.get(_Place(call.member, call.stage, call.round, call.sample))
+            calls.append(call if seconds is None else replace(call, reused=False, seconds=seconds))
         return replace(trace, calls=tuple(calls))
 
     def close(self) -> None:

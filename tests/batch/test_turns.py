@@ -86,16 +86,18 @@ def test_each_model_is_loaded_at_most_once_a_stage(
 
 def test_passes_do_not_count_as_avoided_what_the_run_paid_for(tmp_path: Path, most_loaded: Counter[str]) -> None:
     path, names = write_questions(tmp_path, 6), "vote,colm"
-    with CoLM(_local_team("ab", 1)) as colm:
+    with CoLM(_local_team("ab", 1, replies=[{"text": FIVE, "delay": 0.01}])) as colm:
         tally = Tally()
         traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
     assert (tally.calls, tally.avoided) == (6 * 5, 0)
     for vote, whole in zip(traces[::2], traces[1::2], strict=True):
         assert [call.reused for call in vote.calls] == [False, False]
         assert [call.reused for call in whole.calls] == [True, True, False, False, False]
+        clients = [call for call in (*vote.calls, *whole.calls) if call.member != "server"]
+        assert all(call.seconds >= 0.01 for call in clients if not call.reused)
     for name in ("traces.jsonl", "answers.jsonl"):
         (tmp_path / "out" / name).unlink()
-    with CoLM(_local_team("ab", 1)) as colm:
+    with CoLM(_local_team("ab", 1, replies=[{"text": FIVE, "delay": 0.01}])) as colm:
         tally = Tally()
         traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
     assert (tally.calls, tally.avoided) == (0, 6 * 5)
