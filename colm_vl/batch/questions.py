@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
+
 from colm_vl.backends import registry
 from colm_vl.errors import InputError
 from colm_vl.types import Picture, Query, Trace
@@ -24,6 +26,7 @@ from processors.images import Image, ImageSource
 
 Source = str | os.PathLike[str] | Iterable[Query]
 
+_METADATA = TypeAdapter(dict[str, Any])
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
 _PARQUET_ROWS = 16  # at a time: a row may hold several megabytes of pictures
 _LONGEST_CELL = 1 << 26  # characters, of four bytes each: what a quote that is never closed may take of memory
@@ -354,7 +357,7 @@ def _carried(metadata: Mapping[str, Any]) -> dict[str, Any]:
     try:
         text = json.dumps(dict(metadata), default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v))
         plain: dict[str, Any] = json.loads(text)
-        Trace("", "", metadata=plain).to_dict()  # which nests less deeply than JSON may
+        _METADATA.dump_python(plain, mode="json")  # as in a trace, which may nest less deeply than JSON
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"the metadata cannot be written: {error}", hint="use plain values, as JSON has them"
