@@ -108,7 +108,7 @@ def train(runner: Runner, course: Course, checkpoint: Path) -> None:
             logger.info("%s: exact replies %s", course.name, ", ".join(f"{n} {s:.0%}" for n, s in scores.items()))
             model.train()
         if time.monotonic() - saved > SAVE_SECONDS or done == schedule.steps:
-            save(parts, done, checkpoint)
+            save(parts, done, schedule.steps, checkpoint)
             saved = time.monotonic()
 
 
@@ -154,9 +154,9 @@ def resume(parts: Mapping[str, Stateful], checkpoint: Path) -> int:
     return int(state["step"])
 
 
-def save(parts: Mapping[str, Stateful], step: int, checkpoint: Path) -> None:
-    """Written beside and moved into place, so that a kill leaves the old one whole."""
+def save(parts: Mapping[str, Stateful], step: int, steps: int, checkpoint: Path) -> None:
+    """After `step` of `steps`. Written beside and moved into place, so that a kill leaves the old one whole."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     beside = checkpoint.with_suffix(".part")
-    torch.save({**{name: part.state_dict() for name, part in parts.items()}, "step": step}, beside)
+    torch.save({**{name: part.state_dict() for name, part in parts.items()}, "step": step, "steps": steps}, beside)
     beside.replace(checkpoint)

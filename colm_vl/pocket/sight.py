@@ -158,7 +158,7 @@ def train(runner: Runner, diet: Mapping[str, float], schedule: Schedule, checkpo
                 "%s sight: step %d of %d, right %s, %.2f steps a second", name, done, schedule.steps, told, pace
             )
         if time.monotonic() - saved > learning.SAVE_SECONDS or done == schedule.steps:
-            learning.save(parts, done, checkpoint)
+            learning.save(parts, done, schedule.steps, checkpoint)
             saved = time.monotonic()
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from enum import StrEnum
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import torch
 import typer
 
 from colm_vl.pocket.learning import Schedule
 from colm_vl.pocket.roster import MEMBERS
-from colm_vl.pocket.workshop import STAGES, Plan, Stage, Workshop, concerns
+from colm_vl.pocket.workshop import STAGES, NotReady, Plan, Stage, Workshop, concerns
 
 PLAN = Plan(
     sight={"shapes": Schedule(4500, rate=1.5e-3, floor=0.1), "digits": Schedule(800, floor=0.1)},
@@ -27,16 +27,16 @@ PLAN = Plan(
         "server": Schedule(500, floor=0.5),
     },
     draft={
-        "shapes": Schedule(900, rate=8e-4, warmup=30, floor=0.03),
+        "shapes": Schedule(1200, rate=8e-4, warmup=30, floor=0.03),
         "charts": Schedule(450, rate=8e-4, warmup=30, floor=0.03),
-        "digits": Schedule(350, rate=8e-4, warmup=30, floor=0.03),
+        "digits": Schedule(700, rate=8e-4, warmup=30, floor=0.03),
         "server": Schedule(450, rate=8e-4, warmup=30, floor=0.1),
     },
     listen={
-        "shapes": Schedule(340, rate=6e-4, warmup=30, floor=0.02),
+        "shapes": Schedule(420, rate=6e-4, warmup=30, floor=0.02),
         "charts": Schedule(480, rate=6e-4, warmup=30, floor=0.02),
-        "digits": Schedule(280, rate=6e-4, warmup=30, floor=0.02),
-        "server": Schedule(450, rate=7e-4, warmup=30, floor=0.02),
+        "digits": Schedule(380, rate=6e-4, warmup=30, floor=0.02),
+        "server": Schedule(1000, rate=7e-4, warmup=30, floor=0.02),
     },
 )
 TOGETHER: tuple[tuple[Stage, ...], ...] = (
@@ -99,14 +99,19 @@ def main(
             continue
         workers = min(side_by_side, len(taking_part))
         with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (max(1, cores // workers),)) as pool:
-            try:
-                for done in [pool.submit(_work, workshop, chosen, name) for name in taking_part]:
-                    done.result()
-            except FileNotFoundError as error:
-                pool.shutdown(cancel_futures=True)
-                raise typer.BadParameter(
-                    f"there is no {error.filename}: run the stages before this one first"
-                ) from None
+            under_way = {pool.submit(_work, workshop, chosen, name): name for name in taking_part}
+            for job in as_completed(under_way):
+                if (error := job.exception()) is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    _give_up(under_way[job], error)
+
+
+def _give_up(name: str, error: BaseException) -> NoReturn:
+    """Told at once: members that are in the middle of a stage end it before the command does."""
+    if isinstance(error, NotReady):
+        raise typer.BadParameter(str(error))
+    typer.echo(f"error: the training of {name} failed; what the others have begun is finished first", err=True)
+    raise error
 
 
 def _known(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> tuple[str, ...]:

@@ -44,6 +44,10 @@ SIGHTS: Mapping[str, Mapping[str, float]] = {
 """What the towers that do not start from another member's are shown; that of `shapes` serves three members."""
 
 
+class NotReady(Exception):
+    """A stage builds on something that an earlier one has not made, or not finished. The message says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long each stage is, by member, and how many questions the server and then the clients learn from."""
@@ -135,7 +139,7 @@ class Workshop:
 
     def guide(self, member: Member) -> None:
         """The server learns from what the clients said, and then says what it makes of other questions."""
-        heard = self._heard()
+        heard = self._heard(guided=False)
         course = self._lessons(member).listen(self.plan.listen[member.name], heard, range(self.plan.guide_questions))
         self._train(member, "guide", self._load(member, "draft"), course)
         writer = Writer(member, self.tokenizer)
@@ -147,7 +151,7 @@ class Workshop:
         self._speak(member, "guide", self._corpus("guidance"), self._guided(), prompt)
 
     def refine(self, member: Member) -> None:
-        course = self._lessons(member).listen(self.plan.listen[member.name], self._heard(), self._guided())
+        course = self._lessons(member).listen(self.plan.listen[member.name], self._heard(guided=True), self._guided())
         self._train(member, "refine", self._load(member, "draft"), course)
 
     def save(self, member: Member) -> None:
@@ -178,10 +182,16 @@ class Workshop:
             logger.info("%s: %d of %d replies", path.stem, len(said), len(indices))
         corpus.write(path, said)
 
-    def _heard(self) -> Heard:
-        guidance = self._corpus("guidance")
-        drafts = {client.name: corpus.read(self._corpus(client.name)) for client in CLIENTS}
-        return Heard(drafts, corpus.read(guidance) if guidance.exists() else {})
+    def _heard(self, *, guided: bool) -> Heard:
+        """What the clients said and, where `guided`, what the server made of it."""
+        drafts = {client.name: self._said(client.name, "speak") for client in CLIENTS}
+        return Heard(drafts, self._said("guidance", "guide") if guided else {})
+
+    def _said(self, name: str, stage: Stage) -> dict[int, str]:
+        path = self._corpus(name)
+        if not path.exists():
+            raise NotReady(f"there is no corpus {path.name}: run {stage} first")
+        return corpus.read(path)
 
     def _corpus(self, name: str) -> Path:
         return self.out / "corpus" / f"{name}.jsonl"
@@ -196,10 +206,15 @@ class Workshop:
         return self.out / "checkpoints" / f"{name}.{stage}.pt"
 
     def _state(self, name: str, stage: str) -> dict[str, torch.Tensor]:
-        state: dict[str, torch.Tensor] = torch.load(
-            self._checkpoint(name, stage), weights_only=True, map_location="cpu"
-        )["model"]
-        return state
+        """The weights after a stage. Raises `NotReady` where it is not over."""
+        path = self._checkpoint(name, stage)
+        if not path.exists():
+            raise NotReady(f"{name} has no checkpoint of the stage {stage}: run {stage} first")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if state["step"] < state["steps"]:
+            raise NotReady(f"{name} stopped at step {state['step']} of {state['steps']} of {stage}: run {stage} again")
+        weights: dict[str, torch.Tensor] = state["model"]
+        return weights
 
     def _load(self, member: Member, stage: str) -> PocketModel:
         model = builders.empty_model(member, self.tokenizer)

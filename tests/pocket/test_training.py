@@ -18,7 +18,7 @@ from colm_vl.pocket.lessons import Lessons
 from colm_vl.pocket.roster import MEMBERS
 from colm_vl.pocket.train import BY_LENGTH, PLAN, TOGETHER
 from colm_vl.pocket.turns import Writer
-from colm_vl.pocket.workshop import STAGES, Plan, Workshop
+from colm_vl.pocket.workshop import STAGES, NotReady, Plan, Workshop
 
 
 class Killed(Exception):
@@ -64,6 +64,19 @@ def test_all_stages_from_nothing_to_folders(tmp_path: Path, monkeypatch: pytest.
     for name in MEMBERS:
         opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "weights" / name)
         assert all(bool(weight.isfinite().all()) for weight in opened.parameters())
+
+
+def test_a_stage_says_what_it_builds_on(tmp_path: Path) -> None:
+    every = dict.fromkeys(MEMBERS, Schedule(4, batch=2))
+    workshop = Workshop(tmp_path, torch.device("cpu"), Plan(every, every, every, every, 24, 24))
+    with pytest.raises(NotReady, match="charts has no checkpoint of the stage see: run see first"):
+        workshop.run("draft", MEMBERS["charts"])
+    with pytest.raises(NotReady, match=r"no corpus shapes\.jsonl: run speak first"):
+        workshop.run("refine", MEMBERS["charts"])
+    model = empty_model(MEMBERS["shapes"], vocabulary.build())
+    learning.save({"model": model}, 3, 4, tmp_path / "checkpoints" / "shapes.sight.pt")
+    with pytest.raises(NotReady, match="shapes stopped at step 3 of 4 of sight: run sight again"):
+        workshop.run("see", MEMBERS["charts"])
 
 
 def test_every_stage_and_member_is_in_the_command() -> None:
