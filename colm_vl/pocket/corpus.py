@@ -21,10 +21,14 @@ PER_SCENE = 2
 def sample(index: int) -> Sample:
     """Question `index` of the corpus: the domains in turn, two questions a scene, one after the other. No scene of it
     was seen before."""
-    which, number = divmod(index, PER_SCENE)
-    domain = tuple(DOMAINS)[which % len(DOMAINS)]
-    key = f"train/corpus/{which}"
-    return world.samples_of(key, world.scene(key, domain), Random(f"{key}/{domain}"), PER_SCENE)[number]
+    scene, number = divmod(index, PER_SCENE)
+    key = f"train/corpus/{scene}"
+    named = domain(scene)
+    return world.samples_of(key, world.scene(key, named), Random(f"{key}/{named}"), PER_SCENE)[number]
+
+
+def domain(scene: int) -> str:
+    return tuple(DOMAINS)[scene % len(DOMAINS)]
 
 
 def write(path: Path, lines: Mapping[int, str]) -> None:

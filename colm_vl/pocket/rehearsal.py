@@ -23,9 +23,10 @@ SCENES = 150
 """Of each domain, whose captions and answers wrong replies are taken from."""
 
 
-def guided(key: str, rng: Random, n: int) -> tuple[Guided, ...]:
-    """Up to `n` questions about a scene of any domain with drafts and guidance, about as often right as real ones."""
-    samples = world.samples_of(key, world.scene(key, rng.choice(tuple(DOMAINS))), rng, n, CHOICE_SHARE)
+def guided(key: str, rng: Random, n: int, favour: Mapping[str, float] | None = None) -> tuple[Guided, ...]:
+    """Up to `n` questions about a scene of any domain with drafts and guidance, about as often right as real ones.
+    `favour` as in `world.samples_of`."""
+    samples = world.samples_of(key, world.scene(key, rng.choice(tuple(DOMAINS))), rng, n, CHOICE_SHARE, favour)
     return tuple(_about(sample, rng) for sample in samples)
 
 

@@ -8,7 +8,7 @@ text that holds set, seed, domain and index: two sets never share one, and a sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -62,13 +62,21 @@ def scene(key: str, domain: str) -> Scene:
     return _maker(domain)(Random(f"colm-vl/{key}/{domain}"))
 
 
-def samples_of(key: str, drawn: Scene, rng: Random, n: int, choice_share: float = CHOICE_SHARE) -> tuple[Sample, ...]:
-    """Up to `n` different questions about a scene, every kind of question equally likely, some with lettered
-    options."""
+def samples_of(
+    key: str,
+    drawn: Scene,
+    rng: Random,
+    n: int,
+    choice_share: float = CHOICE_SHARE,
+    favour: Mapping[str, float] | None = None,
+) -> tuple[Sample, ...]:
+    """Up to `n` different questions about a scene, some with lettered options. Every kind of question is equally
+    likely; one in `favour`, so many times as likely as others."""
     pool = list(drawn.asks)
     chosen: list[Ask] = []
     while pool and len(chosen) < n:
-        kind = rng.choice(sorted({ask.kind for ask in pool}))
+        kinds = sorted({ask.kind for ask in pool})
+        kind = rng.choices(kinds, [favour.get(kind, 1.0) for kind in kinds])[0] if favour else rng.choice(kinds)
         ask = rng.choice([ask for ask in pool if ask.kind == kind])
         pool.remove(ask)
         chosen.append(ask)
