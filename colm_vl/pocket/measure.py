@@ -22,7 +22,7 @@ from colm_vl.types import Draft, Query, Trace, Verdict
 from processors.images import Image
 
 STRATEGIES = ("server", "vote", "concat", "colm")
-FRESH_SEED = 20_261_123
+FRESH_SEED = 20_261_124
 
 app = typer.Typer(add_completion=False)
 
