@@ -23,9 +23,8 @@ class Shared:
 
     async def get(self, key: CallKey) -> Generation | Failure | None:
         while (call := self._under_way.get(key.digest)) is not None:
-            await asyncio.wait(
-                [call]
-            )  # to await the future itself would cancel it for all who wait, if one is cancelled
+            # Not the future itself: a cancelled caller would cancel it for all who wait.
+            await asyncio.wait([call])
             if (outcome := call.result()) is not None:
                 return outcome
         return await self._behind.get(key)
