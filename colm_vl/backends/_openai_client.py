@@ -329,7 +329,7 @@ class OpenAIBackend:
                 timeout=timeout,
                 # Or the SDK would let OPENAI_CUSTOM_HEADERS put another account's key in its place.
                 default_headers={"Authorization": f"Bearer {key}"},
-                # aiohttp takes half the CPU time of the SDK's usual transport, which many calls at once run short of.
+                # Through aiohttp a call takes a third less CPU time, of which many calls at once run short.
                 # A redirect may lead to another host, which must get neither the key nor the pictures.
                 http_client=openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False),
             )
