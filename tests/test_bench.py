@@ -41,20 +41,6 @@ def test_figures_replace_their_own_rows_and_nothing_else(tmp_path: Path) -> None
     assert "## After\n\nmore\n" in text
 
 
-def test_rows_that_did_not_say_when_they_were_measured_keep_what_stood_below(tmp_path: Path) -> None:
-    path = tmp_path / "BENCHMARKS.md"
-    rows = [f"| {name} | 1 | ≥ 1 | so | `a` |" for name in ("one", "two")]
-    table = "\n".join(["| what | measured | wanted | how | command |", "| --- | --- | --- | --- | --- |", *rows])
-    path.write_text(
-        f"# Benchmarks\n\n{HEADING}\n\nText.\n\n{table}\n\nLast measured on 2 cores, 2026-11-23.\n", "utf-8"
-    )
-    write(path, [Figure("two", "2", "≥ 1", True, "so")], "b", "8 cores, 2026-12-01")
-    text = path.read_text("utf-8")
-    assert "| one | 1 | ≥ 1 | so | `a` | 2 cores, 2026-11-23 |" in text
-    assert "| two | 2 | ≥ 1 | so | `b` | 8 cores, 2026-12-01 |" in text
-    assert "Last measured" not in text
-
-
 def test_the_brackets_of_a_hint_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise MissingPackage("package 'torch' is not installed", hint="pip install 'colm-vl[local]'")

@@ -13,8 +13,6 @@ _INTRODUCTION = (
     "same machine, and tiny models in process. Each row says how; the command writes it again."
 )
 _TITLES = ("what", "measured", "wanted", "how", "command", "measured on")
-_LAST = re.compile(r"^Last measured on (.*)\.$", re.MULTILINE)
-"""What older files say below the table, of all rows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +51,9 @@ def write(path: Path, figures: Iterable[Figure], command: str, machine: str) -> 
 
 
 def _rows(section: str) -> dict[str, str]:
-    """By what they measure. Rows of older files, which do not say when they were measured, get what stands below."""
-    last = _LAST.search(section)
-    found: dict[str, str] = {}
-    for line in section.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("| ") and cells[0] not in ("what", "---"):
-            missing = len(_TITLES) - len(cells)
-            found[cells[0]] = _row([*cells, *[last[1] if last else ""] * missing])
-    return found
+    """By what they measure."""
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): line for line in lines[2:]}  # after titles and rule
 
 
 def _row(cells: Sequence[str]) -> str:
