@@ -1,3 +1,3 @@
-from eval.cli import main
+from .cli import main
 
 main()

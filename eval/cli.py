@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from colm_vl.errors import ColmError, InputError
-from eval.ablations.kinds import Ablation
-from eval.items import Rule
 from processors.errors import ImageError
+
+from .ablations.kinds import Ablation
+from .items import Rule
 
 app = typer.Typer(
     name="eval",
@@ -29,8 +30,8 @@ BenchmarkName = Annotated[str, typer.Argument(metavar="BENCHMARK", help="one of 
 @app.command("list")
 def list_benchmarks() -> None:
     """Show the benchmarks, their splits and how they are read."""
-    from eval.benchmarks.catalogue import BENCHMARKS
-    from eval.show import catalogue
+    from .benchmarks.catalogue import BENCHMARKS
+    from .show import catalogue
 
     Console().print(catalogue(BENCHMARKS.values()))
 
@@ -47,10 +48,10 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
     """Score anybody's predictions. Loads no model."""
-    from eval.benchmarks.catalogue import find
-    from eval.predictions import read_predictions
-    from eval.scoring.table import score as score_replies
-    from eval.show import table_as_json, tables_for_people
+    from .benchmarks.catalogue import find
+    from .predictions import read_predictions
+    from .scoring.table import score as score_replies
+    from .show import table_as_json, tables_for_people
 
     chosen = find(benchmark)
     items = chosen.gold(gold, split or chosen.splits[0])
@@ -78,10 +79,11 @@ def run(
 ) -> None:
     """Ask a benchmark of a team, by several strategies on the same drafts."""
     from colm_vl import CoLM
-    from eval.benchmarks.catalogue import find
-    from eval.progress import Progressing, run_summary
-    from eval.running import plan
-    from eval.running import run as run_plan
+
+    from .benchmarks.catalogue import find
+    from .progress import Progressing, run_summary
+    from .running import plan
+    from .running import run as run_plan
 
     planned = plan(find(benchmark), data, split, _listed(subjects), limit)
     names = _listed(strategies)
@@ -104,7 +106,7 @@ def report(
     rule: Annotated[Rule, typer.Option(help="the rule that everything is counted under")] = Rule.STRICT,
 ) -> None:
     """Write report.md, report.html (one file), report.json and plots."""
-    from eval.report.write import write_report
+    from .report.write import write_report
 
     for path in write_report(runs, out, rule):
         typer.echo(path)
@@ -130,16 +132,17 @@ def ablate(
 ) -> None:
     """Change one thing about the method or the team, and see what it was worth."""
     from colm_vl.team import Team
-    from eval.ablations.study import study
-    from eval.ablations.variants import Choices
-    from eval.benchmarks.catalogue import find
-    from eval.report.write import write_document
-    from eval.running import plan
+
+    from .ablations.study import study
+    from .ablations.variants import Choices
+    from .benchmarks.catalogue import find
+    from .report.write import write_document
+    from .running import plan
 
     planned = plan(find(benchmark), data, split, _listed(subjects), limit)
     members = Team.load(team) if team else Team.pocket()
     if kind is Ablation.NETWORK:
-        from eval.ablations.network import Lines, network_study
+        from .ablations.network import Lines, network_study
 
         lines = Lines(_numbers("latency", latency), _numbers("bandwidth", bandwidth))
         result = network_study(members, planned, out, lines)

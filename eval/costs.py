@@ -11,7 +11,8 @@ from statistics import fmean
 
 from colm_vl.batch import CALLS
 from colm_vl.types import Call, Sent, Trace, Usage
-from eval.runs import Evaluation
+
+from .runs import Evaluation
 
 CallId = tuple[str, str, str, int, int, int, int]
 JournalId = tuple[str, str, int, int, Usage, Sent]

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl.errors import InputError, MissingPackage
-from eval.delimited import delimited_rows
+
+from .delimited import delimited_rows
 
 Row = Mapping[str, Any]
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Literal
 
 from colm_vl.answers import same
-from eval.traces import DRAFT, Stand
+
+from .traces import DRAFT, Stand
 
 Flip = Literal["fixed", "spoilt", "moved", "kept_right", "kept_wrong"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl.errors import InputError
-from eval.data import Row, Source, json_lines, open_rows, read_json
-from eval.delimited import cells
-from eval.items import Reply, letters
+
+from .data import Row, Source, json_lines, open_rows, read_json
+from .delimited import cells
+from .items import Reply, letters
 
 _IDS = ("id", "pid", "question_id", "index", "data_id")
 _TEXTS = ("response", "output", "prediction", "predict", "parsed_pred", "pred", "text", "answer")

@@ -10,9 +10,10 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from colm_vl.types import Trace
-from eval.report.findings import findings
-from eval.running import ANSWER_FILES
-from eval.runs import read_evaluation
+
+from .report.findings import findings
+from .running import ANSWER_FILES
+from .runs import read_evaluation
 
 
 class Progressing:

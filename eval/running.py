@@ -13,13 +13,14 @@ from typing import Any
 from colm_vl import CoLM
 from colm_vl.errors import InputError
 from colm_vl.types import Query, Trace
-from eval.benchmarks.base import Benchmark
-from eval.benchmarks.written import WrittenBenchmark
-from eval.data import Source
-from eval.items import Item
-from eval.names import slug
-from eval.runs import check_evaluation, read_traces, write_evaluation
 from processors.errors import ImageError
+
+from .benchmarks.base import Benchmark
+from .benchmarks.written import WrittenBenchmark
+from .data import Source
+from .items import Item
+from .names import slug
+from .runs import check_evaluation, read_traces, write_evaluation
 
 SECOND_TURN = "turn-2"
 ANSWER_FILES = "answer-files"

@@ -11,10 +11,11 @@ from colm_vl.batch import TRACES
 from colm_vl.batch.lines import dump, replace_file
 from colm_vl.errors import InputError
 from colm_vl.types import Trace
-from eval.benchmarks.base import Benchmark
-from eval.benchmarks.catalogue import find
-from eval.data import json_lines, read_json
-from eval.items import Item
+
+from .benchmarks.base import Benchmark
+from .benchmarks.catalogue import find
+from .data import json_lines, read_json
+from .items import Item
 
 EVALUATION, ITEMS = "eval.json", "items.jsonl"
 

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table as Grid
 
-from eval.benchmarks.base import Benchmark
-from eval.items import Figure, Table
-from eval.statistics import wilson
+from .benchmarks.base import Benchmark
+from .items import Figure, Table
+from .statistics import wilson
 
 SMALL = 100
 """Below this many questions an interval is wider than most differences that are published."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from colm_vl.types import Draft, Trace, Verdict
-from eval.benchmarks.base import Benchmark
-from eval.items import Item, Reply, Rule
+
+from .benchmarks.base import Benchmark
+from .items import Item, Reply, Rule
 
 DRAFT = 0
 """The round in which clients draft; refinements are of round 1 and on."""

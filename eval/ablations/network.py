@@ -18,19 +18,20 @@ from colm_vl.backends import registry
 from colm_vl.errors import ConfigError, NoAnswer
 from colm_vl.team import Member, Team
 from colm_vl.types import Call, Trace
-from eval.ablations.study import Study, start_from
-from eval.ablations.wire import Endpoint, Line, Proxy
-from eval.ablations.wrapping import Shared
-from eval.costs import Times, added
-from eval.items import Rule
-from eval.names import slug
-from eval.report.document import Document, Grid, Heading, Plot, Text
-from eval.report.plots import line_plot
-from eval.running import Plan, run
-from eval.runs import Evaluation, read_evaluation
-from eval.scoring.table import score
-from eval.show import seconds_each
-from eval.traces import reply_of
+
+from ..costs import Times, added
+from ..items import Rule
+from ..names import slug
+from ..report.document import Document, Grid, Heading, Plot, Text
+from ..report.plots import line_plot
+from ..running import Plan, run
+from ..runs import Evaluation, read_evaluation
+from ..scoring.table import score
+from ..show import seconds_each
+from ..traces import reply_of
+from .study import Study, start_from
+from .wire import Endpoint, Line, Proxy
+from .wrapping import Shared
 
 DIRECT = Line()
 ALONE = "server alone"

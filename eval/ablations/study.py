@@ -12,17 +12,18 @@ from colm_vl import CoLM
 from colm_vl.batch import CALLS
 from colm_vl.team import Team
 from colm_vl.types import Trace
-from eval.ablations.kinds import Ablation
-from eval.ablations.variants import VARIANTS, Choices, Variant
-from eval.costs import CallId, seconds_of_calls
-from eval.names import slug
-from eval.report.document import Document, Grid, Plot, Text
-from eval.report.findings import StrategyFindings, as_json, findings
-from eval.report.plots import accuracy_plot, cost_plot
-from eval.running import Plan, run
-from eval.runs import read_evaluation
-from eval.show import seconds_each
-from eval.statistics import Paired, against
+
+from ..costs import CallId, seconds_of_calls
+from ..names import slug
+from ..report.document import Document, Grid, Plot, Text
+from ..report.findings import StrategyFindings, as_json, findings
+from ..report.plots import accuracy_plot, cost_plot
+from ..running import Plan, run
+from ..runs import read_evaluation
+from ..show import seconds_each
+from ..statistics import Paired, against
+from .kinds import Ablation
+from .variants import VARIANTS, Choices, Variant
 
 _TITLES = {
     Ablation.ROUNDS: "How many rounds",

@@ -13,10 +13,11 @@ from colm_vl.backends.base import Backend
 from colm_vl.errors import ConfigError
 from colm_vl.strategies import SAMPLE_TEMPERATURE
 from colm_vl.team import Member, Team
-from eval.ablations.kinds import Ablation
-from eval.ablations.wrapping import Advice, Misguiding, Reseeded, Shared
-from eval.names import slug
-from eval.runs import read_traces
+
+from ..names import slug
+from ..runs import read_traces
+from .kinds import Ablation
+from .wrapping import Advice, Misguiding, Reseeded, Shared
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 from colm_vl.backends.base import Generation, Message, Part, Request, Sampling
 from colm_vl.errors import ColmError
-from eval.ablations.wrapping import Shared
 from processors.errors import ImageError
 from processors.images import Image
+
+from .wrapping import Shared
 
 _CHUNK = 16_384
 _HOST = "127.0.0.1"

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from colm_vl.errors import ColmError
 from colm_vl.pocket import team_file
-from eval.bench import endpoints
-from eval.bench.figures import Figure, write
+
+from . import endpoints
+from .figures import Figure, write
 
 app = typer.Typer(
     name="eval.bench",
@@ -68,7 +69,7 @@ def local(
     save: WriteOption = False,
 ) -> None:
     """What batching gains for a model in this process."""
-    from eval.bench.local import batching
+    from .local import batching
 
     named = f" --model {model.name}" if model else ""
     folder = model or team_file().parent / "weights" / "shapes"

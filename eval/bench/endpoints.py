@@ -20,9 +20,10 @@ import PIL.Image
 from colm_vl import CoLM, Query, Team, Trace
 from colm_vl.batch import Tally
 from colm_vl.batch.lines import dump
-from eval.bench.figures import Figure
-from eval.bench.stub import endpoints
 from processors import images
+
+from .figures import Figure
+from .stub import endpoints
 
 LATENCY = 0.05
 PLACES = 8

@@ -15,8 +15,9 @@ from colm_vl.backends import registry
 from colm_vl.backends.base import Backend, Request, Sampling
 from colm_vl.errors import InputError
 from colm_vl.types import Query
-from eval.bench.figures import Figure
 from processors.images import Image
+
+from .figures import Figure
 
 _SIDE = 84
 _TOKENS = 24

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from eval.benchmarks.letters import LetterBenchmark
+from .letters import LetterBenchmark
 
 
 class AI2D(LetterBenchmark):

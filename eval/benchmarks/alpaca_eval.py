@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from eval.benchmarks.written import WrittenBenchmark
-from eval.data import Source, open_rows
-from eval.items import Item
+from ..data import Source, open_rows
+from ..items import Item
+from .written import WrittenBenchmark
 
 
 class AlpacaEval(WrittenBenchmark):

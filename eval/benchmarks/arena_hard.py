@@ -8,9 +8,9 @@ from typing import Any
 
 from typing_extensions import override
 
-from eval.benchmarks.written import WrittenBenchmark
-from eval.data import Source, listed, open_rows
-from eval.items import Item
+from ..data import Source, listed, open_rows
+from ..items import Item
+from .written import WrittenBenchmark
 
 
 class ArenaHard(WrittenBenchmark):

@@ -10,10 +10,11 @@ from typing import ClassVar, Literal
 
 from colm_vl.errors import InputError
 from colm_vl.types import Query
-from eval.data import Row, Source, options_in, pictures_in
-from eval.items import Figure, Item, Reading, Rule, Score, letters, share
-from eval.scoring import lenient
 from processors.images import Image
+
+from ..data import Row, Source, options_in, pictures_in
+from ..items import Figure, Item, Reading, Rule, Score, letters, share
+from ..scoring import lenient
 
 COMMON_RULES = (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT)
 

@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from colm_vl.errors import InputError
-from eval.benchmarks.ai2d import AI2D
-from eval.benchmarks.alpaca_eval import AlpacaEval
-from eval.benchmarks.arena_hard import ArenaHard
-from eval.benchmarks.base import Benchmark
-from eval.benchmarks.gsm8k import GSM8K
-from eval.benchmarks.mmbench import MMBench, MMBenchCircular
-from eval.benchmarks.mme import MME
-from eval.benchmarks.mmlu_pro import MMLUPro
-from eval.benchmarks.mmmu import MMMU
-from eval.benchmarks.mmmu_pro import MMMUPro, MMMUPro4, MMMUProVision
-from eval.benchmarks.mt_bench import MTBench
-from eval.benchmarks.ocrbench import OCRBench
-from eval.benchmarks.pocket import Pocket
-from eval.benchmarks.scienceqa import ScienceQA
-from eval.benchmarks.seed_bench import SeedBench
+
+from .ai2d import AI2D
+from .alpaca_eval import AlpacaEval
+from .arena_hard import ArenaHard
+from .base import Benchmark
+from .gsm8k import GSM8K
+from .mmbench import MMBench, MMBenchCircular
+from .mme import MME
+from .mmlu_pro import MMLUPro
+from .mmmu import MMMU
+from .mmmu_pro import MMMUPro, MMMUPro4, MMMUProVision
+from .mt_bench import MTBench
+from .ocrbench import OCRBench
+from .pocket import Pocket
+from .scienceqa import ScienceQA
+from .seed_bench import SeedBench
 
 _ALL: tuple[Benchmark, ...] = (
     Pocket(),

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark
-from eval.data import Source, open_rows
-from eval.items import Item, Reading
-from eval.scoring import lenient, matching
+from ..data import Source, open_rows
+from ..items import Item, Reading
+from ..scoring import lenient, matching
+from .base import Benchmark
 
 
 class GSM8K(Benchmark):

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark, first_pictures, letter_of
-from eval.data import Row, Source, open_rows, options_in
-from eval.items import Item, Reading
-from eval.scoring import matching
+from ..data import Row, Source, open_rows, options_in
+from ..items import Item, Reading
+from ..scoring import matching
+from .base import Benchmark, first_pictures, letter_of
 
 
 class LetterBenchmark(Benchmark):

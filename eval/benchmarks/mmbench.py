@@ -16,9 +16,9 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.letters import LetterBenchmark
-from eval.data import Row, Source
-from eval.items import Figure, Item, Score, letters, share
+from ..data import Row, Source
+from ..items import Figure, Item, Score, letters, share
+from .letters import LetterBenchmark
 
 ROTATION = 1_000_000
 """The k-th rotation of a question has its index plus k million."""

@@ -16,10 +16,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark, first_pictures
-from eval.data import Row, Source, open_rows
-from eval.items import Figure, Item, Reading, Score
-from eval.scoring import matching
+from ..data import Row, Source, open_rows
+from ..items import Figure, Item, Reading, Score
+from ..scoring import matching
+from .base import Benchmark, first_pictures
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark, letter_of
-from eval.data import Source, open_rows, options_in
-from eval.items import Item, Reading, letters
-from eval.scoring import matching
+from ..data import Source, open_rows, options_in
+from ..items import Item, Reading, letters
+from ..scoring import matching
+from .base import Benchmark, letter_of
 
 _DRAW_SEED = 12345
 _FILLER = "N/A"

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from colm_vl.errors import InputError
-from eval.benchmarks.base import Benchmark, letter_of, seeded_draws
-from eval.data import Row, Source, listed, open_rows, options_in, pictures_in, read_json
-from eval.items import Figure, Item, Kind, Reading, Score, share
-from eval.scoring import lenient, mmmu
+
+from ..data import Row, Source, listed, open_rows, options_in, pictures_in, read_json
+from ..items import Figure, Item, Kind, Reading, Score, share
+from ..scoring import lenient, mmmu
+from .base import Benchmark, letter_of, seeded_draws
 
 DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -11,11 +11,11 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark, letter_of, seeded_draws
-from eval.benchmarks.mmmu import PICTURES, SUBJECTS, discipline_figures, groups_of
-from eval.data import Source, open_rows, options_in, pictures_in
-from eval.items import Figure, Item, Reading, Score, share
-from eval.scoring import mmmu_pro
+from ..data import Source, open_rows, options_in, pictures_in
+from ..items import Figure, Item, Reading, Score, share
+from ..scoring import mmmu_pro
+from .base import Benchmark, letter_of, seeded_draws
+from .mmmu import PICTURES, SUBJECTS, discipline_figures, groups_of
 
 _DRAW_SEED = 42
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark, first_pictures
-from eval.data import Row, Source, listed, open_rows
-from eval.items import NOTHING, Figure, Item, Reading, Score, share
-from eval.scoring import matching
+from ..data import Row, Source, listed, open_rows
+from ..items import NOTHING, Figure, Item, Reading, Score, share
+from ..scoring import matching
+from .base import Benchmark, first_pictures
 
 _FORMULAS = "Handwritten Mathematical Expression Recognition"
 _RECOGNITION = frozenset(

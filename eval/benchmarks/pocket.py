@@ -12,10 +12,11 @@ from typing_extensions import override
 
 from colm_vl.answers import same
 from colm_vl.errors import InputError
-from eval.benchmarks.base import Benchmark
-from eval.data import Source
-from eval.items import NOTHING, Item, Reading
-from eval.scoring import lenient
+
+from ..data import Source
+from ..items import NOTHING, Item, Reading
+from ..scoring import lenient
+from .base import Benchmark
 
 
 class Pocket(Benchmark):

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from colm_vl.errors import InputError
-from eval.benchmarks.base import COMMON_RULES, Benchmark, first_pictures, letter_of, seeded_draws
-from eval.data import Row, Source, open_rows, options_in, read_json
-from eval.items import Figure, Item, Reading, Rule, Score, share
-from eval.scoring import scienceqa
+
+from ..data import Row, Source, open_rows, options_in, read_json
+from ..items import Figure, Item, Reading, Rule, Score, share
+from ..scoring import scienceqa
+from .base import COMMON_RULES, Benchmark, first_pictures, letter_of, seeded_draws
 
 _SUBJECTS = {"natural science": "NAT", "social science": "SOC", "language science": "LAN"}
 _DRAW_SEED = 42  # the official draws depend on the run that made the replies, so that no seed gives them again

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from eval.benchmarks.letters import LetterBenchmark
-from eval.data import Row, Source
+from ..data import Row, Source
+from .letters import LetterBenchmark
 
 _DIMENSIONS = (
     "Scene Understanding",

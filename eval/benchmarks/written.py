@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from eval.benchmarks.base import Benchmark
-from eval.items import Item, Reading
+from ..items import Item, Reading
+from .base import Benchmark
 
 
 class WrittenBenchmark(Benchmark):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from eval.items import Figure, Rule
-from eval.names import slug
-from eval.report.document import Document, Grid, Heading, Part, Plot, Text
-from eval.report.findings import Findings, StrategyFindings
-from eval.report.plots import accuracy_plot, cost_plot, flip_plot
-from eval.show import SMALL, seconds_each
-from eval.statistics import wilson
+from ..items import Figure, Rule
+from ..names import slug
+from ..show import SMALL, seconds_each
+from ..statistics import wilson
+from .document import Document, Grid, Heading, Part, Plot, Text
+from .findings import Findings, StrategyFindings
+from .plots import accuracy_plot, cost_plot, flip_plot
 
 SIGNIFICANT = 0.05
 

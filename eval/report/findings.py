@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from colm_vl.types import Trace
-from eval.costs import CallId, Cost, Point, Times, cost, pareto
-from eval.items import Rule, Table
-from eval.ledger import Flips, Oracle, flips, oracle
-from eval.runs import Evaluation
-from eval.scoring.table import score
-from eval.show import table_as_json
-from eval.statistics import Interval, Paired, compare, wilson
-from eval.traces import reply_of, stands
+
+from ..costs import CallId, Cost, Point, Times, cost, pareto
+from ..items import Rule, Table
+from ..ledger import Flips, Oracle, flips, oracle
+from ..runs import Evaluation
+from ..scoring.table import score
+from ..show import table_as_json
+from ..statistics import Interval, Paired, compare, wilson
+from ..traces import reply_of, stands
 
 BASELINES = ("solo", "server", "vote", "self_consistency", "concat", "verdict", "moa")
 """What collaborating is compared with, in this order; `colm` comes last."""

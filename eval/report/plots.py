@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from colm_vl.errors import MissingPackage
-from eval.costs import Point, pareto
-from eval.ledger import Flips
-from eval.statistics import Interval
+
+from ..costs import Point, pareto
+from ..ledger import Flips
+from ..statistics import Interval
 
 _BLUE, _GREEN, _RED, _GREY, _LIGHT = "#1f6feb", "#2da44e", "#cf222e", "#6e7781", "#d0d7de"
 _SIZE = (4.8, 3.8)

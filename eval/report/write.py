@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from colm_vl.errors import InputError
-from eval.items import Rule
-from eval.report.content import document
-from eval.report.document import Document, to_html, to_markdown
-from eval.report.findings import as_json, findings
-from eval.runs import labels, read_evaluation
+
+from ..items import Rule
+from ..runs import labels, read_evaluation
+from .content import document
+from .document import Document, to_html, to_markdown
+from .findings import as_json, findings
 
 
 def write_report(runs: Sequence[Path], out: Path, lead: Rule = Rule.STRICT) -> list[Path]:

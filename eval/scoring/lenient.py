@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from colm_vl.answers import find_choice, strip_markup
-from eval.items import NOTHING, Reading, letters
+
+from ..items import NOTHING, Reading, letters
 
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}")
 _SAYS = re.compile(r"(?i)\b(?:final answer|answer|correct option|correct choice)\b\s*(?:is|:|=)+\s*(?:is|:)?\s*")

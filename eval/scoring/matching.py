@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from eval.items import NOTHING, Reading, letters
+from ..items import NOTHING, Reading, letters
 
 PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 MMLU_PRO_SENTENCE = "sentence"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from eval.items import NOTHING, Reading, letters
+from ..items import NOTHING, Reading, letters
 
 DRAW_SEED = 42
 MARKS_IN_ORDER = ",.!?;:'"

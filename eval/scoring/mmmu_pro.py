@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.items import Reading, letters
-from eval.scoring.mmmu import by_content, last_mentioned, pad
+from ..items import Reading, letters
+from .mmmu import by_content, last_mentioned, pad
 
 _LABEL = "Answer:"
 

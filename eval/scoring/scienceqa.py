@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from eval.items import NOTHING, Reading, letters
+from ..items import NOTHING, Reading, letters
 
 # The official pattern leaves its last full stop unescaped: any character but a line break stands for it.
 _SENTENCE = re.compile(r"The answer is ([A-Z]).")

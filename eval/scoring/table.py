@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from colm_vl.errors import InputError
-from eval.benchmarks.base import Benchmark
-from eval.items import DRAWN, NOTHING, UNREAD, Item, Reading, Reply, Rule, Score, Table, letters
-from eval.scoring import lenient
+
+from ..benchmarks.base import Benchmark
+from ..items import DRAWN, NOTHING, UNREAD, Item, Reading, Reply, Rule, Score, Table, letters
+from . import lenient
 
 AS_GIVEN = "as given"
 STORED_DRAW = "stored draw"
