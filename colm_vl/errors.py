@@ -85,8 +85,14 @@ class Unreachable(BackendError):
 
 
 class TimedOut(BackendError):
+    """`limit` is the request's time-out in seconds, if that is what ran out."""
+
     kind = "timed_out"
     retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None, limit: float | None = None) -> None:
+        super().__init__(message, hint=hint, status=status)
+        self.limit = limit
 
 
 class RateLimited(BackendError):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
-from colm_vl.backends.base import Generation, Message, Request, Sampling
+from colm_vl.backends.base import MAX_QUEUE_SECONDS, Generation, Message, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
 from colm_vl.pool import Pool
 from colm_vl.team import Member, Policy, Team
@@ -172,22 +172,27 @@ class Run:
         return outcome
 
     async def _ask(self, member: Member, stage: Stage, round: int, request: Request) -> Generation | Failure:
+        late = TimedOut(
+            f"{member.name}: no reply within {request.timeout or 0:g} s",
+            hint=f"raise policy.timeouts.{stage} or ask for less",
+        )
         try:
-            async with asyncio.timeout(request.timeout):
+            async with asyncio.timeout(_guard(member, request.timeout)):
                 generation = await self._generate(member, stage, round, request)
             if not generation.text.strip():
                 raise BadReply(f"{member.name}: the reply is empty")
             return generation
         except TimeoutError:
-            error: ColmError | ImageError = TimedOut(
-                f"{member.name}: no reply within {request.timeout:g} s",
-                hint=f"raise policy.timeouts.{stage} or ask for less",
-            )
+            error: ColmError | ImageError = late
+        except TimedOut as raised:
+            error = raised if raised.limit is None else late
         except (ColmError, ImageError) as raised:
             error = raised
-        except Exception as raised:  # a backend's own fault must not take the other members down
-            logger.debug("unexpected error in %s", member.name, exc_info=True)
-            error = ColmError(f"{member.name}: unexpected {type(raised).__name__}")
+        except Exception as raised:  # a bug in one backend must not take the other members down
+            logger.exception("bug in the backend of %s", member.name)
+            error = ColmError(
+                f"{member.name}: unexpected {type(raised).__name__}", hint="this is a bug: please report the traceback"
+            )
         kind = error.kind if isinstance(error, ColmError) else "image"
         return Failure(member.name, stage, kind, member.shown(str(error)), member.shown(error.hint), round)
 
@@ -250,6 +255,13 @@ class Run:
             seconds=time.monotonic() - self._begun,
             metadata=dict(query.metadata),
         )
+
+
+def _guard(member: Member, timeout: float | None) -> float | None:
+    """Seconds after which a call is given up, even if its backend fails to end it."""
+    if timeout is None or not member.options.keeps_time:
+        return timeout
+    return timeout + MAX_QUEUE_SECONDS
 
 
 Replies = Mapping[str, Draft]

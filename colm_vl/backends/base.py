@@ -18,6 +18,9 @@ from processors.images import Image
 Role = Literal["system", "user", "assistant"]
 Part = str | Image
 
+MAX_QUEUE_SECONDS = 3600.0
+"""How long a call may wait in this process before it is sent, unless the member's options say otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -51,7 +54,8 @@ class Request:
 
     `continues` is the earlier generation of the same model whose conversation `messages` extends: all its messages,
     its reply as an assistant turn, then more. A backend may reuse what it kept of it, and must recompute otherwise.
-    `timeout` is in seconds, from the moment the call is made, waiting included.
+    `timeout` is in seconds and begins when the call is sent: waiting for a place in this process's own queue does not
+    count. Backends whose `Options.keeps_time` is False have it counted by the caller, from the moment the call is made.
     """
 
     messages: tuple[Message, ...]
@@ -126,6 +130,9 @@ class Options(BaseModel):
 
     in_process: ClassVar[bool] = False
     """Whether the model takes this process's memory; `max_loaded` counts those."""
+
+    keeps_time: ClassVar[bool] = False
+    """Whether the backend itself ends a call at `Request.timeout`, counted from when the call is sent."""
 
     neutral: ClassVar[frozenset[str]] = frozenset()
     """Options that say how the model is asked, not what it replies: changing them makes no finished call void."""
