@@ -1,0 +1,76 @@
+"""Run folders of earlier formats, which stand in `data/`, still open."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from colm_vl import CoLM, Trace, prompts
+from colm_vl.batch.journal import Journal
+from colm_vl.batch.tally import Tally
+from colm_vl.run import CallKey
+from tests.batch.runs import read_lines
+
+DATA = Path(__file__).parent / "data"
+STRATEGIES = "solo,vote,colm"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A run with its questions and its team, to be worked in."""
+    folder = shutil.copytree(DATA / "first-format", tmp_path / "old")
+    record = folder / "run" / "run.json"
+    data = json.loads(record.read_text("utf-8"))
+    data["settings"]["prompts"] = prompts.fingerprint()  # a changed prompt voids calls, whatever the format
+    record.write_text(json.dumps(data), "utf-8")
+    return folder
+
+
+def _resume(folder: Path, tally: Tally) -> Sequence[Trace]:
+    with CoLM.from_team(folder / "team.toml") as colm:
+        return list(colm.batch(folder / "questions.jsonl", folder / "run", strategy=STRATEGIES, tally=tally))
+
+
+def test_a_finished_run_is_resumed_without_a_call(old: Path) -> None:
+    tally = Tally()
+    traces = _resume(old, tally)
+    assert (tally.kept, tally.calls, tally.avoided, tally.failed) == (9, 0, 0, 0)
+    assert [(trace.id, trace.answer, trace.choice) for trace in traces[::3]] == [
+        ("text", "5", None),
+        ("picture", "5", None),
+        ("choices", "5", "A"),
+    ]
+    assert traces[0].metadata == {"level": "easy"}
+    assert not tally.notes
+
+
+def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
+    traces = [Trace.from_dict(line) for line in read_lines(old / "run" / "traces.jsonl")]
+    assert [trace.strategy for trace in traces] == STRATEGIES.split(",") * 3
+    last = traces[-1]
+    assert (last.question, last.choices, last.metadata["tags"]) == ("Which colour?", ("5", "red"), ["é", 1])
+    assert [(call.member, call.stage) for call in last.calls][:2] == [("near", "draft"), ("far", "draft")]
+    assert last.guidance[0].check == "the corner"
+    (picture,) = traces[3].pictures
+    assert (picture.width, picture.height, picture.source) == (4, 3, "dot.png")
+    before = (old / "run" / "answers.jsonl").read_bytes()
+    _resume(old, Tally())
+    assert (old / "run" / "answers.jsonl").read_bytes() == before
+
+
+async def test_its_calls_are_found_again(old: Path) -> None:
+    path = old / "run" / "calls.jsonl"
+    journal = Journal(path)
+    for line in read_lines(path):
+        found = await journal.get(cast("CallKey", SimpleNamespace(digest=line["key"])))
+        assert found is not None
+        assert (found.text, list(astuple(found.usage))) == (line["text"], line["usage"])
+    assert len(journal) == 15
+    journal.close()
