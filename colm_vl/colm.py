@@ -18,8 +18,8 @@ from colm_vl.batch import Job, Plan, Questions, Source, Tally, plan, traces
 from colm_vl.check import Health, check_team
 from colm_vl.errors import ConfigError, NoAnswer
 from colm_vl.pool import Pool
-from colm_vl.run import CallStore, Run
-from colm_vl.store import MemoryStore
+from colm_vl.run import Run
+from colm_vl.store import CallStore, MemoryStore
 from colm_vl.strategies import STRATEGIES, Choice, choose
 from colm_vl.team import Team
 from colm_vl.types import Event, Query, Trace

@@ -7,17 +7,15 @@ stage and no strategy can forget any of them.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from colm_vl.backends.base import MAX_QUEUE_SECONDS, Generation, Message, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
 from colm_vl.pool import Pool
+from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
 from colm_vl.types import (
     Call,
@@ -41,43 +39,6 @@ from colm_vl.types import (
 from processors.errors import ImageError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CallKey:
-    """What makes two calls the same call: everything that the reply depends on, and where in the protocol it stands."""
-
-    member: Member
-    stage: Stage
-    round: int
-    sample: int
-    messages: tuple[Message, ...]
-    sampling: Sampling
-
-    digest: str = field(init=False, repr=False, compare=False)
-    """SHA-256, hex. Pictures count by their own digest. The prompts and what earlier stages wrote are in the messages,
-    so a change of either, or of the member's settings, is another call; a change of others is not."""
-
-    def __post_init__(self) -> None:
-        spoken = [
-            [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
-            for message in self.messages
-        ]
-        place = [self.member.name, self.member.fingerprint, self.stage, self.round, self.sample, asdict(self.sampling)]
-        digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
-        object.__setattr__(self, "digest", digest)
-
-
-class CallStore(Protocol):
-    """Finished calls by key. A batch keeps them in a file; a single question keeps none.
-
-    `get` is asked before every call; an outcome that it knows is taken in the call's place. `put` is told of every call
-    that was made, once it is over.
-    """
-
-    async def get(self, key: CallKey) -> Generation | Failure | None: ...
-
-    async def put(self, key: CallKey, outcome: Generation | Failure) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +67,7 @@ class Run:
         self.turns: dict[str, Turn] = {}
         self.fallback = ""
         self._emit = emit
-        self._store = store
+        self._store = CallsUnderWay() if store is None else store
         self._events: list[Event] = []
         self._calls: list[Call] = []
         self._begun = time.monotonic()
@@ -158,17 +119,18 @@ class Run:
         sampling = sampling or self.policy.sampling_for(stage)
         key = CallKey(member, stage, round, sample, messages, sampling)
         started = time.monotonic() - self._begun
-        outcome = await self._store.get(key) if self._store is not None else None
-        reused = outcome is not None
-        if outcome is None:
-            timeout = self.policy.timeout(stage)
-            outcome = await self._ask(member, stage, round, Request(messages, sampling, continues, timeout))
-            if self._store is not None:
-                await self._store.put(key, outcome)
+        async with self._store.claim(key) as claim:
+            reused = claim.outcome is not None and not claim.paid
+            if claim.outcome is None:
+                request = Request(messages, sampling, continues, self.policy.timeout(stage))
+                await claim.settle(await self._ask(member, stage, round, request))
+        outcome = claim.outcome
+        assert outcome is not None
         if isinstance(outcome, Failure):
             self.record(outcome)
         else:
-            self._account(key, outcome, started, reused=reused)
+            seconds = 0.0 if reused else outcome.seconds if claim.paid else time.monotonic() - self._begun - started
+            self._account(key, outcome, started, seconds, reused=reused)
         return outcome
 
     async def _ask(self, member: Member, stage: Stage, round: int, request: Request) -> Generation | Failure:
@@ -210,8 +172,7 @@ class Run:
                 raise BadReply(f"{member.name}: the reply ended before it was complete")
             return generation
 
-    def _account(self, key: CallKey, generation: Generation, started: float, *, reused: bool) -> None:
-        seconds = 0.0 if reused else time.monotonic() - self._begun - started
+    def _account(self, key: CallKey, generation: Generation, started: float, seconds: float, *, reused: bool) -> None:
         self._calls.append(
             Call(
                 key.member.name,
@@ -267,4 +228,4 @@ def _guard(member: Member, timeout: float | None) -> float | None:
 Replies = Mapping[str, Draft]
 """Each client's latest answer, by name, in the team's order. A client that failed is not in it."""
 
-__all__ = ["CallKey", "CallStore", "Replies", "Run", "Turn"]
+__all__ = ["Replies", "Run", "Turn"]

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple, get_args
 
-from colm_vl.backends.base import Generation
-from colm_vl.batch.sharing import Shared
 from colm_vl.batch.tally import Account
 from colm_vl.pool import Pool
-from colm_vl.run import CallKey, CallStore
+from colm_vl.store import CallKey, CallStore, Claim
 from colm_vl.team import Member
-from colm_vl.types import Failure, Stage, Trace
+from colm_vl.types import Stage
 
 _STAGES: Sequence[Stage] = get_args(Stage)
 
@@ -75,44 +73,34 @@ class Admission:
         return True
 
 
-class _Place(NamedTuple):
-    """Where in a trace a call stands."""
-
-    member: str
-    stage: Stage
-    round: int
-    sample: int
-
-
-class Calls:
+class StrategyCalls:
     """The `CallStore` of one strategy at one question: what is known, what may be asked, and the account of both.
 
-    `known` are the calls of the question, `shared`, behind them, those of the batch. To be closed when the strategy is
-    over, however it ended.
+    `known` are the calls of the question and, behind them, those of the batch.
     """
 
-    def __init__(self, strategy: str, known: CallStore, shared: Shared, admission: Admission, account: Account) -> None:
+    def __init__(self, strategy: str, known: CallStore, admission: Admission, account: Account) -> None:
         self._strategy = strategy
         self._known = known
-        self._shared = shared
         self._admission = admission
         self._account = account
-        self._paid: dict[_Place, float] = {}
-        self._under_way: set[str] = set()
+        self._under_way = 0
         self._over = asyncio.Event()
 
-    async def get(self, key: CallKey) -> Generation | Failure | None:
-        known = await self._known.get(key)
-        if known is not None:
-            self._account.found(key, known)
-            if isinstance(known, Generation) and self._account.payer(key) == self._strategy:
-                self._paid[_Place(key.member.name, key.stage, key.round, key.sample)] = known.seconds
-            return known
-        if self._admission.admits(key.member):
-            # No store lets others run between its look at the shared calls and here: nobody else has begun this one.
-            self._shared.begin(key)
-            self._under_way.add(key.digest)
-            return None
+    @asynccontextmanager
+    async def claim(self, key: CallKey) -> AsyncGenerator[Claim, None]:
+        with self._counted():
+            async with self._known.claim(key) as claim:
+                if claim.outcome is not None:
+                    self._account.found(key, claim.outcome)
+                    claim.paid |= self._account.payer(key) == self._strategy
+                    yield claim
+                    return
+                if self._admission.admits(key.member):
+                    yield claim
+                    if claim.outcome is not None:
+                        self._account.made(key, claim.outcome, self._strategy)
+                    return
         self._admission.postpone(key)
         # The other members of this stage, all of whom have been started, get as far as their calls; then those calls
         # come to their end, since raising cancels them.
@@ -122,40 +110,11 @@ class Calls:
             await self._over.wait()
         raise Postponed
 
-    async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
-        self._account.made(key, outcome, self._strategy)
-        await self._known.put(key, outcome)
-        self._under_way.remove(key.digest)
-        self._over.set()
-
-    def charged(self, trace: Trace) -> Trace:
-        """The strategy's trace. What it made itself in an earlier pass of this run, and found again, is not reused and
-        took the seconds that it took then."""
-        if not self._paid:
-            return trace
-        calls = []
-        for call in trace.calls:
-            seconds = self._paid.get(_Place(call.member, call.stage, call.round, call.sample))
-            calls.append(call if seconds is None else replace(call, reused=False, seconds=seconds))
-        return replace(trace, calls=tuple(calls))
-
-    def close(self) -> None:
-        """Leave calls that were cancelled to others who wait for them."""
-        self._shared.abandon(self._under_way)
-        self._under_way.clear()
-
-
-class WithFailures:
-    """A `CallStore` that also remembers failures, so that the passes of one batch do not repeat them."""
-
-    def __init__(self, behind: CallStore) -> None:
-        self._behind = behind
-        self._failures: dict[str, Failure] = {}
-
-    async def get(self, key: CallKey) -> Generation | Failure | None:
-        return self._failures.get(key.digest) or await self._behind.get(key)
-
-    async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
-        if isinstance(outcome, Failure):
-            self._failures[key.digest] = outcome
-        await self._behind.put(key, outcome)
+    @contextmanager
+    def _counted(self) -> Generator[None, None, None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._over.set()

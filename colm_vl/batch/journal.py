@@ -7,22 +7,28 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from colm_vl.backends.base import Generation, TokenLogprob
 from colm_vl.batch.lines import Lines, dump
-from colm_vl.run import CallKey
+from colm_vl.store import CallKey, CallsUnderWay, Outcome
 from colm_vl.types import Failure, Sent, Usage
 
 _PREFIX = b'{"key":"'
 _DIGEST_LENGTH = 64
 
 
-class Journal:
+class Journal(CallsUnderWay):
     """A `CallStore` in a file: one line for each call that gave a reply, keyed by `CallKey.digest`.
 
-    In memory there are only the places of the lines. Calls that failed are not kept: the next run tries them again.
+    In memory there are only the places of the lines. Calls that failed are not written: the next run tries them again.
+    `keep_failures` has them remembered until this one ends.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.keep_failures = False
+        self._failures: dict[str, Failure] = {}
         self._lines = Lines(path)
         self.torn = self._lines.torn
         # The first 60 bits, which take half the memory of the whole digest; a line is compared whole when it is read.
@@ -35,8 +41,11 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
-    async def get(self, key: CallKey) -> Generation | None:
+    @override
+    async def _get(self, key: CallKey) -> Outcome | None:
         digest = key.digest
+        if digest in self._failures:
+            return self._failures[digest]
         offset = self._places.get(_short(digest))
         if offset is None:
             return None
@@ -46,9 +55,13 @@ class Journal:
         except (ValueError, LookupError, TypeError):  # damaged by something other than us: as if it were not there
             return None
 
-    async def put(self, key: CallKey, outcome: Generation | Failure) -> None:
-        if isinstance(outcome, Generation):
-            digest = key.digest
+    @override
+    async def _put(self, key: CallKey, outcome: Outcome) -> None:
+        digest = key.digest
+        if isinstance(outcome, Failure):
+            if self.keep_failures:
+                self._failures[digest] = outcome
+        else:
             self._places[_short(digest)] = self._lines.append(dump(_line(digest, key, outcome)))
 
     def sync(self) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import NamedTuple
 
-from colm_vl.backends.base import Generation
+from colm_vl.backends.base import Capabilities, Generation, Request
 from colm_vl.batch.questions import Questions, Row, Survey
 from colm_vl.errors import InputError
 from colm_vl.pool import Pool
-from colm_vl.run import CallKey, Run
+from colm_vl.run import Run
+from colm_vl.store import MemoryStore
 from colm_vl.strategies import Choice
-from colm_vl.types import Query, Stage, Usage
+from colm_vl.team import Member
+from colm_vl.types import Call, Query, Stage, Usage
 from processors.errors import ImageError
 from processors.images import Image
 
@@ -62,11 +64,9 @@ async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
         query = await asyncio.to_thread(_opened, row)
         if query is None:
             continue
-        rehearsal = _Rehearsal()
-        for choice in choices:
-            await choice.strategy.run(Run(query, choice.team, Pool(), store=rehearsal))
-        calls += rehearsal.calls
-        usage += rehearsal.usage
+        for call in await _rehearsed(query, choices):
+            calls[PlannedCall(call.stage, call.member)] += 1
+            usage += call.usage
         sampled += 1
     usable = survey.total - survey.unusable
     factor = usable / sampled if sampled else 0
@@ -77,6 +77,18 @@ async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
         {call: round(count * factor) for call, count in calls.items()},
         Usage(round(usage.prompt_tokens * factor), 0, round(usage.completion_tokens * factor)),
     )
+
+
+async def _rehearsed(query: Query, choices: Sequence[Choice]) -> Sequence[Call]:
+    """The calls that the strategies would make for one question; what they share is made once."""
+    store, numbers, calls = MemoryStore(), count(), list[Call]()
+    for choice in choices:
+        names = [client.name for client in choice.team.clients]
+        pool = Pool({member.name: _Rehearsal(member, names, numbers) for member in choice.team.members})
+        run = Run(query, choice.team, pool, store=store)
+        await choice.strategy.run(run)
+        calls += [call for call in run.trace().calls if not call.reused]
+    return calls
 
 
 def _survey(questions: Questions) -> Survey:
@@ -96,39 +108,35 @@ def _opened(row: Row) -> Query | None:
 
 
 class _Rehearsal:
-    """A `CallStore` that has a reply to everything, and counts what was asked; each thing once, as a batch asks it.
+    """A backend that answers everything in place of one member, with an estimate of what the reply would cost.
 
-    The replies differ from member to member, so that no gate finds them agreed.
+    The replies differ from call to call, so that no gate finds them agreed. They can be read as a selection, which
+    needs the `names` of the clients, and as an answer.
     """
 
-    def __init__(self) -> None:
-        self.calls: Counter[PlannedCall] = Counter()
-        self.usage = Usage()
-        self._seen: dict[str, Generation] = {}
+    def __init__(self, member: Member, names: Sequence[str], numbers: Iterator[int]) -> None:
+        self._member = member
+        self._names = names
+        self._numbers = numbers
 
-    async def get(self, key: CallKey) -> Generation:
-        known = self._seen.get(key.digest)
-        if known is None:
-            usage = Usage(_prompt_tokens(key), 0, min(_REPLY_TOKENS, key.sampling.max_tokens))
-            known = self._seen[key.digest] = Generation(_reply(key, len(self._seen)), usage=usage)
-            self.calls[PlannedCall(key.stage, key.member.name)] += 1
-            self.usage += usage
-        return known
+    async def generate(self, request: Request) -> Generation:
+        number = next(self._numbers)
+        filler = " ".join(["word"] * (_REPLY_TOKENS - 20))
+        answer = f"Answer: ({chr(ord('A') + number % 2)}) {number}"
+        text = "\n".join([*self._names, f"Caption: {filler}", answer, "Confidence: 50"])
+        reply_tokens = min(_REPLY_TOKENS, request.sampling.max_tokens)
+        return Generation(text, usage=Usage(self._prompt_tokens(request), 0, reply_tokens))
 
-    async def put(self, key: CallKey, outcome: object) -> None:
-        """Never happens: there is a reply to everything."""
+    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+        yield await self.generate(request)
 
+    async def capabilities(self) -> Capabilities:
+        return Capabilities()
 
-def _reply(key: CallKey, number: int) -> str:
-    if key.stage == "select":
-        roster = key.messages[-1].text.splitlines()
-        return "\n".join(line.partition(":")[0] for line in roster if ":" in line)
-    filler = " ".join(["word"] * (_REPLY_TOKENS - 20))
-    return f"Caption: {filler}\nAnswer: ({chr(ord('A') + number % 2)}) {number}\nConfidence: 50"
+    async def aclose(self) -> None:
+        pass
 
-
-def _prompt_tokens(key: CallKey) -> int:
-    text = sum(len(message.text) for message in key.messages) / _CHARACTERS_PER_TOKEN
-    limit = key.member.options.max_pixels or math.inf
-    pixels = sum(min(image.pixels, limit) for message in key.messages for image in message.images)
-    return round(text + pixels / _PIXELS_PER_TOKEN)
+    def _prompt_tokens(self, request: Request) -> int:
+        text = sum(len(message.text) for message in request.messages) / _CHARACTERS_PER_TOKEN
+        limit = self._member.options.max_pixels or math.inf
+        return round(text + sum(min(image.pixels, limit) for image in request.images) / _PIXELS_PER_TOKEN)

@@ -8,16 +8,15 @@ import logging
 import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from colm_vl.batch.admission import Admission, Calls, Postponed, WithFailures
+from colm_vl.batch.admission import Admission, Postponed, StrategyCalls
 from colm_vl.batch.folder import Folder, Key
 from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.settings import Settings
-from colm_vl.batch.sharing import Shared
 from colm_vl.batch.tally import Account, Tally
 from colm_vl.errors import ColmError, InputError
 from colm_vl.pool import Pool
@@ -142,7 +141,8 @@ class Batch:
         self._tally = job.tally
         self._pictures = _Pictures()
         self._admission = _admission(job.team, pool)
-        self._calls = Shared(WithFailures(folder.journal) if self._admission.staged else folder.journal)
+        # The passes of one batch do not repeat calls that failed.
+        folder.journal.keep_failures = self._admission.staged
         self._accounts: dict[str, Account] = {}  # of questions that wait for another pass
         self._ended: set[Key] = set()
 
@@ -247,16 +247,16 @@ class Batch:
             query = row.query([await self._pictures.open(picture) for picture in row.pictures])
         except (InputError, ImageError) as error:
             return outcomes + [_Outcome(_refused(row, choice.team, error)) for choice in unanswered]
-        memory = MemoryStore(self._calls)
+        memory = MemoryStore(self._folder.journal)
         account = self._accounts.pop(row.id, None) or Account(self._tally)
         for choice in unanswered:
             strategy = choice.team.policy.strategy
-            with closing(Calls(strategy, memory, self._calls, self._admission, account)) as calls:
-                trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
+            calls = StrategyCalls(strategy, memory, self._admission, account)
+            trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
             if trace is None:
                 self._accounts[row.id] = account
             else:
-                outcomes.append(_Outcome(calls.charged(trace)))
+                outcomes.append(_Outcome(trace))
         return outcomes
 
 

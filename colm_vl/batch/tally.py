@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from colm_vl.backends.base import Generation
-from colm_vl.run import CallKey
+from colm_vl.store import CallKey, Outcome
 from colm_vl.types import Failure, Stage, Trace, Usage
 
 
@@ -71,7 +70,7 @@ class Account:
         self._tally = tally
         self._payers: dict[str, str] = {}
 
-    def made(self, key: CallKey, outcome: Generation | Failure, strategy: str) -> None:
+    def made(self, key: CallKey, outcome: Outcome, strategy: str) -> None:
         """A call was made and is over."""
         self._payers[key.digest] = strategy
         stage = self._tally.stage(key.stage)
@@ -81,7 +80,7 @@ class Account:
             stage.made += 1
             self._tally.usage += outcome.usage
 
-    def found(self, key: CallKey, outcome: Generation | Failure) -> None:
+    def found(self, key: CallKey, outcome: Outcome) -> None:
         """The outcome of a call was known, perhaps since this question made it."""
         if key.digest not in self._payers:
             self._payers[key.digest] = ""

@@ -16,7 +16,7 @@ from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import Lines, dump
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings
-from colm_vl.run import CallKey
+from colm_vl.store import CallKey, CallStore, Outcome
 from colm_vl.types import Failure, Sent, Settlement, Trace, Usage
 
 SCRIPTED = {"backend": "scripted", "model": "script", "replies": ["Answer: 5"]}
@@ -29,6 +29,16 @@ def _team(**server: object) -> Team:
 def _key(text: str) -> CallKey:
     member: Member = _team().clients[0]
     return CallKey(member, "draft", 0, 0, (Message("user", (text,)),), Sampling())
+
+
+async def _keep(store: CallStore, key: CallKey, outcome: Outcome) -> None:
+    async with store.claim(key) as claim:
+        await claim.settle(outcome)
+
+
+async def _known(store: CallStore, key: CallKey) -> Outcome | None:
+    async with store.claim(key) as claim:
+        return claim.outcome
 
 
 def _settings(team: Team | None = None, questions: str = "q.jsonl") -> Settings:
@@ -61,15 +71,15 @@ async def test_a_generation_comes_back_as_it_was(tmp_path: Path) -> None:
         handle="kept",
     )
     journal = Journal(tmp_path / "calls.jsonl")
-    await journal.put(_key("a"), written)
-    await journal.put(_key("failed"), Failure("near", "draft", "timed_out", "no reply"))
+    await _keep(journal, _key("a"), written)
+    await _keep(journal, _key("failed"), Failure("near", "draft", "timed_out", "no reply"))
     journal.close()
     again = Journal(tmp_path / "calls.jsonl")
-    found = await again.get(_key("a"))
+    found = await _known(again, _key("a"))
     assert found == written
     assert found.handle is None
-    assert await again.get(_key("failed")) is None
-    assert await again.get(_key("other")) is None
+    assert await _known(again, _key("failed")) is None
+    assert await _known(again, _key("other")) is None
     again.close()
 
 
@@ -78,15 +88,15 @@ async def test_a_torn_last_line_is_dropped_and_told(tmp_path: Path, tail: bytes)
     path = tmp_path / "calls.jsonl"
     journal = Journal(path)
     for text in "ab":
-        await journal.put(_key(text), Generation(text))
+        await _keep(journal, _key(text), Generation(text))
     journal.close()
     whole = path.read_bytes()
     path.write_bytes(whole + tail)
     journal = Journal(path)
     assert journal.torn
     assert path.read_bytes() == whole
-    assert (await journal.get(_key("b"))) == Generation("b")
-    await journal.put(_key("c"), Generation("c"))
+    assert (await _known(journal, _key("b"))) == Generation("b")
+    await _keep(journal, _key("c"), Generation("c"))
     journal.close()
     assert all(json.loads(line) for line in path.read_bytes().splitlines())
 
@@ -95,12 +105,12 @@ async def test_a_line_damaged_in_the_middle_is_called_again_and_hurts_no_other(t
     path = tmp_path / "calls.jsonl"
     journal = Journal(path)
     for text in "abc":
-        await journal.put(_key(text), Generation(text))
+        await _keep(journal, _key(text), Generation(text))
     journal.close()
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:90] + b"#" * (len(lines[1]) - 91) + b"\n" + lines[2])
     journal = Journal(path)
-    assert [await journal.get(_key(text)) for text in "abc"] == [Generation("a"), None, Generation("c")]
+    assert [await _known(journal, _key(text)) for text in "abc"] == [Generation("a"), None, Generation("c")]
     journal.close()
 
 
@@ -175,12 +185,12 @@ def test_fresh_starts_anew_and_keeps_the_old_beside(tmp_path: Path) -> None:
 
 async def test_a_changed_server_keeps_the_calls_and_puts_its_answers_aside(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out", _settings())
-    await folder.journal.put(_key("draft"), Generation("Answer: 5"))
+    await _keep(folder.journal, _key("draft"), Generation("Answer: 5"))
     folder.record(_trace("a"))
     folder.close()
     folder = Folder(tmp_path / "out", _settings(_team(model="larger")))
     assert any("server.model: script → larger" in note for note in folder.notes)
-    assert await folder.journal.get(_key("draft")) is not None
+    assert await _known(folder.journal, _key("draft")) is not None
     assert folder.finished(_row("a"), "colm") is None
     folder.close()
     assert _ids(tmp_path / "out.1" / "answers.jsonl") == ["a"]
