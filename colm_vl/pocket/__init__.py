@@ -1,6 +1,7 @@
 """The pocket team: four tiny trained models that know a small world of drawn pictures, and come with the package.
 
-Nothing here imports torch or transformers; `python -m colm_vl.pocket.train` and `python -m colm_vl.pocket.measure` do.
+Nothing in this folder imports torch or transformers. `training/`, which does, stays in the repository: the wheel leaves
+it out.
 """
 
 from __future__ import annotations

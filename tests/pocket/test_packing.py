@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
-from colm_vl.pocket import builders, decoding, packing, turns, vocabulary, world
-from colm_vl.pocket.builders import PocketModel
-from colm_vl.pocket.learning import Runner
+from colm_vl.pocket import world
 from colm_vl.pocket.roster import MEMBERS
-from colm_vl.pocket.turns import Writer
+from colm_vl.pocket.training import builders, decoding, packing, turns, vocabulary
+from colm_vl.pocket.training.builders import PocketModel
+from colm_vl.pocket.training.learning import Runner
+from colm_vl.pocket.training.turns import Writer
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from colm_vl import prompts
-from colm_vl.pocket import learning, lessons, rehearsal, vocabulary
-from colm_vl.pocket.builders import empty_model
-from colm_vl.pocket.learning import Runner, Schedule
-from colm_vl.pocket.lessons import Lessons
 from colm_vl.pocket.roster import MEMBERS
-from colm_vl.pocket.train import BY_LENGTH, PLAN, TOGETHER
-from colm_vl.pocket.turns import Writer
-from colm_vl.pocket.workshop import STAGES, NotReady, Plan, Workshop
+from colm_vl.pocket.training import learning, lessons, rehearsal, vocabulary
+from colm_vl.pocket.training.builders import empty_model
+from colm_vl.pocket.training.learning import Runner, Schedule
+from colm_vl.pocket.training.lessons import Lessons
+from colm_vl.pocket.training.train import BY_LENGTH, PLAN, TOGETHER
+from colm_vl.pocket.training.turns import Writer
+from colm_vl.pocket.training.workshop import STAGES, NotReady, Plan, Workshop
 
 
 class Killed(Exception):

@@ -9,12 +9,13 @@ from random import Random
 
 from colm_vl import prompts
 from colm_vl.backends.base import Message
-from colm_vl.pocket import corpus, rehearsal, turns, world
-from colm_vl.pocket.learning import Course, Schedule
-from colm_vl.pocket.packing import Pack
+from colm_vl.pocket import world
 from colm_vl.pocket.roster import SERVER, Member
 from colm_vl.pocket.scenes import DOMAINS
-from colm_vl.pocket.turns import Guided, Writer
+from colm_vl.pocket.training import corpus, rehearsal, turns
+from colm_vl.pocket.training.learning import Course, Schedule
+from colm_vl.pocket.training.packing import Pack
+from colm_vl.pocket.training.turns import Guided, Writer
 
 TRAINING_CHOICES = 0.45
 """How many of the drafts' questions have options: finding the letter is learnt late."""

@@ -1,4 +1,4 @@
-"""Train the pocket team: `python -m colm_vl.pocket.train`, one command from nothing to weights."""
+"""Train the pocket team: `python -m colm_vl.pocket.training.train`, one command from nothing to weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Annotated, NoReturn
 import torch
 import typer
 
-from colm_vl.pocket.learning import Schedule
 from colm_vl.pocket.roster import MEMBERS
-from colm_vl.pocket.workshop import STAGES, NotReady, Plan, Stage, Workshop, concerns
+from colm_vl.pocket.training.learning import Schedule
+from colm_vl.pocket.training.workshop import STAGES, NotReady, Plan, Stage, Workshop, concerns
 
 PLAN = Plan(
     sight={"shapes": Schedule(4500, rate=1.5e-3, floor=0.1), "digits": Schedule(800, floor=0.1)},

@@ -21,13 +21,13 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from colm_vl import prompts
-from colm_vl.pocket import builders, corpus, decoding, learning, sight, vocabulary
-from colm_vl.pocket.builders import PocketModel
-from colm_vl.pocket.learning import Course, Runner, Schedule
-from colm_vl.pocket.lessons import Heard, Lessons
-from colm_vl.pocket.packing import Pack
 from colm_vl.pocket.roster import CLIENTS, SERVER, Member
-from colm_vl.pocket.turns import Writer
+from colm_vl.pocket.training import builders, corpus, decoding, learning, sight, vocabulary
+from colm_vl.pocket.training.builders import PocketModel
+from colm_vl.pocket.training.learning import Course, Runner, Schedule
+from colm_vl.pocket.training.lessons import Heard, Lessons
+from colm_vl.pocket.training.packing import Pack
+from colm_vl.pocket.training.turns import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from colm_vl.pocket.builders import DEVIATION, MEAN, MERGE, PATCH, PocketModel
 from colm_vl.pocket.drawing import SIDE
+from colm_vl.pocket.training.builders import DEVIATION, MEAN, MERGE, PATCH, PocketModel
 
 GRID = SIDE // PATCH
 

@@ -19,9 +19,9 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from colm_vl.pocket import vocabulary
 from colm_vl.pocket.drawing import SIDE
 from colm_vl.pocket.roster import Member
+from colm_vl.pocket.training import vocabulary
 
 PATCH = 14
 MERGE = 2

@@ -21,11 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from colm_vl.pocket import learning, packing, world
-from colm_vl.pocket.builders import MERGE, PATCH, PocketModel
+from colm_vl.pocket import world
 from colm_vl.pocket.drawing import COLOURS, SHAPES, SIDE
-from colm_vl.pocket.learning import Runner, Schedule
 from colm_vl.pocket.scenes import CELLS
+from colm_vl.pocket.training import learning, packing
+from colm_vl.pocket.training.builders import MERGE, PATCH, PocketModel
+from colm_vl.pocket.training.learning import Runner, Schedule
 
 logger = logging.getLogger(__name__)
 

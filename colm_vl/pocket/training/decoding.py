@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from colm_vl.pocket import packing
-from colm_vl.pocket.learning import Runner
-from colm_vl.pocket.packing import Pack
+from colm_vl.pocket.training import packing
+from colm_vl.pocket.training.learning import Runner
+from colm_vl.pocket.training.packing import Pack
 
 LONGEST = 80
 """Tokens of a reply; the world's longest is about 45."""

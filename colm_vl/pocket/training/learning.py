@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import torch
 
-from colm_vl.pocket import packing
-from colm_vl.pocket.builders import PocketModel
-from colm_vl.pocket.packing import Batch, Pack
+from colm_vl.pocket.training import packing
+from colm_vl.pocket.training.builders import PocketModel
+from colm_vl.pocket.training.packing import Batch, Pack
 
 logger = logging.getLogger(__name__)
 

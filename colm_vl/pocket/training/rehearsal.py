@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
 
-from colm_vl.pocket import turns, world
+from colm_vl.pocket import world
 from colm_vl.pocket.roster import CLIENTS
 from colm_vl.pocket.scenes import DOMAINS
-from colm_vl.pocket.turns import Guided
+from colm_vl.pocket.training import turns
+from colm_vl.pocket.training.turns import Guided
 from colm_vl.pocket.world import CHOICE_SHARE, Sample
 
 RIGHT_AT_HOME, RIGHT_ELSEWHERE, RIGHT_GUIDANCE = 0.9, 0.35, 0.85

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from colm_vl import prompts
 from colm_vl.backends.base import Message
-from colm_vl.pocket import builders, vocabulary
-from colm_vl.pocket.packing import Pack, Turn
 from colm_vl.pocket.roster import CLIENTS, Member
+from colm_vl.pocket.training import builders, vocabulary
+from colm_vl.pocket.training.packing import Pack, Turn
 from colm_vl.pocket.world import Sample
 from colm_vl.types import Query
 from processors.images import Image
