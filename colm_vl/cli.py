@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import sys
@@ -14,16 +13,16 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from colm_vl import CoLM, ColmError, ConfigError, ImageError, InputError, NoAnswer, Team, Trace, __version__
+from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__
 from colm_vl.batch import ANSWERS, Tally, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.colm import answered
-from colm_vl.display import Conversation, clean, health_table, summary
+from colm_vl.display import Conversation, health_table, summary
 from colm_vl.errors import MissingPackage
+from colm_vl.extras import part
 from colm_vl.strategies import STRATEGIES
+from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
 from colm_vl.types import Event
-
-ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _MENDED_BY_THE_USER = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
 
@@ -191,28 +190,14 @@ def check(
         raise typer.Exit(NOT_ANSWERED)
 
 
+# Neither imports more than this module does; what needs an extra imports it when it runs.
+app.add_typer(part("eval.cli").app, name="eval")
+app.command("page", help=part("demos.image_qa").HELP)(part("demos.image_qa").serve)
+
+
 def main() -> None:
-    """The console script. Whatever colm-vl raises on purpose becomes one line and an exit code."""
-    debug = "--debug" in sys.argv
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
-            stream.reconfigure(errors="replace")
-    try:
-        app()
-    except (ColmError, ImageError) as error:
-        if debug:
-            raise
-        _tell(str(error), error.hint)
-        sys.exit(BAD_INPUT if isinstance(error, ConfigError | InputError | ImageError) else NOT_ANSWERED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(NOT_ANSWERED)
-    except OSError as error:
-        if debug:
-            raise
-        _tell(f"the output cannot be written: {error.strerror}", "see to the place that it goes to")
-        sys.exit(NOT_ANSWERED)
+    """The console script."""
+    run(app)
 
 
 def _watch(team: Team, events: Iterable[Event]) -> Trace:
@@ -255,15 +240,9 @@ def _tell_unanswered(trace: Trace) -> int:
     try:
         answered(trace)
     except NoAnswer as error:
-        _tell(str(error), error.hint)
+        tell(str(error), error.hint)
     kinds = {failure.kind for failure in trace.failures}
     return BAD_INPUT if kinds and kinds <= _MENDED_BY_THE_USER else NOT_ANSWERED
-
-
-def _tell(message: str, hint: str) -> None:
-    """One line on standard error. Not wrapped, so that it can be searched for and cut."""
-    line = Text("error: ", style="bold red") + Text(clean(message)) + Text(f" ({clean(hint)})" if hint else "")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
 
 
 def _policy(**given: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Things to look at. `python -m demos.image_qa` opens the web page."""
+"""The web page: `colm-vl page`."""

@@ -1,33 +1,33 @@
 """The web page: ask about pictures and watch the team work.
 
-    python -m demos.image_qa --team team.toml
+    colm-vl page --team team.toml
 
 Everything stays on this machine: nothing is shared, nothing is reported, no font or script is fetched from elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from colm_vl import CoLM, ColmError, ConfigError, MissingPackage
+from colm_vl import CoLM, ConfigError, terminal
+from colm_vl.extras import require
 
-GRADIO_HINT = "pip install 'colm-vl[demo]'"
 MAX_UPLOAD = "64mb"
 """What the server takes at all; the page's own, smaller limits are told beside the field."""
 
-_HELP = """Open a page on which visitors ask about pictures and watch the team work.
+HELP = """Open a page on which visitors ask about pictures and watch the team work.
 
 Without --team the pocket team answers, offline: tiny models that know only a small world of drawn pictures. With
 --team, the models of a team file:
 
-    python -m demos.image_qa --team team.toml --port 8080
+    colm-vl page --team team.toml --port 8080
 
 The page is served to this machine alone unless --host says otherwise; with --host 0.0.0.0 everybody who reaches this
 machine can use your models. A program asks through gradio_client, api_name="/ask".
@@ -52,15 +52,13 @@ def serve(
     with CoLM.from_team(team) as colm:
         launch(colm, host, port, feedback, at_once, line)
         typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16) -> Any:
     """Start serving in the background; returns the page, whose `close` ends it. Raises `MissingPackage`."""
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
-        raise MissingPackage("the page needs gradio, which is not installed", hint=GRADIO_HINT) from None
+    require("gradio", "demo")
     from .look import SCRIPT, css, theme
     from .page import Options, build, examples_for
     from .privacy import middleware
@@ -80,17 +78,10 @@ def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_on
 
 
 def main() -> None:
-    """Whatever is wrong with the arguments becomes one line and exit code 2."""
+    """The page's command on its own."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(help=_HELP)(serve)
-    try:
-        app(prog_name="python -m demos.image_qa")
-    except ColmError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        typer.echo(f"error: {error}{hint}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(0)
+    app.command(help=HELP)(serve)
+    terminal.run(app, "python -m demos.image_qa")
 
 
 def _check_address(host: str, port: int) -> None:

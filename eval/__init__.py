@@ -1,1 +1,1 @@
-"""Does collaborating help, with these models, on this benchmark, and at what cost? `python -m eval --help`."""
+"""Does collaborating help, with these models, on this benchmark, and at what cost? `colm-vl eval --help`."""

@@ -1,4 +1,4 @@
-"""`python -m eval`: parses, calls, prints; no logic. Each command imports what it needs when it runs."""
+"""`colm-vl eval`: parses, calls, prints; no logic. Each command imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from colm_vl.errors import ColmError, InputError
-from processors.errors import ImageError
+from colm_vl import terminal
+from colm_vl.errors import InputError
 
 from .ablations.kinds import Ablation
 from .items import Rule
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BenchmarkName = Annotated[str, typer.Argument(metavar="BENCHMARK", help="one of `python -m eval list`")]
+BenchmarkName = Annotated[str, typer.Argument(metavar="BENCHMARK", help="one of `colm-vl eval list`")]
 
 
 @app.command("list")
@@ -116,7 +116,7 @@ def report(
 def ablate(
     kind: Annotated[Ablation, typer.Argument(help="what is changed")],
     out: Annotated[Path, typer.Option(help="where runs and report go; the same command goes on where it ended")],
-    benchmark: Annotated[str, typer.Argument(help="one of `python -m eval list`")] = "pocket",
+    benchmark: Annotated[str, typer.Argument(help="one of `colm-vl eval list`")] = "pocket",
     data: Annotated[Path | None, typer.Option(help="a folder or file of the benchmark; without it, the hub")] = None,
     team: Annotated[Path | None, typer.Option(help="a team file; without it, the pocket team")] = None,
     split: Annotated[str, typer.Option(help="default: the benchmark's first")] = "",
@@ -167,8 +167,4 @@ def _listed(text: str) -> list[str]:
 
 def main() -> None:
     """Exit codes: 0 done, 1 a run that could not answer, 2 bad input or configuration."""
-    try:
-        app(standalone_mode=True)
-    except (ColmError, ImageError) as error:
-        typer.echo(f"error: {error}" + (f" – {error.hint}" if error.hint else ""), err=True)
-        sys.exit(2)
+    terminal.run(app)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colm_vl.errors import InputError, MissingPackage
+from colm_vl.errors import InputError
+from colm_vl.extras import require
 
 from .delimited import delimited_rows
 
@@ -146,13 +147,9 @@ def _file(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
 
 
 def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
+    pyarrow, parquet = require("pyarrow", "eval"), require("pyarrow.parquet", "eval")
     try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise _missing("pyarrow") from None
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path)
     except (pyarrow.ArrowInvalid, OSError):
         raise InputError(f"{path}: not a Parquet file", hint="was the download cut off?") from None
     columns = [name for name in file.schema_arrow.names if name not in hidden]
@@ -196,7 +193,7 @@ def _listed_rows(data: Any, path: Path) -> list[Row]:
 
 def _saved(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
     """What `save_to_disk` wrote: one data set, or one for each split."""
-    datasets = _datasets()
+    datasets = require("datasets", "eval")
     saved = datasets.load_from_disk(str(path))
     if isinstance(saved, datasets.DatasetDict):
         if source.split not in saved:
@@ -208,7 +205,7 @@ def _saved(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table
 
 
 def _hub(source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
-    datasets = _datasets()
+    datasets = require("datasets", "eval")
     for config in source.configs or (None,):
         try:
             table = datasets.load_dataset(source.hub, config, split=source.split)
@@ -223,24 +220,12 @@ def _hub(source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
 
 def _undecoded(table: Any, hidden: Sequence[str]) -> Iterator[Row]:
     """Rows with pictures as bytes or paths: `processors.images` is what decodes pictures."""
-    datasets = _datasets()
+    datasets = require("datasets", "eval")
     table = table.remove_columns([name for name in table.column_names if name in hidden])
     for name, feature in table.features.items():
         if isinstance(feature, datasets.Image):
             table = table.cast_column(name, datasets.Image(decode=False))
     return iter(table)
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise _missing("datasets") from None
-    return datasets
-
-
-def _missing(package: str) -> MissingPackage:
-    return MissingPackage(f"package {package!r} is not installed", hint="pip install 'colm-vl[eval]'")
 
 
 def pictures_in(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from colm_vl.errors import InputError, MissingPackage
+from colm_vl.errors import InputError
+from colm_vl.extras import require
 
 _REFERENCE = 64
 """A picture cell of no more characters than this is the index of the row that has the picture."""
@@ -40,10 +41,7 @@ def _filled(path: Path, hidden: Sequence[str]) -> Iterator[dict[str, str]]:
 
 def cells(path: Path, hidden: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     """Rows with every column of the header, empty cells and all."""
-    try:
-        import pandas
-    except ImportError:
-        raise MissingPackage("package 'pandas' is not installed", hint="pip install 'colm-vl[eval]'") from None
+    pandas = require("pandas", "eval")
     try:
         # Everything is text, and nothing is missing but what is empty: an option may well be "None" or "NA".
         with pandas.read_csv(

@@ -82,7 +82,7 @@ def _json(data: Any, path: Path) -> Iterator[tuple[str, Reply]]:
     if isinstance(data, list):
         return _from_rows(data, path)
     if not isinstance(data, dict) or not data:
-        raise InputError(f"{path}: expected predictions by id, or rows", hint="see `python -m eval score --help`")
+        raise InputError(f"{path}: expected predictions by id, or rows", hint="see `colm-vl eval score --help`")
     if isinstance(data.get("outputs"), dict):
         return _scienceqa(data, path)
     if all(isinstance(rows, list) for rows in data.values()):

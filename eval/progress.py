@@ -59,4 +59,4 @@ def run_summary(folder: Path) -> RenderableType:
         calls = f"{one.cost.calls / max(one.cost.items, 1):.2f}"
         between = f"{one.interval.low:.1%} to {one.interval.high:.1%}"
         grid.add_row(one.name, f"{one.accuracy:.1%}", between, str(one.failed), calls, f"{one.cost.tokens_each:.2f}")
-    return Group(grid, f"More: python -m eval report {folder}")
+    return Group(grid, f"More: colm-vl eval report {folder}")

@@ -59,7 +59,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Raises `InputError` for a folder that `run` has not written, or that has no answers yet."""
     if not (folder / EVALUATION).exists():
         raise InputError(
-            f"{folder}: no evaluation in this folder", hint="make one: `python -m eval run BENCHMARK --out …`"
+            f"{folder}: no evaluation in this folder", hint="make one: `colm-vl eval run BENCHMARK --out …`"
         )
     record = read_json(folder / EVALUATION)
     items = {item.id: item for item in map(_as_item, json_lines(folder / ITEMS))}

@@ -22,7 +22,7 @@ def seconds_each(seconds: float | None, items: int) -> str:
 
 def catalogue(benchmarks: Iterable[Benchmark]) -> Grid:
     """Those with pictures first. Every one that is scored here has the rules official, strict and lenient."""
-    grid = Grid(title="python -m eval run NAME …")
+    grid = Grid(title="colm-vl eval run NAME …")
     for heading in ("name", "benchmark", "splits", "note"):
         grid.add_column(heading, overflow="fold")
     for one in sorted(benchmarks, key=lambda one: one.modality, reverse=True):

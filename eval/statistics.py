@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from colm_vl.errors import MissingPackage
+from colm_vl.extras import require
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -41,7 +40,7 @@ def wilson(right: int, asked: int) -> Interval:
     """The 95 % interval of a share (Wilson 1927). Of nothing asked nothing is known: 0 to 1."""
     if asked == 0:
         return Interval(0.0, 1.0)
-    found = _scipy_stats().binomtest(right, asked).proportion_ci(CONFIDENCE, method="wilson")
+    found = require("scipy.stats", "eval").binomtest(right, asked).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(found.low), float(found.high))
 
 
@@ -49,7 +48,7 @@ def mcnemar(gained: int, lost: int) -> float:
     """Two-sided exact p of McNemar's test: whether the discordant pairs could be a fair coin's (McNemar 1947)."""
     if gained + lost == 0:
         return 1.0
-    return float(_scipy_stats().binomtest(gained, gained + lost).pvalue)
+    return float(require("scipy.stats", "eval").binomtest(gained, gained + lost).pvalue)
 
 
 def paired_interval(one: Sequence[bool], other: Sequence[bool], *, seed: int = 0) -> Interval:
@@ -58,7 +57,7 @@ def paired_interval(one: Sequence[bool], other: Sequence[bool], *, seed: int = 0
     A pair contributes +1, 0 or -1, so that a resample is one multinomial draw of the three counts: exact, and fast for
     any number of items.
     """
-    numpy = _numpy()
+    numpy = require("numpy", "eval")
     items = len(one)
     if items == 0:
         return Interval(-1.0, 1.0)
@@ -75,11 +74,8 @@ def holm(ps: Sequence[float]) -> list[float]:
     """p values adjusted for having made all of these tests (Holm 1979)."""
     if not ps:
         return []
-    try:
-        from statsmodels.stats.multitest import multipletests
-    except ImportError:
-        raise _missing("statsmodels") from None
-    return [float(p) for p in multipletests(list(ps), method="holm")[1]]
+    multitest = require("statsmodels.stats.multitest", "eval")
+    return [float(p) for p in multitest.multipletests(list(ps), method="holm")[1]]
 
 
 def compare(right: Mapping[str, Mapping[str, bool]]) -> list[Paired]:
@@ -110,23 +106,3 @@ def _pair(one: str, other: str, right: Mapping[str, Mapping[str, bool]]) -> Pair
 def _adjusted(pairs: Sequence[Paired]) -> list[Paired]:
     ps = holm([pair.p for pair in pairs])
     return [replace(pair, p_adjusted=p) for pair, p in zip(pairs, ps, strict=True)]
-
-
-def _scipy_stats() -> Any:
-    try:
-        from scipy import stats
-    except ImportError:
-        raise _missing("scipy") from None
-    return stats
-
-
-def _numpy() -> Any:
-    try:
-        import numpy
-    except ImportError:
-        raise _missing("numpy") from None
-    return numpy
-
-
-def _missing(package: str) -> MissingPackage:
-    return MissingPackage(f"package {package!r} is not installed", hint="pip install 'colm-vl[eval]'")

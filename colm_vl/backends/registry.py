@@ -15,7 +15,10 @@ from typing import cast
 
 from colm_vl import backends
 from colm_vl.backends.base import Backend, Options
-from colm_vl.errors import ConfigError, MissingPackage
+from colm_vl.errors import ConfigError
+from colm_vl.extras import require
+
+__all__ = ["connect", "names", "options_class", "require"]
 
 GROUP = "colm_vl.backends"
 _NOT_BACKENDS = frozenset({"base", "registry"})
@@ -44,17 +47,6 @@ def connect(name: str, options: Options) -> Backend:
     if not isinstance(options, expected):
         raise ConfigError(f"backend {name!r} takes {_path(expected)}, got {_path(type(options))}")
     return cast("Backend", _module(name).connect(options))
-
-
-def require(package: str, extra: str) -> ModuleType:
-    """Import a package that only the extra `extra` installs. Raises MissingPackage with the line that installs it."""
-    hint = f"pip install 'colm-vl[{extra}]'"
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise MissingPackage(f"package {error.name or package!r} is not installed", hint=hint) from None
-    except ImportError as error:
-        raise MissingPackage(f"package {package!r} is installed and cannot be imported: {error}", hint=hint) from error
 
 
 def _own() -> tuple[str, ...]:

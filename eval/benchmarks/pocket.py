@@ -44,7 +44,7 @@ class Pocket(Benchmark):
 
     @override
     def gold(self, path: Path, split: str) -> list[Item]:
-        raise InputError("the pocket world has no gold file", hint="score it with `python -m eval run pocket`")
+        raise InputError("the pocket world has no gold file", hint="score it with `colm-vl eval run pocket`")
 
     @override
     def official(self, item: Item, reply: str) -> Reading:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from colm_vl.errors import MissingPackage
+from colm_vl.extras import require
 
 from ..costs import Point, pareto
 from ..ledger import Flips
@@ -127,11 +127,7 @@ def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_lab
 
 def _figure(height: float = _SIZE[1]) -> tuple[Any, Any]:
     """A figure of its own, not pyplot's, which keeps every figure in a global list."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingPackage("package 'matplotlib' is not installed", hint="pip install 'colm-vl[eval]'") from None
-    figure = Figure(figsize=(_SIZE[0], height), dpi=200, layout="constrained")
+    figure = require("matplotlib.figure", "eval").Figure(figsize=(_SIZE[0], height), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     axes.grid(axis="both", color=_LIGHT, linewidth=0.7)
     axes.set_axisbelow(True)

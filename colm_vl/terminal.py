@@ -1,0 +1,46 @@
+"""How every command of the project ends: one line and an exit code for what is raised on purpose."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from colm_vl.display import clean
+from colm_vl.errors import ColmError, ConfigError, InputError
+from processors.errors import ImageError
+
+ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def run(app: typer.Typer, name: str | None = None) -> None:
+    """Run a command line. `--debug` among the arguments lets errors through with their traceback."""
+    debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
+            stream.reconfigure(errors="replace")
+    try:
+        app(prog_name=name)
+    except (ColmError, ImageError) as error:
+        if debug:
+            raise
+        tell(str(error), error.hint)
+        sys.exit(BAD_INPUT if isinstance(error, ConfigError | InputError | ImageError) else NOT_ANSWERED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(NOT_ANSWERED)
+    except OSError as error:
+        if debug:
+            raise
+        tell(f"the output cannot be written: {error.strerror}", "see to the place that it goes to")
+        sys.exit(NOT_ANSWERED)
+
+
+def tell(message: str, hint: str) -> None:
+    """One line on standard error. Not wrapped, so that it can be searched for and cut."""
+    line = Text("error: ", style="bold red") + Text(clean(message)) + Text(f" ({clean(hint)})" if hint else "")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
