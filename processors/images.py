@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import struct
 import threading
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ _PLUGINS: MappingProxyType[str, type[ImageFile]] = MappingProxyType(
     {"JPEG": _Jpeg, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "BMP": BmpImageFile}
 )
 
+# Restart markers stand inside the data of a scan, and a zero marks a byte of it that looks like a marker.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_BARE_MARKERS = frozenset({0x01, 0xD8})  # without a length and parameters
+_USUAL_SCANS = 20
+_MAX_SCANS = 500
+
 _SCALE_HINT = "scale the picture down first, or raise max_pixels"
 _DAMAGED_HINT = "open it in a viewer to check it; copy, download or export it again"
 
@@ -80,25 +88,33 @@ class Image:
     """What the caller should know of how it was opened, as "first frame of 12"; else empty."""
     source: str = field(compare=False)
     """Where it came from, to name it in messages: a file's name without its folder, "data URI", "bytes", …"""
+    file_digest: str = field(repr=False, compare=False)
+    """SHA-256 of the file that it was decoded from, in hexadecimal; empty if it came from no file's bytes."""
     _rgb: bytes = field(repr=False, compare=False)
     _derived: _Derived = field(repr=False, compare=False, default_factory=_Derived)
 
     @classmethod
     def open(
-        cls, source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS, fetch: FetchPolicy | None = None
+        cls,
+        source: ImageSource,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        fetch: FetchPolicy | None = None,
+        pipes: bool = True,
     ) -> Image:
         """Decode `source` at once, so that whatever is wrong with it is told here. Raises ImageError.
 
         source: a path, a data URI, the bytes of a file, a binary file object (read from where it stands, left open),
             a Pillow image (taken as it is at this moment), or an `Image`; an `https://` URL only with `fetch`.
         max_pixels: more are refused from the header, before anything is decoded.
+        pipes: whether a path may be that of a pipe, which can be read only once.
         """
         if isinstance(source, Image):
             _check_size(source.width, source.height, f"the picture {shown(source.source)}", max_pixels)
             return source
         if isinstance(source, PIL.Image.Image):
             return _from_pillow(source, max_pixels)
-        return _decode(read(source, max_pixels, fetch), max_pixels)
+        return _decode(read(source, max_pixels, fetch, pipes=pipes), max_pixels)
 
     @property
     def pixels(self) -> int:
@@ -140,11 +156,16 @@ class Image:
             return self._derived.uri
 
 
-def _freeze(rgb: PIL.Image.Image, *, note: str, source: str) -> Image:
+def file_digest(source: str | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, pipes: bool = True) -> str:
+    """The `file_digest` that `Image.open` would give, without decoding anything. Raises ImageError."""
+    return hashlib.sha256(read(source, max_pixels, pipes=pipes).data).hexdigest()
+
+
+def _freeze(rgb: PIL.Image.Image, *, note: str, source: str, file_digest: str = "") -> Image:
     pixels = rgb.tobytes()
     digest = hashlib.sha256(f"RGB {rgb.width}x{rgb.height}\n".encode())
     digest.update(pixels)
-    return Image(rgb.width, rgb.height, digest.hexdigest(), note, source, pixels)
+    return Image(rgb.width, rgb.height, digest.hexdigest(), note, source, file_digest, pixels)
 
 
 def _encode(rgb: PIL.Image.Image) -> str:
@@ -180,6 +201,8 @@ def _decode(encoded: Encoded, max_pixels: int) -> Image:
             f"{subject} is truncated or damaged: its {name} header is unreadable", hint=_DAMAGED_HINT
         ) from None
     _check_size(image.width, image.height, subject, max_pixels)
+    if name == "JPEG":
+        _check_scans(data, image.width * image.height, subject, max_pixels)
     try:
         image.load()
         rgb = _upright(_to_rgb(image), image)
@@ -194,7 +217,8 @@ def _decode(encoded: Encoded, max_pixels: int) -> Image:
         raise ImageError(
             f"{subject} is truncated or damaged: not all of its {size} pixels can be decoded", hint=_DAMAGED_HINT
         ) from None
-    return _freeze(rgb, note=_frames_note(image, len(data)), source=source)
+    digest = hashlib.sha256(data).hexdigest()
+    return _freeze(rgb, note=_frames_note(image, len(data)), source=source, file_digest=digest)
 
 
 def _from_pillow(image: PIL.Image.Image, max_pixels: int) -> Image:
@@ -228,6 +252,31 @@ def _check_size(width: int, height: int, subject: str, max_pixels: int) -> None:
             f"{subject} has {width:,} x {height:,} = {width * height:,} pixels; at most {max_pixels:,} are allowed",
             hint=_SCALE_HINT,
         )
+
+
+def _check_scans(data: bytes, pixels: int, subject: str, max_pixels: int) -> None:
+    """A progressive JPEG is decoded in scans, each of which goes over all pixels. Encoders write about ten; a scan can
+    also be a few bytes of nothing, so that a small file takes minutes."""
+    scans = _count_scans(data)
+    if scans > _MAX_SCANS or scans * pixels > _USUAL_SCANS * max_pixels:
+        raise ImageError(
+            f"{subject} has {scans:,} scans over {pixels:,} pixels, which take too long to decode",
+            hint="save it again as a JPEG that is not progressive, or as PNG",
+        )
+
+
+def _count_scans(data: bytes) -> int:
+    """Start-of-scan markers, as libjpeg goes from marker to marker."""
+    scans = position = 0
+    while found := _MARKER.search(data, position):
+        position = found.end()
+        code = data[position - 1]
+        if code == _END_OF_IMAGE:
+            break
+        scans += code == _START_OF_SCAN
+        if code not in _BARE_MARKERS:
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    return scans
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -7,15 +7,19 @@ import binascii
 import codecs
 import os
 import re
+import select
 import stat
 import urllib.parse
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple, Protocol
 
 from processors.errors import ImageError
 from processors.fetching import FetchPolicy, fetch_picture
 
 ACCEPTED = "a JPEG, PNG, WebP, GIF or BMP picture"
+
+PIPE_SECONDS = 30.0
+"""How long a pipe may keep its reader waiting."""
 
 _SNIFFED = 1 << 16  # bytes from which a file's kind is told
 
@@ -29,17 +33,17 @@ class Encoded(NamedTuple):
     source: str
 
 
-def read(source: object, max_pixels: int, policy: FetchPolicy | None) -> Encoded:
-    """The bytes of `source`, whatever it is. Raises ImageError."""
+def read(source: object, max_pixels: int, policy: FetchPolicy | None = None, *, pipes: bool = True) -> Encoded:
+    """The bytes of `source`, whatever it is. Raises ImageError; for a path that is a pipe also without `pipes`."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Encoded(bytes(source), "the picture given as bytes", "bytes")
     if isinstance(source, str):
         scheme = re.match(r"(data|https?|file|[a-z][a-z0-9+.-]+(?=://)):", source, re.IGNORECASE)
         if scheme:
             return _read_uri(source, scheme[1].lower(), policy)
-        return _read_path(source, max_pixels)
+        return _read_path(source, max_pixels, pipes)
     if isinstance(source, os.PathLike):
-        return _read_path(os.fsdecode(source), max_pixels)
+        return _read_path(os.fsdecode(source), max_pixels, pipes)
     if callable(getattr(source, "read", None)):
         return _read_file_object(source, max_pixels)
     raise ImageError(
@@ -97,7 +101,7 @@ def _data_of(uri: str) -> bytes:
         ) from None
 
 
-def _read_path(path: str, max_pixels: int) -> Encoded:
+def _read_path(path: str, max_pixels: int, pipes: bool) -> Encoded:
     subject = f"the picture {shown(path)}"
     if not path:
         raise ImageError("the picture's path is empty", hint="pass the path of a picture")
@@ -105,11 +109,14 @@ def _read_path(path: str, max_pixels: int) -> Encoded:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise ImageError(f"{subject} is a folder, not a file", hint="pass the pictures in it one by one")
-        # Pipes are files too (`--image <(curl …)`); a device such as /dev/zero never ends.
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-            raise ImageError(f"{subject} is not a regular file", hint=f"pass the path of {ACCEPTED}")
-        with Path(path).open("rb") as file:
-            return Encoded(_read_bounded(file, subject, max_pixels), subject, Path(path).name)
+        _check_kind(mode, subject, pipes)
+        # Not blocking: a pipe that nobody writes to would hold up the opening itself, for ever.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(file, "rb", buffering=0) as opened:
+            mode = os.fstat(file).st_mode  # another file may stand there by now
+            _check_kind(mode, subject, pipes)
+            content = _Pipe(file, subject) if stat.S_ISFIFO(mode) else opened
+            return Encoded(_read_bounded(content, subject, max_pixels), subject, Path(path).name)
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -125,6 +132,37 @@ def _read_path(path: str, max_pixels: int) -> Encoded:
         raise ImageError(f"{subject} cannot be read: {reason}", hint=_PATH_HINT) from None
     except ValueError:  # a NUL character, a lone surrogate
         raise ImageError(f"{subject} is not a path", hint=_PATH_HINT) from None
+
+
+def _check_kind(mode: int, subject: str, pipes: bool) -> None:
+    """Pipes are files too (`--image <(curl …)`); a device such as /dev/zero never ends."""
+    if stat.S_ISFIFO(mode) and not pipes:
+        raise ImageError(f"{subject} is a pipe, which can be read only once", hint="save it as a file first")
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise ImageError(f"{subject} is not a regular file", hint=f"pass the path of {ACCEPTED}")
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+class _Pipe:
+    """A pipe that is waited for, and not longer than `PIPE_SECONDS` at a time."""
+
+    def __init__(self, file: int, subject: str) -> None:
+        self._file = file
+        self._subject = subject
+        self._poll = select.poll()  # select.select takes no descriptor above 1,023
+        self._poll.register(file, select.POLLIN)
+
+    def read(self, size: int, /) -> bytes:
+        if not self._poll.poll(PIPE_SECONDS * 1000):
+            raise ImageError(
+                f"{self._subject} is a pipe, and nothing came through it for {PIPE_SECONDS:g} s",
+                hint="check the program that writes to it",
+                retryable=True,
+            )
+        return os.read(self._file, size)
 
 
 _PATH_HINT = "check the path; a picture in base64 goes into a data URI: data:image/png;base64,…"
@@ -144,7 +182,7 @@ def _read_file_object(file: object, max_pixels: int) -> Encoded:
         ) from None
 
 
-def _read_bounded(file: IO[bytes], subject: str, max_pixels: int) -> bytes:
+def _read_bounded(file: _Readable, subject: str, max_pixels: int) -> bytes:
     """The rest of `file`; what does not begin like a picture is refused before the rest of it is read."""
     limit = 4 * max_pixels + (64 << 20)  # an uncompressed picture with alpha, and generous metadata
     parts: list[bytes] = []

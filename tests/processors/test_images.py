@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 import struct
@@ -13,7 +14,8 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from processors import Image
+from processors import Image, ImageError, sources
+from processors.images import file_digest
 from tests.processors.pictures import BLUE, GREEN, RED, WHITE, corners, encoded, photograph, transparent
 
 SCIENCEQA = Path(__file__).parents[3] / "shared" / "conformance" / "scienceqa" / "images"
@@ -67,6 +69,27 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         assert Image.open(pipe) == Image.open(corners())
     finally:
         writer.join()
+
+
+def test_a_pipe_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PIPE_SECONDS", 0.1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ImageError, match=r"pipe' is a pipe, and nothing came through it for 0\.1 s"):
+        Image.open(pipe)
+    with pytest.raises(ImageError, match="is a pipe, which can be read only once"):
+        Image.open(pipe, pipes=False)
+
+
+def test_the_digest_of_a_file_is_told_with_and_without_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "map.jpg"
+    path.write_bytes(encoded(photograph(), "JPEG", quality=50))
+    data = path.read_bytes()
+    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    digest = hashlib.sha256(data).hexdigest()
+    assert {Image.open(source).file_digest for source in (path, data, uri)} == {digest}
+    assert {file_digest(source) for source in (str(path), data, uri)} == {digest}
+    assert Image.open(photograph()).file_digest == Image.open(path).thumbnail(100).file_digest == ""
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,32 @@ def test_a_huge_picture_in_a_small_file_is_refused_at_once(tmp_path: Path, recwa
     assert not recwarn.list
 
 
+def progressive_with(scans: int, size: tuple[int, int]) -> bytes:
+    """A progressive JPEG whose last scan, which holds nothing, is repeated."""
+    data = encoded(PIL.Image.new("RGB", size, "white"), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    data = progressive_with(400, (6_000, 6_000))
+    assert len(data) < 300_000
+    start = time.perf_counter()
+    assert "400 scans over 36,000,000 pixels" in str(refusal(data))
+    assert time.perf_counter() - start < 0.5
+    assert "600 scans" in str(refusal(progressive_with(600, (8, 8))))
+
+
+def test_a_jpeg_may_have_the_scans_that_encoders_write() -> None:
+    picture = photograph((300, 200))
+    data = encoded(picture, "JPEG", progressive=True, quality=90)
+    thumbnail = b"\xff\xe2" + struct.pack(">H", 2 + 30_000) + b"\xff\xda" * 15_000  # not of this picture
+    assert data.count(b"\xff\xda") > 5
+    for max_pixels in (60_000, 64_000_000):
+        assert Image.open(data[:2] + thumbnail + data[2:], max_pixels=max_pixels) == Image.open(data)
+    assert Image.open(encoded(picture, "JPEG", restart_marker_blocks=1)).width == 300
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_max_pixels_binds_every_source(kind: str) -> None:
     data = encoded(corners(), kind)
@@ -103,10 +129,10 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.chmod(0)
     if os.access(path, os.R_OK):  # root reads everything
 
-        def refuse(self: Path, *_: object) -> None:
-            raise PermissionError(13, "Permission denied", str(self))
+        def refuse(path: str, *_: object) -> None:
+            raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
     assert "private.png' may not be read" in str(refusal(path))
 
 
