@@ -197,7 +197,8 @@ class Run:
             id=query.id,
             choices=query.choices,
             pictures=tuple(
-                Picture(image.digest, image.width, image.height, image.source, image.note) for image in query.images
+                Picture(image.digest, image.width, image.height, image.source, image.note, image.file_digest)
+                for image in query.images
             ),
             members=tuple(member.info for member in self.team.members),
             asker=self.policy.asker or "",

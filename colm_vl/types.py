@@ -39,6 +39,8 @@ class Query:
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            raise InputError(f"the id is of type {type(self.id).__name__}, expected a text", hint="pass a str")
         for text in (self.question, *self.choices):
             if not isinstance(text, str):
                 raise InputError(f"a question or choice is a {type(text).__name__}, expected a text", hint="pass a str")
@@ -211,13 +213,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a trace keeps of a picture: enough to tell it from any other, not the picture."""
+    """What a trace keeps of a picture: enough to tell it from any other, not the picture.
+
+    `digest` is of its pixels. `file_digest` is the SHA-256 of the file that it was decoded from, where there was one.
+    """
 
     digest: str
     width: int
     height: int
     source: str = ""
     note: str = ""
+    file_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from typing import cast
 import pytest
 
 from colm_vl import CoLM, Trace, prompts
+from colm_vl.backends.base import Generation
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.tally import Tally
-from colm_vl.run import CallKey
+from colm_vl.store import CallKey
 from tests.batch.runs import read_lines
 
 DATA = Path(__file__).parent / "data"
@@ -69,8 +70,9 @@ async def test_its_calls_are_found_again(old: Path) -> None:
     path = old / "run" / "calls.jsonl"
     journal = Journal(path)
     for line in read_lines(path):
-        found = await journal.get(cast("CallKey", SimpleNamespace(digest=line["key"])))
-        assert found is not None
+        async with journal.claim(cast("CallKey", SimpleNamespace(digest=line["key"]))) as claim:
+            found = claim.outcome
+        assert isinstance(found, Generation)
         assert (found.text, list(astuple(found.usage))) == (line["text"], line["usage"])
     assert len(journal) == 15
     journal.close()

@@ -165,6 +165,12 @@ def test_queries_are_taken_as_they_are(dots: Query) -> None:
     assert (second.id, second.metadata) == ("mine", {"a": 1})
 
 
+@pytest.mark.parametrize("given", [5, None, b"a"])
+def test_an_id_that_is_no_text_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=f"the id is of type {type(given).__name__}, expected a text"):
+        Query("How many?", id=given)
+
+
 def test_metadata_is_carried_as_json_can_hold_it() -> None:
     given = {"when": date(2026, 1, 2), "thumb": b"\xff\xd8", "pair": (1, 2), "id": "kept", 3: "three"}
     (row,) = Questions([Query("Q?", metadata=given)])
