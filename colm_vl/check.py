@@ -14,7 +14,6 @@ from colm_vl.backends.base import Message, Request, Sampling
 from colm_vl.errors import ColmError, TimedOut
 from colm_vl.pool import Pool
 from colm_vl.team import Member, Team
-from processors.errors import ImageError
 from processors.images import Image
 
 logger = logging.getLogger(__name__)
@@ -56,8 +55,8 @@ async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
         logprobs = can.logprobs if can.logprobs is not None else reply.logprobs is not None
         return Health(member, time.monotonic() - begun, can.pictures, logprobs, can.detail)
     except TimeoutError:
-        error: ColmError | ImageError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
-    except (ColmError, ImageError) as raised:
+        error: ColmError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
+    except ColmError as raised:
         error = raised
     except Exception as raised:  # a backend's own fault must not take the other members' rows away
         logger.debug("unexpected error in %s", member.name, exc_info=True)

@@ -4,6 +4,8 @@
     ├── ConfigError              the team file, the policy or an option is wrong
     │   └── MissingPackage       an extra is not installed; the hint is the `pip install` line
     ├── InputError               the question, its choices or its pictures cannot be used
+    ├── ImageError               a picture cannot be used; also a ValueError
+    ├── FamilyError              a checkpoint's inputs cannot be prepared; also a RuntimeError
     ├── NoAnswer                 every way to an answer failed; the message names each failure
     └── BackendError             one call of one model failed
         ├── Unreachable          refused, reset, unknown host
@@ -17,34 +19,39 @@
         ├── BadReply             what came back is no reply: HTML, an error body, cut off, empty
         └── LoadFailed           a local model could not be loaded or ran out of memory
 
-`processors.errors.ImageError`, raised for a picture that cannot be used, carries the same `hint` and `retryable`.
+The root, ImageError and FamilyError are defined in `processors.errors`, since `processors` imports nothing from here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from processors.errors import ColmError, FamilyError, ImageError
 
 if TYPE_CHECKING:
     from colm_vl.types import Trace
 
 
-class ColmError(Exception):
-    """Root of the tree.
-
-    The message is one line: the thing, its value, what was expected. `hint` says what to do about it, `retryable`
-    whether the same call may succeed a moment later, `kind` is the name that a `Failure` in a trace carries.
-    """
-
-    kind: ClassVar[str] = "error"
-    retryable: bool = False
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(" ".join(message.split()))
-        self.hint = " ".join(hint.split())
-
-    @property
-    def message(self) -> str:
-        return str(self)
+__all__ = [
+    "BackendError",
+    "BadReply",
+    "ColmError",
+    "ConfigError",
+    "ContextTooLong",
+    "FamilyError",
+    "ImageError",
+    "InputError",
+    "LoadFailed",
+    "MissingPackage",
+    "ModelNotFound",
+    "NoAnswer",
+    "RateLimited",
+    "Refused",
+    "TimedOut",
+    "Unavailable",
+    "Unreachable",
+    "Unsupported",
+]
 
 
 class ConfigError(ColmError):

@@ -36,7 +36,6 @@ from colm_vl.types import (
     Trace,
     Verdict,
 )
-from processors.errors import ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -145,18 +144,17 @@ class Run:
                 raise BadReply(f"{member.name}: the reply is empty")
             return generation
         except TimeoutError:
-            error: ColmError | ImageError = late
+            error: ColmError = late
         except TimedOut as raised:
             error = raised if raised.limit is None else late
-        except (ColmError, ImageError) as raised:
+        except ColmError as raised:
             error = raised
         except Exception as raised:  # a bug in one backend must not take the other members down
             logger.exception("bug in the backend of %s", member.name)
             error = ColmError(
                 f"{member.name}: unexpected {type(raised).__name__}", hint="this is a bug: please report the traceback"
             )
-        kind = error.kind if isinstance(error, ColmError) else "image"
-        return Failure(member.name, stage, kind, member.shown(str(error)), member.shown(error.hint), round)
+        return Failure(member.name, stage, error.kind, member.shown(str(error)), member.shown(error.hint), round)
 
     async def _generate(self, member: Member, stage: Stage, round: int, request: Request) -> Generation:
         async with self.pool.use(member) as backend:

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from colm_vl.display import clean
-from colm_vl.errors import ColmError, ConfigError, InputError
-from processors.errors import ImageError
+from colm_vl.errors import ColmError, ConfigError, ImageError, InputError
 
 ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,7 +23,7 @@ def run(app: typer.Typer, name: str | None = None) -> None:
             stream.reconfigure(errors="replace")
     try:
         app(prog_name=name)
-    except (ColmError, ImageError) as error:
+    except ColmError as error:
         if debug:
             raise
         tell(str(error), error.hint)

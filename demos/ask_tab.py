@@ -16,11 +16,11 @@ from colm_vl.strategies import STRATEGIES
 
 from . import account, draw
 from .board import Board
-from .desk import Asked, Desk
+from .desk import Asked, Busy, Desk
 from .examples import Example
 from .inputs import FIELDS, GATES, SHARES, VOTE, Field, FieldError, Limits, Settings, read_query, strategies
 from .visit import Entry, FeedbackFile, choices_of, keepsakes, remember, remembered
-from .words import STILL_BUSY, in_words
+from .words import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class AskTab:
     ) -> AsyncGenerator[Updates, None]:  # fmt: skip
         settings = Settings(strategy, asker, int(rounds), gate, confidence, share)
         if self.desk.is_busy(_visit(request)):
-            yield {self.errors["settings"]: draw.error(STILL_BUSY)}
+            yield {self.errors["settings"]: draw.error(in_words(Busy()))}
             return
         try:
             files = [item[0] for item in pictures or []]

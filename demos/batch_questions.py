@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colm_vl import ColmError, Image, ImageError, Query
+from colm_vl import ColmError, Image, Query
 
 from .inputs import FieldError, Limits, words
 
@@ -47,7 +47,7 @@ class Questions:
             try:
                 images = tuple(Image.open(picture, max_pixels=self.limits.pixels) for picture in line.pictures)
                 yield Query(line.question, images, line.choices, line.id)
-            except (ColmError, ImageError) as error:
+            except ColmError as error:
                 self.skipped.append(f"{line.id}: {words(error)}")
 
 

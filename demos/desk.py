@@ -36,8 +36,13 @@ class Asked:
     truth: str = ""
 
 
-class Busy(Exception):
+class Busy(ColmError):
     """This visitor's earlier question is still being answered."""
+
+    kind = "busy"
+
+    def __init__(self) -> None:
+        super().__init__("your last question is still being answered", hint="stop it first")
 
 
 class Desk:

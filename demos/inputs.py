@@ -30,8 +30,10 @@ class Limits:
     characters: int = 4000
 
 
-class FieldError(Exception):
+class FieldError(ColmError):
     """Something that a visitor can mend; `field` is where the words belong."""
+
+    kind = "field"
 
     def __init__(self, field: Field, words: str) -> None:
         super().__init__(words)
@@ -111,7 +113,7 @@ def read_pictures(files: Sequence[str | Path], limits: Limits) -> tuple[Image, .
     return tuple(_read_picture(Path(file), limits) for file in files)
 
 
-def words(error: ColmError | ImageError) -> str:
+def words(error: ColmError) -> str:
     """A sentence for a visitor."""
     message = str(error)
     hint = f" – {error.hint}" if error.hint else ""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from colm_vl import ColmError
 
-class Full(Exception):
+
+class Full(ColmError):
     """Nobody else can wait."""
+
+    kind = "full"
+
+    def __init__(self) -> None:
+        super().__init__("too many questions are waiting at the moment", hint="try again in a minute")
 
 
 class Turnstile:

@@ -78,6 +78,8 @@ def load(options: Options) -> LocalModel:
         try:
             with _bars_on_a_terminal(transformers):
                 loaded = _open(options, source, torch, transformers)
+        except FamilyError as error:
+            raise LoadFailed(f"model {options.model!r}: {error}", hint=error.hint) from error
         except ColmError:
             raise
         except Exception as error:
@@ -235,8 +237,6 @@ def _bars_on_a_terminal(transformers: ModuleType) -> Iterator[None]:
 def _explained(error: Exception, options: Options, source: Source, torch: ModuleType) -> BackendError:
     """What went wrong, in terms of what the user can change."""
     name = f"model {options.model!r}"
-    if isinstance(error, FamilyError):
-        return LoadFailed(f"{name}: {error}", hint=error.hint)
     if out_of_memory(error, torch):
         return LoadFailed(f"{name} does not fit in memory", hint='set quantization = "nf4", or use a smaller model')
     causes = {type(cause).__name__ for cause in _chain(error)}

@@ -188,10 +188,10 @@ def _refuse(job: Job) -> None:
 def _explained(error: Exception, model: LocalModel) -> ColmError:
     import torch
 
-    if isinstance(error, ColmError):
-        return error
     if isinstance(error, (ImageError, FamilyError)):
         return InputError(str(error), hint=error.hint)
+    if isinstance(error, ColmError):
+        return error
     if out_of_memory(error, torch):
         return LoadFailed(
             f"model {model.name!r} ran out of memory",

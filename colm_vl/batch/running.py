@@ -272,7 +272,7 @@ async def _answer(choice: Choice, run: Run) -> Trace | None:
         await choice.strategy.run(run)
     except Exception as raised:
         errors = _leaves(raised)
-        unwritable = next((error for error in errors if isinstance(error, ColmError)), None)
+        unwritable = next((e for e in errors if isinstance(e, ColmError) and not isinstance(e, ImageError)), None)
         if unwritable:
             raise unwritable from None
         if any(isinstance(error, Postponed) for error in errors):
@@ -283,14 +283,13 @@ async def _answer(choice: Choice, run: Run) -> Trace | None:
 
 
 def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
-    kind = error.kind if isinstance(error, InputError) else "image"
     return Trace(
         row.question,
         team.policy.strategy,
         row.id,
         row.choices,
         members=tuple(member.info for member in team.members),
-        failures=(Failure("", "select", kind, f"{row.where}: {error}", error.hint),),
+        failures=(Failure("", "select", error.kind, f"{row.where}: {error}", error.hint),),
         metadata=dict(row.metadata),
     )
 

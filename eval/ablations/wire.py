@@ -11,7 +11,6 @@ from typing import Any
 
 from colm_vl.backends.base import Generation, Message, Part, Request, Sampling
 from colm_vl.errors import ColmError
-from processors.errors import ImageError
 from processors.images import Image
 
 from .wrapping import Shared
@@ -73,7 +72,7 @@ class Endpoint:
             started = loop.time()
             try:
                 self._known[body] = await self._model.backend.generate(_request(json.loads(body)))
-            except (ColmError, ImageError) as error:
+            except ColmError as error:
                 return 400, {"error": {"message": str(error)}}
             self._seconds[body] = loop.time() - started
         return 200, _completion(self._known[body])

@@ -11,7 +11,8 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from processors.families.base import Budget, Conversation, Family, FamilyError, Source
+from processors.errors import FamilyError
+from processors.families.base import Budget, Conversation, Family, Source
 
 __all__ = ["Budget", "Conversation", "Family", "FamilyError", "Source", "load"]
 

@@ -13,18 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from processors.errors import FamilyError
 from processors.images import Image
 
 Message = Mapping[str, Any]
 Conversation = Sequence[Message]
-
-
-class FamilyError(RuntimeError):
-    """A checkpoint whose inputs cannot be prepared here. One line; `hint` says what to do about it."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.families.base import Budget, FamilyError, Source, VisionEncoder, load_processor
+from processors.errors import FamilyError
+from processors.families.base import Budget, Source, VisionEncoder, load_processor
 
 MODEL_TYPES: frozenset[str] = frozenset()  # what no other family claims
 

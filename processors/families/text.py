@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from processors.families.base import Budget, Chat, Conversation, FamilyError, Source, images_of, left_padded
+from processors.errors import FamilyError
+from processors.families.base import Budget, Chat, Conversation, Source, images_of, left_padded
 
 MODEL_TYPES: frozenset[str] = frozenset()  # told by the model's head, not by its type
 

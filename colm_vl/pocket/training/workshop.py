@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from colm_vl import prompts
+from colm_vl.errors import ColmError
 from colm_vl.pocket.roster import CLIENTS, SERVER, Member
 from colm_vl.pocket.training import builders, corpus, decoding, learning, sight, vocabulary
 from colm_vl.pocket.training.builders import PocketModel
@@ -44,8 +45,10 @@ SIGHTS: Mapping[str, Mapping[str, float]] = {
 """What the towers that do not start from another member's are shown; that of `shapes` serves three members."""
 
 
-class NotReady(Exception):
+class NotReady(ColmError):
     """A stage builds on something that an earlier one has not made, or not finished. The message says which."""
+
+    kind = "not_ready"
 
 
 @dataclass(frozen=True, slots=True)
