@@ -52,6 +52,13 @@ def read(source: object, max_pixels: int, policy: FetchPolicy | None = None, *, 
     )
 
 
+def subject_of(source: str | bytes) -> str:
+    """How messages call a picture that was not read yet."""
+    if isinstance(source, bytes):
+        return "the picture given as bytes"
+    return "the picture in a data URI" if source[:5].lower() == "data:" else f"the picture {shown(source)}"
+
+
 def _read_uri(uri: str, scheme: str, policy: FetchPolicy | None) -> Encoded:
     if scheme == "data":
         return Encoded(_data_of(uri), "the picture in a data URI", "data URI")

@@ -11,7 +11,8 @@ from itertools import count, islice
 from typing import NamedTuple
 
 from colm_vl.backends.base import Capabilities, Generation, Request
-from colm_vl.batch.questions import Questions, Row, Survey
+from colm_vl.batch.pictures import Pictures
+from colm_vl.batch.questions import Questions, Survey
 from colm_vl.errors import InputError
 from colm_vl.pool import Pool
 from colm_vl.run import Run
@@ -20,7 +21,6 @@ from colm_vl.strategies import Choice
 from colm_vl.team import Member
 from colm_vl.types import Call, Query, Stage, Usage
 from processors.errors import ImageError
-from processors.images import Image
 
 _SAMPLE = 20  # questions whose pictures are opened for the estimate
 _CHARACTERS_PER_TOKEN = 4.0
@@ -60,9 +60,11 @@ async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
     survey = await asyncio.to_thread(_survey, questions)
     calls: Counter[PlannedCall] = Counter()
     usage, sampled = Usage(), 0
+    pictures = Pictures()
     for row in islice((row for row in questions if not row.problem), _SAMPLE):
-        query = await asyncio.to_thread(_opened, row)
-        if query is None:
+        try:
+            query = row.query([await pictures.open(picture) for picture in row.pictures])
+        except (InputError, ImageError):
             continue
         for call in await _rehearsed(query, choices):
             calls[PlannedCall(call.stage, call.member)] += 1
@@ -98,13 +100,6 @@ def _survey(questions: Questions) -> Survey:
     if questions.repeatable() is not questions:
         raise InputError("questions that can be read only once cannot be planned for", hint="pass them as a list")
     return Survey(sum(1 for _ in questions), 0)
-
-
-def _opened(row: Row) -> Query | None:
-    try:
-        return row.query(Image.open(picture) for picture in row.pictures)
-    except (InputError, ImageError):
-        return None
 
 
 class _Rehearsal:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from colm_vl.backends import registry
 from colm_vl.errors import InputError
-from colm_vl.types import Picture, Query, Trace
+from colm_vl.types import Query, Trace
 from processors.images import Image, ImageSource
 
 Source = str | os.PathLike[str] | Iterable[Query]
@@ -53,13 +53,8 @@ class Row:
         return Query(self.question, tuple(images), self.choices, self.id, self.metadata)
 
     def is_of(self, trace: Trace) -> bool:
-        """Whether the trace answers this very question. Files of pictures are told apart by name and not opened."""
-        return (
-            self.question == trace.question
-            and self.choices == trace.choices
-            and len(self.pictures) == len(trace.pictures)
-            and all(map(_may_be, self.pictures, trace.pictures))
-        )
+        """Whether the trace is of this question. Its pictures, which are not open yet, are compared elsewhere."""
+        return self.question == trace.question and self.choices == trace.choices
 
 
 class Survey(NamedTuple):
@@ -374,14 +369,6 @@ def _given(numbered: tuple[int, Query]) -> Row:
         return Row(id_, where, query.question, query.choices, query.images, _carried(query.metadata))
     except InputError as error:
         return Row(id_, where, query.question, query.choices, problem=str(error), hint=error.hint)
-
-
-def _may_be(source: ImageSource, kept: Picture) -> bool:
-    if isinstance(source, Image):
-        return source.digest == kept.digest
-    if isinstance(source, str):
-        return source.startswith("data:") or "://" in source or Path(source).name == kept.source
-    return True
 
 
 def _short(value: object) -> str:

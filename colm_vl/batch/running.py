@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import tempfile
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 from colm_vl.batch.admission import Admission, Postponed, StrategyCalls
 from colm_vl.batch.folder import Folder, Key
+from colm_vl.batch.pictures import Pictures
 from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.settings import Settings
 from colm_vl.batch.tally import Account, Tally
@@ -26,7 +25,6 @@ from colm_vl.strategies import Choice
 from colm_vl.team import Member, Team
 from colm_vl.types import Failure, Trace
 from processors.errors import ImageError
-from processors.images import Image, ImageSource
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +33,6 @@ GRACE_SECONDS = 8.0
 SYNC_SECONDS = 1.0
 """How much of a batch's time a power cut may cost."""
 _LOOK_AHEAD = 4  # times the concurrency: so far may others get ahead of a question that takes long
-_RECENT_PICTURES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +120,11 @@ async def _connect(choices: Sequence[Choice], pool: Pool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """`new`: of this run, and so to be written down."""
+    """`kept`: it is an answer of an earlier run. `written`: it stands in the folder as it is here."""
 
     trace: Trace
-    new: bool = True
+    kept: bool = False
+    written: bool = False
 
 
 class Batch:
@@ -139,7 +137,7 @@ class Batch:
         self._pool = pool
         self._folder = folder
         self._tally = job.tally
-        self._pictures = _Pictures()
+        self._pictures = Pictures()
         self._admission = _admission(job.team, pool)
         # The passes of one batch do not repeat calls that failed.
         folder.journal.keep_failures = self._admission.staged
@@ -205,11 +203,12 @@ class Batch:
 
     def _recorded(self, outcomes: Sequence[_Outcome]) -> Sequence[_Outcome]:
         for outcome in outcomes:
-            if outcome.new:
+            if not outcome.written:
                 self._folder.record(outcome.trace)
-                self._tally.count(outcome.trace)
-            else:
+            if outcome.kept:
                 self._tally.kept += 1
+            else:
+                self._tally.count(outcome.trace)
         return outcomes
 
     async def _wind_up(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> None:
@@ -217,6 +216,7 @@ class Batch:
         if not window:
             return
         self._admission.close()
+        self._pictures.close()
         try:
             await asyncio.wait(window, timeout=GRACE_SECONDS)
         finally:
@@ -229,16 +229,14 @@ class Batch:
 
     async def _attempt(self, row: Row) -> Sequence[_Outcome]:
         """One question by all strategies; those that have to wait for another pass are left out."""
-        outcomes = []
-        unanswered = []
-        for choice in self._job.choices:
-            strategy = choice.team.policy.strategy
-            if Key(row.id, strategy) in self._ended:
-                continue
-            if known := self._folder.finished(row, strategy):
-                outcomes.append(_Outcome(known, new=False))
-            else:
-                unanswered.append(choice)
+        wanted = {choice.team.policy.strategy: choice for choice in self._job.choices}
+        wanted = {strategy: choice for strategy, choice in wanted.items() if Key(row.id, strategy) not in self._ended}
+        finished = {} if row.problem else await self._finished(row, list(wanted))
+        outcomes = [
+            _Outcome(trace.with_metadata(row.metadata), kept=True, written=trace.metadata == row.metadata)
+            for trace in finished.values()
+        ]
+        unanswered = [choice for strategy, choice in wanted.items() if strategy not in finished]
         if not unanswered:
             return outcomes
         try:
@@ -258,6 +256,13 @@ class Batch:
             else:
                 outcomes.append(_Outcome(trace))
         return outcomes
+
+    async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, Trace]:
+        """By strategy, the answers of an earlier run to this very question."""
+        found = {strategy: trace for strategy in strategies if (trace := self._folder.finished(row, strategy))}
+        pictures = {trace.pictures for trace in found.values()}  # mostly one, which is then looked at once
+        same = {kept: await self._pictures.are(row.pictures, kept) for kept in pictures}
+        return {strategy: trace for strategy, trace in found.items() if same[trace.pictures]}
 
 
 def _admission(team: Team, pool: Pool) -> Admission:
@@ -298,25 +303,3 @@ def _leaves(error: Exception) -> Sequence[Exception]:
     if isinstance(error, ExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
     return [error]
-
-
-class _Pictures:
-    """Opens pictures just before their use. One that several questions in a row are about is decoded once."""
-
-    def __init__(self) -> None:
-        self._open: WeakValueDictionary[str | bytes, Image] = WeakValueDictionary()
-        self._opening: dict[str | bytes, asyncio.Task[Image]] = {}
-        self._recent: deque[Image] = deque(maxlen=_RECENT_PICTURES)
-
-    async def open(self, source: ImageSource) -> Image:
-        if not isinstance(source, str | bytes):
-            return Image.open(source)
-        key = source if isinstance(source, str) else hashlib.sha256(source).digest()
-        image = self._open.get(key)
-        if image is None:
-            if key not in self._opening:
-                self._opening[key] = asyncio.create_task(asyncio.to_thread(Image.open, source))
-                self._opening[key].add_done_callback(lambda _: self._opening.pop(key))
-            image = self._open[key] = await self._opening[key]
-        self._recent.append(image)
-        return image

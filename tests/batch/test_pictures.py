@@ -1,9 +1,15 @@
-"""Pictures of a batch: decoded once, encoded once, let go of."""
+"""Pictures of a batch: decoded once, encoded once, let go of, compared with those of an earlier run."""
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +20,11 @@ import pytest
 
 from colm_vl import Image, Query
 from colm_vl.backends.base import Request
+from colm_vl.batch import pictures
+from colm_vl.batch.tally import Tally
 from processors import images
-from tests.batch.runs import near_and_far, wording
+from tests.batch.runs import calls_made, near_and_far, wording
+from tests.processors.pictures import encoded
 from tests.teams import FIVE
 from tests.teams import scripted as team_of
 
@@ -59,6 +68,159 @@ def test_each_picture_is_decoded_once_and_encoded_once_for_each_budget(tmp_path:
         traces = list(colm.batch(path, tmp_path / "out", strategy="vote,verdict,colm", concurrency=3))
     assert all(trace.answer for trace in traces)
     assert decoded == {"_decode": 20, "_encode": 40}
+
+
+RED, BLUE = (encoded(PIL.Image.new("RGB", (30, 20), colour), "BMP") for colour in ("red", "blue"))
+
+
+def _as_path(folder: Path, data: bytes) -> Path:
+    """Of the same size and the same time of change as the other."""
+    (folder / "1.bmp").write_bytes(data)
+    os.utime(folder / "1.bmp", (1, 1))
+    return _questions(folder, {"image": "1.bmp"})
+
+
+def _as_other_path(folder: Path, data: bytes) -> Path:
+    colour = "red" if data == RED else "blue"
+    (folder / colour).mkdir(exist_ok=True)
+    (folder / colour / "1.bmp").write_bytes(data)
+    return _questions(folder, {"image": f"{colour}/1.bmp"})
+
+
+def _as_data_uri(folder: Path, data: bytes) -> Path:
+    return _questions(folder, {"image": "data:image/bmp;base64," + base64.b64encode(data).decode()})
+
+
+def _as_parquet(folder: Path, data: bytes) -> Path:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra eval")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra eval")
+    path = folder / "q.parquet"
+    row = {"id": "a", "question": "Which colour?", "image": {"bytes": data, "path": "1.bmp"}}
+    parquet.write_table(arrow.Table.from_pylist([row]), path)
+    return path
+
+
+def _questions(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "q.jsonl"
+    asked = ({"id": "abc"[number], "question": "Which colour?", **row} for number, row in enumerate(rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    return path
+
+
+def _ask(path: Path, out: Path) -> tuple[Tally, list[Any]]:
+    def colour(request: Request) -> str:
+        return "Answer: " + ("red" if request.images[0].pil().getpixel((0, 0)) == (255, 0, 0) else "blue")
+
+    tally = Tally()
+    with team_of({"near": colour}, strategy="solo") as colm:
+        traces = list(colm.batch(path, out, strategy="solo,vote", tally=tally))
+        assert tally.calls == sum(calls_made(colm).values())
+    return tally, traces
+
+
+@pytest.mark.parametrize("given", [_as_path, _as_other_path, _as_data_uri, _as_parquet])
+def test_a_changed_picture_is_asked_about_again(tmp_path: Path, given: Callable[[Path, bytes], Path]) -> None:
+    for data, answer in ((RED, "red"), (BLUE, "blue")):
+        tally, traces = _ask(given(tmp_path, data), tmp_path / "out")
+        assert [trace.answer for trace in traces] == [answer, answer]
+        assert (tally.calls, tally.kept) == (1, 0)
+    tally, _ = _ask(given(tmp_path, BLUE), tmp_path / "out")
+    assert (tally.calls, tally.kept) == (0, 2)
+
+
+def test_the_same_picture_in_another_place_is_not_asked_about_again(tmp_path: Path) -> None:
+    _ask(_as_path(tmp_path, RED), tmp_path / "out")
+    tally, _ = _ask(_as_data_uri(tmp_path, RED), tmp_path / "out")
+    assert (tally.calls, tally.kept) == (0, 2)
+    again = encoded(PIL.Image.new("RGB", (30, 20), "red"), "PNG")
+    tally, _ = _ask(_as_data_uri(tmp_path, again), tmp_path / "out")
+    assert (tally.calls, tally.kept) == (0, 2)
+
+
+def test_pictures_of_finished_questions_are_not_decoded(tmp_path: Path, decoded: Counter[str]) -> None:
+    _ask(_as_path(tmp_path, RED), tmp_path / "out")
+    assert decoded["_decode"] == 1
+    _ask(_as_path(tmp_path, RED), tmp_path / "out")
+    assert decoded["_decode"] == 1
+
+
+def test_a_picture_that_is_gone_is_told_and_its_answer_comes_back_with_it(tmp_path: Path) -> None:
+    path = _as_path(tmp_path, RED)
+    _ask(path, tmp_path / "out")
+    (tmp_path / "1.bmp").unlink()
+    _, (trace, _) = _ask(path, tmp_path / "out")
+    assert "does not exist" in trace.failures[0].message
+    tally, (trace, _) = _ask(_as_path(tmp_path, RED), tmp_path / "out")
+    assert (tally.calls, trace.answer) == (0, "red")
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Files called gone.* block whoever reads them, as those on a network share that is gone do."""
+    over, read = threading.Event(), images.read
+
+    def block(source: Any, *args: Any, **options: Any) -> Any:
+        if "gone." in str(source):
+            over.wait()
+        return read(source, *args, **options)
+
+    monkeypatch.setattr(images, "read", block)
+    yield
+    over.set()
+
+
+@pytest.mark.usefixtures("blocked")
+def test_a_picture_that_blocks_its_reader_fails_its_question_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "PICTURE_SECONDS", 0.2)
+    (tmp_path / "1.bmp").write_bytes(RED)
+    path = _questions(tmp_path, {"image": "gone.bmp"}, {"image": "1.bmp"})
+    _, traces = _ask(path, tmp_path / "out")
+    assert [trace.answer for trace in traces] == ["", "", "red", "red"]
+    assert "gone.bmp' was not read and decoded within 0.2 s" in traces[0].failures[0].message
+
+
+def test_a_pipe_is_refused_in_a_batch(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    _, traces = _ask(_questions(tmp_path, {"image": "pipe.png"}), tmp_path / "out")
+    assert "is a pipe, which can be read only once" in traces[0].failures[0].message
+
+
+INTERRUPTED = """
+import sys, threading
+from colm_vl import cli
+from processors import images
+read, passing = images.read, int(sys.argv.pop(1))
+def block(*args, **options):
+    global passing
+    passing -= 1
+    if passing >= 0:
+        return read(*args, **options)
+    sys.stdout.write("blocked\\n"); sys.stdout.flush()
+    threading.Event().wait()
+images.read = block
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("passing", "resuming"), [(0, False), (1, False), (1, True)], ids=["plan", "ask", "compare"])
+def test_the_first_ctrl_c_ends_a_batch_whose_picture_blocks(tmp_path: Path, passing: int, resuming: bool) -> None:
+    path = _as_path(tmp_path, RED)
+    team = tmp_path / "team.toml"
+    team.write_text('[[clients]]\nname = "near"\nbackend = "scripted"\nmodel = "m"\nreplies = ["Answer: red"]\n')
+    arguments = ["batch", str(path), "--team", str(team), "--out", str(tmp_path / "out"), "--strategy", "solo"]
+    if resuming:
+        subprocess.run([sys.executable, "-m", "colm_vl.cli", *arguments], check=True, capture_output=True)
+    command = [sys.executable, "-c", INTERRUPTED, str(passing), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "blocked\n"
+        run.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert time.monotonic() - begun < 5
 
 
 def test_pictures_are_let_go_of(tmp_path: Path) -> None:

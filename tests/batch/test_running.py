@@ -67,6 +67,24 @@ def test_a_finished_run_is_read_back_without_a_call(tmp_path: Path) -> None:
     assert again[0].metadata == {"level": "hard"}
 
 
+def test_finished_answers_come_with_the_metadata_of_today(tmp_path: Path) -> None:
+    for level in ("hard", "easy"):
+        path, tally = write_questions(tmp_path, 3, level=level), Tally()
+        with near_and_far() as colm:
+            traces = list(colm.batch(path, tmp_path / "out", tally=tally))
+        assert all(trace.metadata == {"level": level} for trace in traces)
+        assert [line["metadata"] for line in read_lines(tmp_path / "out" / "traces.jsonl")] == [{"level": level}] * 3
+    assert (tally.kept, tally.calls) == (3, 0)
+
+
+def test_changed_choices_are_asked_again(tmp_path: Path) -> None:
+    for choices in (["5", "4"], ["4", "5"]):
+        path, tally = write_questions(tmp_path, 2, choices=choices), Tally()
+        with near_and_far() as colm:
+            list(colm.batch(path, tmp_path / "out", strategy="vote", tally=tally))
+        assert (tally.kept, tally.stage("draft").made) == (0, 4)
+
+
 def test_strategies_pay_for_what_they_share_once(tmp_path: Path) -> None:
     tally = Tally()
     with near_and_far() as colm:

@@ -1,0 +1,125 @@
+"""The pictures of a batch: opened beside the event loop, each within a time, and those of several questions once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from colm_vl.types import Picture
+from processors.errors import ImageError
+from processors.images import Image, ImageSource, file_digest
+from processors.sources import subject_of
+
+_T = TypeVar("_T")
+
+PICTURE_SECONDS = 60.0
+"""How long opening one picture may take: a file on a share that is gone blocks its reader for ever."""
+_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
+_RECENT = 2
+
+
+class Pictures:
+    """Opens pictures just before their use. One that several questions in a row are about is decoded once.
+
+    Paths must be those of files that can be read again, which pipes cannot.
+    """
+
+    def __init__(self) -> None:
+        self._open: WeakValueDictionary[str | bytes, Image] = WeakValueDictionary()
+        self._opening: dict[str | bytes, asyncio.Task[Image]] = {}
+        self._recent: deque[Image] = deque(maxlen=_RECENT)
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def open(self, source: ImageSource) -> Image:
+        """Raises ImageError."""
+        if not isinstance(source, str | bytes):
+            return Image.open(source)
+        key = source if isinstance(source, str) else hashlib.sha256(source).digest()
+        image = self._open.get(key)
+        if image is None:
+            if key not in self._opening:
+                opening = asyncio.create_task(self._in_time(source, partial(Image.open, source, pipes=False)))
+                self._opening[key] = opening
+                opening.add_done_callback(lambda _: self._opening.pop(key))
+            image = self._open[key] = await self._opening[key]
+        self._recent.append(image)
+        return image
+
+    async def are(self, sources: Sequence[ImageSource], kept: Sequence[Picture]) -> bool:
+        """Whether these are the pictures of which a trace tells."""
+        if len(sources) != len(kept):
+            return False
+        try:
+            for source, picture in zip(sources, kept, strict=True):
+                if not await self._is(source, picture):
+                    return False
+        except ImageError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Open no more. Tasks that wait for a picture are cancelled."""
+        self._closed = True
+        for task in self._waiting:
+            task.cancel()
+
+    async def _is(self, source: ImageSource, kept: Picture) -> bool:
+        # The same file has the same pixels. Reading it takes a fraction of the time that decoding it takes.
+        if kept.file_digest and isinstance(source, str | bytes):
+            digest = await self._in_time(source, partial(file_digest, source, pipes=False))
+            if digest == kept.file_digest:
+                return True
+        return (await self.open(source)).digest == kept.digest
+
+    async def _in_time(self, source: str | bytes, work: Callable[[], _T]) -> _T:
+        with self._cancellable():
+            async with self._places:
+                try:
+                    async with asyncio.timeout(PICTURE_SECONDS):
+                        return await asyncio.wrap_future(_in_thread(work))
+                except TimeoutError:
+                    raise ImageError(
+                        f"{subject_of(source)} was not read and decoded within {PICTURE_SECONDS:g} s",
+                        hint="check the disk or the network share that it is on",
+                        retryable=True,
+                    ) from None
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        if self._closed or task is None:
+            raise asyncio.CancelledError
+        self._waiting.add(task)
+        try:
+            yield
+        finally:
+            self._waiting.discard(task)
+
+
+def _in_thread(work: Callable[[], _T]) -> Future[_T]:
+    """Run it in a thread of its own, which does not keep the process from ending: it may be blocked for good. The
+    threads of an executor are waited for when the interpreter exits."""
+    outcome: Future[_T] = Future()
+
+    def run() -> None:
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                result = work()
+            except Exception as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(result)
+
+    Thread(target=run, name="colm-vl-picture", daemon=True).start()
+    return outcome
