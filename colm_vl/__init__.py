@@ -7,7 +7,7 @@ with CoLM.from_team("team.toml") as colm:
     print(trace.answer)
 """
 
-from colm_vl._loop import Stream
+from colm_vl._portal import Stream
 from colm_vl.backends.base import (
     Backend,
     Capabilities,
@@ -25,6 +25,7 @@ from colm_vl.batch.planning import PlannedCall
 from colm_vl.batch.tally import StageTally
 from colm_vl.check import Health
 from colm_vl.colm import CoLM
+from colm_vl.engine import AsyncCoLM
 from colm_vl.errors import (
     BackendError,
     BadReply,
@@ -76,6 +77,7 @@ from processors.images import Image, ImageSource
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncCoLM",
     "Backend",
     "BackendError",
     "BadReply",

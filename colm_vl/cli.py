@@ -16,8 +16,8 @@ from rich.text import Text
 from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__
 from colm_vl.batch import ANSWERS, Tally, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
-from colm_vl.colm import answered
 from colm_vl.display import Conversation, health_table, summary
+from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.extras import part
 from colm_vl.strategies import STRATEGIES

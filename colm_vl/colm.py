@@ -1,115 +1,101 @@
-"""`CoLM`: a team that can be asked, one question at a time or many."""
+"""`CoLM`: the synchronous face of `AsyncCoLM`, for scripts, notebooks and threads."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self, TypeVar
 
-import PIL.Image
-
-from colm_vl._loop import LoopThread, Stream
+from colm_vl._portal import Portal, Stream
 from colm_vl.backends.base import Backend
-from colm_vl.batch import Job, Plan, Questions, Source, Tally, plan, traces
-from colm_vl.check import Health, check_team
-from colm_vl.errors import ConfigError, NoAnswer
-from colm_vl.pool import Pool
-from colm_vl.run import Run
-from colm_vl.store import CallStore, MemoryStore
-from colm_vl.strategies import STRATEGIES, Choice, choose
+from colm_vl.batch import Plan, Source, Tally
+from colm_vl.check import Health
+from colm_vl.engine import AsyncCoLM, Images, read_query
 from colm_vl.team import Team
 from colm_vl.types import Event, Query, Trace
-from processors.images import Image, ImageSource
+
+_T = TypeVar("_T")
 
 
 class CoLM:
-    """A team at work. Models are loaded, and connections made, when they are first needed; `close` lets go of them.
+    """A team at work, as `AsyncCoLM`, on an event loop in a thread of its own.
 
-    Every method may be called from any thread, and from code that runs in an event loop already. `backends` puts
-    objects of your own in the place of members, by name: whatever has the methods of `backends.base.Backend`.
+    Every method may be called from any thread, and from code that runs in an event loop already. What it returns for
+    `for` is good for `async for` as well.
 
         with CoLM.from_team("team.toml") as colm:
             print(colm.ask("What is the total in the chart?", images=["q3.png"]).answer)
     """
 
     def __init__(self, team: Team, *, backends: Mapping[str, Backend] | None = None) -> None:
-        self.team = team
-        choose(team)
-        self._pool = Pool(backends, max_loaded=team.policy.max_loaded)
-        self._loop: LoopThread | None = None
+        self._engine = AsyncCoLM(team, backends=backends)
+        self._portal: Portal | None = None
         self._closed = False
         self._lock = threading.Lock()
 
     @classmethod
-    def from_team(cls, path: str | Path | None = None, **policy: Any) -> CoLM:
-        """From a team file, or without one the pocket team. `policy` changes fields of its policy.
-
-        Raises `ConfigError` for a file or a field that is wrong.
-        """
+    def from_team(cls, path: str | Path | None = None, **policy: Any) -> Self:
+        """As `AsyncCoLM.from_team`."""
         team = Team.load(path) if path is not None else Team.pocket()
         return cls(team.with_policy(**policy) if policy else team)
+
+    @property
+    def team(self) -> Team:
+        return self._engine.team
 
     def ask(
         self,
         question: str | Query,
-        images: Iterable[ImageSource] = (),
+        images: Images = None,
         *,
-        choices: Iterable[str] = (),
+        choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Trace:
-        """Ask one question and wait for the answer.
-
-        `images` are paths, bytes, data URIs, PIL images or open files. `policy` changes fields of the team's policy
-        for this question (`strategy="vote"`, `rounds=2`, `asker="charts"`). Raises `InputError` or `ImageError` for a
-        question that cannot be asked, `ConfigError` for a policy that cannot be followed, and `NoAnswer`, with the
-        trace, if no member could answer; members that fail beside others that answer are in `trace.failures`.
-        """
-        return self._running().run(self._ask(_query(question, images, choices), policy))
+        """Ask one question and wait for the answer, as `AsyncCoLM.ask`."""
+        query = read_query(question, images, choices)
+        return self._running().run(lambda: self._engine.ask(query, **policy))
 
     async def aask(
         self,
         question: str | Query,
-        images: Iterable[ImageSource] = (),
+        images: Images = None,
         *,
-        choices: Iterable[str] = (),
+        choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Trace:
         """As `ask`, for a caller in an event loop."""
-        return await self._running().arun(self._ask(_query(question, images, choices), policy))
+        return await self._running().arun(lambda: self._engine.ask(question, images, choices=choices, **policy))
 
     def stream(
         self,
         question: str | Query,
-        images: Iterable[ImageSource] = (),
+        images: Images = None,
         *,
-        choices: Iterable[str] = (),
+        choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Stream[Event]:
-        """Ask one question and see everything as it happens; for `for` and for `async for`.
+        """Ask one question and see everything as it happens, as `AsyncCoLM.stream`; for `for` and for `async for`.
 
-        The last event is the `Trace`; one without an answer is told by `trace.answer` being empty, and nothing raises.
         Leaving the loop cancels what is under way.
         """
-        query, choice = _query(question, images, choices), self._choose_for_one(policy)
-        return Stream(self._running, lambda: self._events(query, choice))
+        query = read_query(question, images, choices)
+        return self._stream(lambda: self._engine.stream(query, **policy))
 
     def compare(
         self,
         question: str | Query,
         strategies: Iterable[str],
-        images: Iterable[ImageSource] = (),
+        images: Images = None,
         *,
-        choices: Iterable[str] = (),
+        choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Stream[Trace]:
-        """Answer one question by several strategies, one trace each, paying for what they share, the drafts, once."""
-        query = _query(question, images, choices)
-        chosen = [self._choose_for_one(policy | {"strategy": name}) for name in strategies]
-        return Stream(self._running, lambda: self._compare(query, chosen))
+        """Answer one question by several strategies, as `AsyncCoLM.compare`; for `for` and for `async for`."""
+        query, names = read_query(question, images, choices), list(strategies)
+        return self._stream(lambda: self._engine.compare(query, names, **policy))
 
     def batch(
         self,
@@ -123,55 +109,42 @@ class CoLM:
         tally: Tally | None = None,
         **policy: Any,
     ) -> Stream[Trace]:
-        """Answer many questions; the traces come in the order of the questions, for `for` and for `async for`.
+        """Answer many questions, as `AsyncCoLM.batch`; for `for` and for `async for`.
 
-        `source` is a JSONL, CSV or Parquet file, or an iterable of `Query`. `strategy` may be several, as
-        `"solo,vote,colm"` or a sequence: then there is one trace for each, and drafts are paid for once. A question
-        without an answer is a trace without one, and stops no other.
-
-        `out` is a folder for calls, traces and answers. The same batch into the same folder goes on where the last one
-        ended, however it ended; nothing that is finished is called again, and questions that failed are tried again.
-        A folder made with other questions, clients, prompts or policy raises `InputError`; `fresh` puts what is there
-        aside and starts anew. A changed server is no hindrance: what was drafted stands. `tally` is kept up to date.
+        Leaving the loop early lets the calls under way finish, and makes no others.
         """
-        chosen, questions = self._choose_all(strategy, policy), Questions(source, limit=limit)
-        if concurrency < 1:
-            raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
-        folder = Path(out) if out is not None else None
-        team = self.team.with_policy(**policy) if policy else self.team
-        job = Job(team, chosen, questions, folder, concurrency, fresh, tally or Tally())
-        return Stream(self._running, lambda: traces(job, self._pool))
+        names = strategy if strategy is None or isinstance(strategy, str) else list(strategy)
+        return self._stream(
+            lambda: self._engine.batch(
+                source, out, strategy=names, concurrency=concurrency, limit=limit, fresh=fresh, tally=tally, **policy
+            )
+        )
 
     def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
     ) -> Plan:
         """What `batch` would do: how many calls of whom, and about how many tokens. Nothing is called."""
-        chosen, questions = self._choose_all(strategy, policy), Questions(source, limit=limit)
-        return self._running().run(plan(questions, chosen))
+        return self._running().run(lambda: self._engine.plan(source, strategy=strategy, limit=limit, **policy))
 
     def check(self) -> Sequence[Health]:
-        """Ask every member for one token, with a tiny picture where it should see, and tell what works."""
-        return self._running().run(check_team(self.team, self._pool))
+        """Ask every member for a word, with a tiny picture where it should see, and tell what works."""
+        return self._running().run(self._engine.check)
 
     def close(self) -> None:
-        """Let go of models and connections. A closed `CoLM` cannot be asked again; closing twice is fine.
+        """Release models and connections. A closed `CoLM` cannot be asked again; closing twice is harmless.
 
         What is under way in other threads is cancelled, and raises `RuntimeError` there.
         """
         with self._lock:
             self._closed = True
-            loop, self._loop = self._loop, None
-        if loop is not None and not loop.forked:
-            try:
-                loop.end_work()
-                loop.finish(self._pool.aclose())
-            finally:
-                loop.close()
+            portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.close()
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.close)
 
-    def __enter__(self) -> CoLM:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -179,7 +152,7 @@ class CoLM:
     ) -> None:
         self.close()
 
-    async def __aenter__(self) -> CoLM:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -187,78 +160,13 @@ class CoLM:
     ) -> None:
         await self.aclose()
 
-    def _running(self) -> LoopThread:
+    def _stream(self, start: Callable[[], AsyncGenerator[_T, None]]) -> Stream[_T]:
+        start()  # begins nothing; what is wrong with the arguments is raised here, not at the first item
+        return Stream(self._running, start)
+
+    def _running(self) -> Portal:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this CoLM is closed")
-            self._loop = self._loop or LoopThread(self._pool.aclose)
-            return self._loop
-
-    def _choose(self, policy: Mapping[str, Any]) -> Choice:
-        return choose(self.team.with_policy(**policy) if policy else self.team)
-
-    def _choose_for_one(self, policy: Mapping[str, Any]) -> Choice:
-        if policy.get("max_loaded", self.team.policy.max_loaded) != self.team.policy.max_loaded:
-            hint = "set it in the team file, with CoLM.from_team(…, max_loaded=…), or for a batch"
-            raise ConfigError("max_loaded cannot be changed for one question", hint=hint)
-        return self._choose(policy)
-
-    def _choose_all(self, strategy: str | Iterable[str] | None, policy: Mapping[str, Any]) -> Sequence[Choice]:
-        if strategy is None:
-            return [self._choose(policy)]
-        names = strategy.split(",") if isinstance(strategy, str) else strategy
-        wanted = dict.fromkeys(name.strip() for name in names)
-        if not wanted:
-            raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(STRATEGIES)}")
-        return [self._choose({**policy, "strategy": name}) for name in wanted]
-
-    async def _ask(self, query: Query, policy: Mapping[str, Any]) -> Trace:
-        return answered(await self._answer(query, self._choose_for_one(policy)))
-
-    async def _answer(self, query: Query, choice: Choice, store: CallStore | None = None) -> Trace:
-        run = Run(query, choice.team, self._pool, store=store)
-        await choice.strategy.run(run)
-        return run.trace()
-
-    async def _compare(self, query: Query, chosen: Iterable[Choice]) -> AsyncGenerator[Trace, None]:
-        store = MemoryStore()
-        for choice in chosen:
-            yield await self._answer(query, choice, store)
-
-    async def _events(self, query: Query, choice: Choice) -> AsyncGenerator[Event, None]:
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        run = Run(query, choice.team, self._pool, emit=events.put_nowait)
-        task = asyncio.ensure_future(choice.strategy.run(run))
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-            await task
-            yield run.trace()
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-
-def answered(trace: Trace) -> Trace:
-    """The trace, if it has an answer; else raises `NoAnswer` that tells every failure."""
-    if trace.settlement is not None:
-        return trace
-    told = dict.fromkeys(f"{failure.message} ({failure.stage})" for failure in trace.failures)  # each reason once
-    failures = "; ".join(told)
-    hint = next((failure.hint for failure in trace.failures if failure.hint), "")
-    raise NoAnswer(f"no answer: {failures or 'nothing readable was written'}", hint=hint, trace=trace)
-
-
-def _query(question: str | Query, images: Iterable[ImageSource], choices: Iterable[str]) -> Query:
-    if isinstance(question, Query):
-        return question
-    opened = tuple(Image.open(image) for image in _listed(images))
-    return Query(question, opened, tuple(choices))
-
-
-def _listed(images: Iterable[ImageSource] | ImageSource) -> Iterable[Any]:
-    """One picture in place of a list of pictures is meant as such: a path would else be taken apart into letters."""
-    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, PIL.Image.Image, Image)):
-        return [images]
-    return [images] if hasattr(images, "read") else images
+            self._portal = self._portal or Portal(self._engine.aclose)
+            return self._portal

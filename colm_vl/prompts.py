@@ -190,7 +190,7 @@ def question_block(query: Query) -> str:
 
 def draft_heading(name: str, specialty: str) -> str:
     """How a draft is headed for the server: who wrote it and what that model is good at."""
-    return f"{name} ({_one_line(specialty)})" if specialty else name
+    return f"{_one_line(name)} ({_one_line(specialty)})" if specialty else _one_line(name)
 
 
 def draw_boundary(*texts: str) -> str:

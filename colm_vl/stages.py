@@ -109,7 +109,7 @@ async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
         return replies
 
     def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
-        peers = {_heading(run, name): reply.text for name, reply in replies.items() if name != client}
+        peers = _by_heading(run, {name: reply for name, reply in replies.items() if name != client})
         return prompts.peers_messages(turn.messages, turn.generation.text, run.query, peers)
 
     return await _reconsider(run, replies, conversation, round)
@@ -272,14 +272,22 @@ def _same_reply(one: Draft, other: Draft) -> bool:
     return answers.same(one.answer, other.answer)
 
 
-def _heading(run: Run, name: str) -> str:
-    return prompts.draft_heading(name, run.team.client(name).specialty)
+def _by_heading(run: Run, replies: Replies) -> Mapping[str, str]:
+    """The replies' texts, each under a heading of its own, also where name and specialty read like those of another."""
+    texts: dict[str, str] = {}
+    for name, reply in replies.items():
+        heading = prompts.draft_heading(name, run.team.client(name).specialty)
+        number = 1
+        while (unique := heading if number == 1 else f"{heading} {number}") in texts:
+            number += 1
+        texts[unique] = reply.text
+    return texts
 
 
 def _shown(run: Run, replies: Replies) -> Mapping[str, str]:
     """The drafts as the server sees them, by heading: in the team's order, or blind, without names and shuffled."""
     if not run.policy.blind:
-        return {_heading(run, name): reply.text for name, reply in replies.items()}
+        return _by_heading(run, replies)
     texts = [reply.text for reply in replies.values()]
     random.Random(f"{run.policy.seed} {run.query.question}").shuffle(texts)
     return {f"Model {number}": text for number, text in enumerate(texts, 1)}

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from colm_vl import ConfigError, NoAnswer, Query, Refinement
+from colm_vl import CoLM, ConfigError, NoAnswer, Query, Refinement, Team
+from colm_vl.backends.scripted import ScriptedBackend
 from colm_vl.prompts import refine_messages
 from colm_vl.strategies import STRATEGIES
 from tests.teams import FIVE, FOUR, GUIDANCE, scripted
@@ -35,6 +36,22 @@ def test_the_server_sees_question_choices_and_every_draft() -> None:
         prompt = colm.prompt("server")
     for seen in (QUESTION, "(A) four", "(B) five", "near (near and such)", "Answer: (A)", "Answer: (B)"):
         assert seen in prompt
+
+
+def test_clients_whose_headings_read_the_same_both_reach_the_server() -> None:
+    table = {"backend": "scripted", "model": "m"}
+    clients = [
+        {"name": "near (dots)", "replies": ["Answer: 4, says the first"], **table},
+        {"name": "near", "specialty": "dots", "replies": ["Answer: 5, says the second"], **table},
+        {"name": "near  (dots)", "replies": ["Answer: 6, says the third"], **table},
+    ]
+    server = ScriptedBackend([GUIDANCE])
+    with CoLM(
+        Team.from_dict({"clients": clients, "server": {"replies": ["-"], **table}}), backends={"server": server}
+    ) as colm:
+        colm.ask(QUESTION)
+    prompt = server.requests[0].messages[-1].text
+    assert all(f"says the {which}" in prompt for which in ("first", "second", "third"))
 
 
 def test_refining_extends_the_drafts_conversation() -> None:

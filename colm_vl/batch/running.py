@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import anyio
 
 from colm_vl.batch.admission import Admission, Postponed, StrategyCalls
 from colm_vl.batch.folder import Folder, Key
@@ -70,14 +76,27 @@ async def traces(job: Job, pool: Pool) -> AsyncGenerator[Trace, None]:
                         syncing.result()
                     yield trace
         finally:
-            folder.close(batch.order, complete=batch.complete)
+            with anyio.CancelScope(shield=True):
+                await _close(folder, batch)
+
+
+async def _close(folder: Folder, batch: Batch) -> None:
+    close = partial(folder.close, batch.order, complete=batch.complete)
+    if sys.is_finalizing() or not threading.main_thread().is_alive():
+        close()  # the interpreter is leaving, and starts no thread any more
+    else:
+        await asyncio.to_thread(close)
 
 
 @asynccontextmanager
 async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
     """The batch's folder; without `out` one that goes when the batch is over."""
     async with AsyncExitStack() as stack:
-        path = job.out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="colm-vl-")))
+        path = job.out
+        if path is None:
+            # Not a `TemporaryDirectory`: at the interpreter's end that one is removed before the batch is over.
+            path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
         settings = Settings.of(job.team, job.strategies, job.questions.name)
         folder = await asyncio.to_thread(Folder, path, settings, fresh=job.fresh)
         job.tally.notes += folder.notes
@@ -93,7 +112,8 @@ async def _synced(folder: Folder) -> AsyncGenerator[asyncio.Task[None], None]:
         yield syncing
     finally:
         over.set()
-        await asyncio.wait([syncing])
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([syncing])
         syncing.result()
 
 
@@ -217,15 +237,14 @@ class Batch:
             return
         self._admission.close()
         self._pictures.close()
-        try:
+        with anyio.CancelScope(shield=True):
             await asyncio.wait(window, timeout=GRACE_SECONDS)
-        finally:
             for task in window:
                 task.cancel()
             await asyncio.wait(window)
-            for task in window:
-                if not task.cancelled() and task.exception() is None:
-                    self._recorded(task.result())
+        for task in window:
+            if not task.cancelled() and task.exception() is None:
+                self._recorded(task.result())
 
     async def _attempt(self, row: Row) -> Sequence[_Outcome]:
         """One question by all strategies; those that have to wait for another pass are left out."""

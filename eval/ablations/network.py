@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
 from colm_vl import CoLM
-from colm_vl._loop import LoopThread
 from colm_vl.backends import registry
 from colm_vl.errors import ConfigError, NoAnswer
 from colm_vl.team import Member, Team
@@ -81,12 +82,8 @@ def network_study(team: Team, plan: Plan, out: Path, lines: Lines) -> Study:
     timed on every line. One question at a time: this is about waiting, not about throughput."""
     if team.server is None:
         raise ConfigError(f"{team.source} has no server at the other end of a line", hint="add a [server]")
-    loop = LoopThread()
-    try:
-        with _served(loop, team.server) as port:
-            found = {way: _over_all(loop, way, team, port, plan, out, lines) for way in _WAYS}
-    finally:
-        loop.close()
+    with start_blocking_portal() as portal, _served(portal, team.server) as port:
+        found = {way: _over_all(portal, way, team, port, plan, out, lines) for way in _WAYS}
     data = {
         "ablation": "network",
         "questions": len(plan.items),
@@ -98,33 +95,33 @@ def network_study(team: Team, plan: Plan, out: Path, lines: Lines) -> Study:
 
 
 @contextmanager
-def _served(loop: LoopThread, server: Member) -> Iterator[int]:
+def _served(portal: BlockingPortal, server: Member) -> Iterator[int]:
     endpoint = Endpoint(Shared(server))
-    port = loop.run(endpoint.start())
+    port = portal.call(endpoint.start)
     try:
         yield port
     finally:
-        loop.run(endpoint.close())
+        portal.call(endpoint.close)
 
 
 def _over_all(
-    loop: LoopThread, way: str, team: Team, port: int, plan: Plan, out: Path, lines: Lines
+    portal: BlockingPortal, way: str, team: Team, port: int, plan: Plan, out: Path, lines: Lines
 ) -> dict[Line, Measure]:
     direct = out / slug(f"{way} direct")
-    evaluation = _over(loop, DIRECT, way, team, port, plan, direct)
+    evaluation = _over(portal, DIRECT, way, team, port, plan, direct)
     computed = _times(evaluation, way)
     measured = {DIRECT: _measure(evaluation, way, computed)}
     for line in lines:
         folder = out / slug(f"{way} {line.name}")
         start_from(direct, folder)
-        measured[line] = _measure(_over(loop, line, way, team, port, plan, folder), way, computed)
+        measured[line] = _measure(_over(portal, line, way, team, port, plan, folder), way, computed)
     return measured
 
 
-def _over(loop: LoopThread, line: Line, way: str, team: Team, port: int, plan: Plan, folder: Path) -> Evaluation:
+def _over(portal: BlockingPortal, line: Line, way: str, team: Team, port: int, plan: Plan, folder: Path) -> Evaluation:
     proxy = Proxy(port, line)
     # The line is in the address, so that a call over one line is never taken for the same call over another.
-    address = f"http://127.0.0.1:{loop.run(proxy.start())}/{slug(line.name)}/v1"
+    address = f"http://127.0.0.1:{portal.call(proxy.start)}/{slug(line.name)}/v1"
     try:
         with CoLM(_behind(team, address).with_policy(**_WAYS[way].policy)) as colm:
             with suppress(NoAnswer):  # connecting, and loading a model, are no part of what is measured
@@ -132,7 +129,7 @@ def _over(loop: LoopThread, line: Line, way: str, team: Team, port: int, plan: P
             for _ in run(colm, plan, [_WAYS[way].strategy], folder, concurrency=1):
                 pass
     finally:
-        loop.run(proxy.close())
+        portal.call(proxy.close)
     return read_evaluation(folder)
 
 

@@ -13,7 +13,6 @@ from typing import cast
 import pytest
 
 from colm_vl import CoLM, Trace, prompts
-from colm_vl.backends.base import Generation
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.tally import Tally
 from colm_vl.store import CallKey
@@ -72,7 +71,7 @@ async def test_its_calls_are_found_again(old: Path) -> None:
     for line in read_lines(path):
         async with journal.claim(cast("CallKey", SimpleNamespace(digest=line["key"]))) as claim:
             found = claim.outcome
-        assert isinstance(found, Generation)
+        assert found is not None
         assert (found.text, list(astuple(found.usage))) == (line["text"], line["usage"])
     assert len(journal) == 15
     journal.close()

@@ -29,7 +29,7 @@ class _Watched(CoLM):
 
     @property
     def loads(self) -> Counter[str]:
-        return self._pool.loads
+        return self._engine._pool.loads
 
 
 def _local_team(names: Sequence[str], max_loaded: int, *, replies: Sequence[Any] = (FIVE,), **policy: Any) -> Team:
