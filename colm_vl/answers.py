@@ -13,18 +13,37 @@ _NUMBER_WORDS = {
 }  # fmt: skip
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+")
-_MARKUP = re.compile(r"\*\*|__|`|\\boxed\{([^{}]*)\}|\$")
+_MARKUP = re.compile(
+    r"\*\*|__|`|\$|\\[()\[\]]|\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox)\{([^{}]*)\}"
+)
+_NESTED = 8
+"""So many marks within marks are dropped; each takes one more look at the text."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?")
-_LETTER = re.compile(
-    r"^\W*(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*)?\(?([A-Za-z])\)?(?=[\s.):,*]|$)"
+
+_INTRODUCED = (
+    r"\W*(?i:(?:the\s+)?(?:(?:correct|final|right|best)\s+)?(?:answer|option|choice)\b\s*(?:is\b|:|=)?\s*"
+    r"(?:option\s+)?)?"
 )
-_BRACKETED = re.compile(r"\(([A-Za-z])\)")
+_ONLY_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?\W*")
+_LEADING_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?(?=[\s.):,*]|$)")
+_BRACKETED = re.compile(r"(?<!\b[A-Za-z])\(([A-Za-z])\)")
+"""What stands behind a single letter is its argument: P(A), f(E)."""
+_WORD_FOLLOWS = re.compile(r"\s+(?!(?:is|because)\b)\w")
+_ABBREVIATED = re.compile(r"\.(?:[A-Za-z]\b|\s[a-z]\.)")
+_LISTED = re.compile(r"^[^\w\n]*([A-Za-z])[.):]\s", re.MULTILINE)
+_LOOKED_AT = 200
+"""A label that opens a reply stands within so many characters."""
 
 
 def strip_markup(text: str) -> str:
     """Drop the emphasis, code and LaTeX marks that models put around an answer."""
-    return _MARKUP.sub(lambda match: match.group(1) or "", text).strip()
+    for _ in range(_NESTED):
+        bare = _MARKUP.sub(lambda match: match.group(1) or "", text)
+        if bare == text:
+            break
+        text = bare
+    return text.strip()
 
 
 def normalize(answer: str) -> str:
@@ -51,32 +70,58 @@ def same(one: str, other: str) -> bool:
 
 
 def find_choice(text: str, choices: Sequence[str]) -> str | None:
-    """The letter of the one choice that `text` names: as a letter (`B`, `(b)`, `B. blue`, `**B**`) or by its words.
+    """The letter of the one choice that `text` names: by its label (`B`, `(b)`, `B. blue`, `**B**`), else by its words.
 
-    None where it names none, or more than one.
+    A letter alone is a label even where some choice's text is a letter too; only a small one that is itself the text
+    of a choice stands for that text. None where `text` names no choice, or more than one.
     """
-    letters = [chr(ord("A") + index) for index in range(len(choices))]
     plain = strip_markup(text)
+    letters = choice_letters(len(choices))
+    only = _ONLY_LABEL.fullmatch(plain) if len(plain) <= _LOOKED_AT else None
+    if only and only.group(1).upper() in letters and not (only.group(1).islower() and only.group(1) in choices):
+        return only.group(1).upper()
     exact = [letter for letter, choice in zip(letters, choices, strict=True) if same(plain, choice)]
     if len(exact) == 1:
         return exact[0]
-    bracketed = {letter.upper() for letter in _BRACKETED.findall(plain)} & set(letters)
-    if bracketed:
-        return bracketed.pop() if len(bracketed) == 1 else None
-    leading = _LETTER.match(plain[:200])
-    if leading and not _is_article(plain, leading):
-        letter = str(leading.group(1)).upper()
-        if letter in letters:
-            return letter
+    labels = _labels(plain, letters)
+    if labels:
+        return labels.pop() if len(labels) == 1 else None
     words = f" {normalize(plain)} "
     wordings = [normalize(choice) for choice in choices]
     named = [index for index, wording in enumerate(wordings) if wording and f" {wording} " in words]
     return letters[named[0]] if len(named) == 1 else None
 
 
-def _is_article(text: str, letter: re.Match[str]) -> bool:
-    """An `A` that opens a sentence ("A man on a horse") is no choice."""
-    return letter.group(1) in "Aa" and re.match(r"\s+\w", text[letter.end(1) :]) is not None
+def choice_letters(count: int) -> tuple[str, ...]:
+    """The labels of so many choices: A, B, …"""
+    return tuple(chr(ord("A") + index) for index in range(count))
+
+
+def _labels(plain: str, letters: Sequence[str]) -> set[str]:
+    """The labels that a reply gives: the one that opens it, if a stop follows; else that one and those in brackets.
+    The one that opens a list of several is none."""
+    bracketed = _among(letters, _BRACKETED, plain)
+    leading = _LEADING_LABEL.match(plain[:_LOOKED_AT])
+    if leading is None or leading.group(1).upper() not in letters or _is_word(plain, leading):
+        return bracketed
+    if len(_among(letters, _LISTED, plain)) > 1:
+        return bracketed
+    letter = leading.group(1).upper()
+    rest = plain[leading.end() :]
+    bare = plain[leading.start(1) - 1 : leading.start(1)] != "("
+    stopped = not rest or rest[0] in ".\n" or (bare and (rest[0] == ":" or plain[leading.end() - 1] == ")"))
+    return {letter} if stopped else {letter} | bracketed
+
+
+def _among(letters: Sequence[str], pattern: re.Pattern[str], plain: str) -> set[str]:
+    return {letter.upper() for letter in pattern.findall(plain)} & set(letters)
+
+
+def _is_word(plain: str, leading: re.Match[str]) -> bool:
+    """Whether the letter is a word or part of one: "A man on a horse", "I cannot tell", "e.g. a horse"."""
+    rest = plain[leading.end(1) :]
+    article = leading.group(1) in "AaIi" and _WORD_FOLLOWS.match(rest) is not None
+    return article or _ABBREVIATED.match(rest) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,3 +50,60 @@ def test_majority_wins_and_confidence_breaks_ties() -> None:
 
 def test_who_says_nothing_does_not_vote() -> None:
     assert answers.vote([Ballot("a", ""), Ballot("b", " . ")]) is None
+
+
+LETTERS = ("D", "F", "A", "B")
+NINE = ("thing one", "thing two", "a cat", "blue", "red", "green", "the sky", "an oak", "a stone")
+
+
+@given(st.lists(st.text(alphabet="ABCDEFGHIJ abcd", min_size=1, max_size=3), min_size=1, max_size=10), st.data())
+def test_the_form_that_the_prompt_asks_for_is_a_label_whatever_the_choices_say(
+    choices: list[str], data: st.DataObject
+) -> None:
+    letter = data.draw(st.sampled_from([chr(ord("A") + index) for index in range(len(choices))]))
+    for form in (f"({letter})", letter, f"{letter}.", f"**({letter})**", f"The answer is ({letter})."):
+        assert answers.find_choice(form, choices) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "choices", "letter"),
+    [
+        ("F", LETTERS, "B"),  # no label of these four, so that it can only be the text
+        ("(F)", LETTERS, "B"),
+        ("(B) F", LETTERS, "B"),
+        ("b", ("a", "c", "b"), "C"),  # small, and the text of a choice
+        ("b", ("a", "c"), "B"),
+        ("(a) only", ("b only", "(a) only"), "B"),
+        ("The answer is B. Option (C) is wrong.", NINE, "B"),
+        ("(B). Not (C).", NINE, "B"),
+        ("B) and not (C)", NINE, "B"),
+        ("(A) or (C)", NINE, None),
+        ("A. thing one\nB. thing two", NINE, None),  # the choices once more
+        (r"\( \text{G} \)", NINE, "G"),
+        (r"\(E\)", NINE, "E"),
+        (r"\boxed{\text{B}}", NINE, "B"),
+        ("P(A) is what they ask for", NINE, None),
+    ],
+)
+def test_a_label_counts_before_a_text(reply: str, choices: tuple[str, ...], letter: str | None) -> None:
+    assert answers.find_choice(reply, choices) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("I cannot tell", None),
+        ("i think it is thing two", "B"),
+        ("e.g. thing two", "B"),
+        ("i.e. the sky", "G"),
+        ("A man on a horse", None),
+        ("I", "I"),
+        ("(I)", "I"),
+        ("I. a stone", "I"),
+        ("I is right", "I"),
+        ("A because of the sky", "A"),
+        ("E: red", "E"),
+    ],
+)
+def test_words_of_one_letter_are_no_labels(reply: str, letter: str | None) -> None:
+    assert answers.find_choice(reply, NINE) == letter
