@@ -27,12 +27,10 @@ _NONE_OF_THEM = "Z"
 _TAIL = 4
 # A case-insensitive letter: "the answer is a dog" is choice A. Only four letters are looked for.
 _SAID = re.compile(r"(?i)answer\s+is\s+\**([a-d])")
-_MMLU_PRO = (
-    (MMLU_PRO_SENTENCE, re.compile(r"answer is \(?([A-J])")),
-    ("label", re.compile(r".*[aA]nswer:\s*([A-J])")),
-    # The last one: after it, no other stands as a word.
-    ("last letter", re.compile(r"\b([A-J])\b(?!.*\b[A-J]\b)", re.DOTALL)),
-)
+_MMLU_PRO_SAID = re.compile(r"answer is \(?([A-J])")
+# Nothing is used up, so that of "answer: Answer: B" both are found.
+_MMLU_PRO_LABEL = re.compile(r"(?=[aA]nswer:\s*([A-J]))")
+_MMLU_PRO_LETTER = re.compile(r"\b[A-J]\b")
 _GSM8K = re.compile(r"#### (-?[0-9.,]+)")
 
 
@@ -76,11 +74,16 @@ def read_yes_no(reply: str) -> Reading:
 def read_mmlu_pro(reply: str) -> Reading:
     """MMLU-Pro: the first "answer is X", else the last "answer: X" of the first line that has one, else the last letter
     from A to J that stands as a word. The bold marks that `evaluate_from_api.py` takes off its replies stay."""
-    for how, pattern in _MMLU_PRO:
-        found = pattern.search(reply)
-        if found:
-            return Reading(found.group(1), how)
-    return NOTHING
+    said = _MMLU_PRO_SAID.search(reply)
+    if said:
+        return Reading(said.group(1), MMLU_PRO_SENTENCE)
+    labels = list(_MMLU_PRO_LABEL.finditer(reply))
+    if labels:
+        line_end = reply.find("\n", labels[0].start())
+        of_line = [label for label in labels if line_end < 0 or label.start() < line_end]
+        return Reading(of_line[-1].group(1), "label")
+    named = _MMLU_PRO_LETTER.findall(reply)
+    return Reading(named[-1], "last letter") if named else NOTHING
 
 
 def read_gsm8k(reply: str) -> Reading:
