@@ -20,8 +20,8 @@ class Rule(StrEnum):
     """How replies are read.
 
     `official`: the benchmark's own rules, oddities and seeded draws included. `strict`: the same reader, but what it
-    cannot read is wrong. `lenient`: a better reader; unread is wrong. `llava`: the variant of ScienceQA's rule that
-    LLaVA's authors use, common in papers.
+    cannot read is wrong. `lenient`: a better reader, and the official one where that finds nothing; unread is wrong.
+    `llava`: the variant of ScienceQA's rule that LLaVA's authors use, common in papers.
     """
 
     OFFICIAL = "official"

@@ -13,7 +13,7 @@ from colm_vl.types import Query
 from processors.images import Image
 
 from ..data import Row, Source, options_in, pictures_in
-from ..items import Figure, Item, Reading, Rule, Score, letters, share
+from ..items import NOTHING, UNREAD, Figure, Item, Reading, Rule, Score, letters, share
 from ..scoring import lenient
 
 COMMON_RULES = (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT)
@@ -79,9 +79,9 @@ class Benchmark(ABC):
         """The benchmark's own reader; what it cannot read is `unread`."""
 
     def lenient(self, item: Item, reply: str) -> Reading:
-        if item.kind == "choice":
-            return lenient.read_choice(reply, item.options)
-        return self.official(item, reply)
+        """Where the better reader finds nothing, the official one may."""
+        reading = lenient.read_choice(reply, item.options) if item.kind == "choice" else NOTHING
+        return self.official(item, reply) if reading.how == UNREAD else reading
 
     def read(self, item: Item, reply: str, rule: Rule) -> Reading:
         return self.lenient(item, reply) if rule is Rule.LENIENT else self.official(item, reply)

@@ -9,19 +9,29 @@ from colm_vl.answers import find_choice, strip_markup
 
 from ..items import NOTHING, Reading, letters
 
-_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}")
-_SAYS = re.compile(r"(?i)\b(?:final answer|answer|correct option|correct choice)\b\s*(?:is|:|=)+\s*(?:is|:)?\s*")
-_LONE_LETTER = re.compile(r"(?<![A-Za-z])\(?([A-Z])\)?(?=[).:,]|\s*$)", re.MULTILINE)
+_BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+_SAYS = re.compile(
+    r"(?i)\b(?:final answer|answer|correct option|correct choice)\b[*_]*\s*(?:is\b|:|=)[\s*_:=]*(?:is\b\s*:?\s*)?"
+)
+_LONE_LETTER = re.compile(r"(?<![A-Za-z])\(?([A-Z])\)?(?=(?!\.[A-Za-z]\b)[).:,]|[^\S\n]*$)", re.MULTILINE)
+_NEXT_QUESTION = re.compile(
+    r"(?i)^[^\w\n]*(?:(?:next )?question|q|problem|exercise|instruction|response|user|human)\b"
+    r"[^\S\n]*\d{0,6}[^\S\n]*(?:[:.=*#]|$)",
+    re.MULTILINE,
+)
+_STATEMENTS, _STATEMENT = 20, 500
+"""So many statements of an answer are looked at, the last first, and so many characters of each."""
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 
 
 def read_choice(reply: str, options: Sequence[str], count: int = 0) -> Reading:
     """The letter of the choice that a reply settles on. Where the options' texts are unknown, `count` letters are.
 
-    What is looked at, in this order: the last box, what follows the last "answer is", the whole reply, its last line,
-    its first line, a lone letter that is the only one.
+    What is looked at, in this order: the last box, what follows the last "answer is" that can be read, the whole reply,
+    its last line, its first line, a lone letter that is the only one.
     """
     options = tuple(options) or letters(count)
+    reply = _own_part(reply)
     for how, text in _places(reply):
         choice = find_choice(text, options) if text.strip() else None
         if choice is not None:
@@ -49,12 +59,18 @@ def read_number(reply: str) -> Reading:
     return NOTHING
 
 
+def _own_part(reply: str) -> str:
+    """Without the next question, which base models go on to make up once they have answered this one."""
+    said = _SAYS.search(reply) or _BOXED.search(reply)
+    following = _NEXT_QUESTION.search(reply, said.end()) if said else None
+    return reply[: following.start()] if following else reply
+
+
 def _places(reply: str) -> list[tuple[str, str]]:
     """Where an answer may stand, the most telling first: how it would be read, and the text there."""
     places = [("box", box) for box in _BOXED.findall(reply)[-1:]]
-    said = list(_SAYS.finditer(reply))
-    if said:
-        places.append(("says so", (reply[said[-1].end() :].splitlines() or [""])[0]))
+    ends = [said.end() for said in _SAYS.finditer(reply)][-_STATEMENTS:]
+    places += [("says so", reply[end : end + _STATEMENT].partition("\n")[0]) for end in reversed(ends)]
     lines = [line for line in reply.splitlines() if line.strip()]
     places.append(("whole reply", reply))
     if lines:

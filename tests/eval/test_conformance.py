@@ -98,6 +98,19 @@ def test_scienceqa_official_with_the_stored_draw_is_the_published_row() -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "gold", "predictions"),
+    [
+        ("mmmu", "answer_dict_val.json", "llava1.5_13b_responses.json"),
+        ("mmmu", "answer_dict_val.json", "llava1.5_13b_parsed.json"),
+        ("scienceqa", "test_gold.jsonl", "llava_13b_v0_outputs.jsonl"),
+    ],
+)
+def test_lenient_is_at_least_as_good_as_strict(name: str, gold: str, predictions: str) -> None:
+    lenient, strict = (table(name, gold, predictions, rule).overall for rule in (Rule.LENIENT, Rule.STRICT))
+    assert lenient.right >= strict.right
+
+
 def test_the_command_loads_no_model_library() -> None:
     command = f"""
 import json, sys

@@ -121,6 +121,13 @@ def test_scienceqa(reply: str, official: str, llava: str) -> None:
         "It is not red.\n\nAnswer: B",
         "Looking at it closely…\nBlue.",
         "Final answer: blue",
+        "The answer is B. Option (C) is wrong, and so is (D).",
+        "Answer: \\( \\text{B} \\)",
+        "Answer: \\(B\\)",
+        "\\[ \\boxed{\\text{B}} \\]",
+        "It must be B, so the answer is (B).\n\nQuestion: What is it?\nAnswer: The answer is (C).",
+        "The answer is (B).\n\n\n== response ==\nThe answer is (C).",
+        "The answer is (B). Of this the answer is certain.",
     ],
 )
 def test_lenient_reads_what_people_write(reply: str) -> None:
@@ -130,6 +137,13 @@ def test_lenient_reads_what_people_write(reply: str) -> None:
 @pytest.mark.parametrize("reply", ["", "no idea", "A man rides a horse", "red or blue"])
 def test_lenient_reads_nothing_into_nothing(reply: str) -> None:
     assert lenient.read_choice(reply, OPTIONS).how == UNREAD
+
+
+def test_lenient_leaves_to_the_official_reader_what_it_cannot_read() -> None:
+    """So that it is not the worse one for replies such as these, which name several."""
+    reply = "It could be (A) but also, as I see it, (B)"
+    assert lenient.read_choice(reply, OPTIONS).how == UNREAD
+    assert BENCHMARKS["mmmu"].read(item(0), reply, Rule.LENIENT).value == "B"
 
 
 @pytest.mark.parametrize(
@@ -168,6 +182,8 @@ def test_lenient_reads_nothing_into_nothing(reply: str) -> None:
         ("mmlu_pro", "Answer: A or answer: B\nanswer: C", "B"),
         ("mmlu_pro", "The answer is K. Answer: D", "D"),
         ("mmlu_pro", "none", ""),
+        ("mmlu_pro", "answer: Answer: B", "B"),
+        ("mmlu_pro", "x" * 300_000 + " answer " * 10_000 + "A", "A"),  # in time that grows with the length only
         ("gsm8k", "Adding up.\n#### 1,080", "1080"),
         ("gsm8k", "It is 1080", ""),
         ("gsm8k", "#### 7.", "7."),
