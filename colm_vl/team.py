@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from colm_vl._toml import read_toml
 from colm_vl.backends import registry
 from colm_vl.backends.base import Options, Sampling
 from colm_vl.errors import ConfigError
@@ -23,7 +23,6 @@ _Model = TypeVar("_Model", bound=BaseModel)
 DEFAULT_THUMBNAIL_PIXELS = 256 * 256
 POCKET = "the pocket team"
 _SAMPLED_BYTES = 1 << 16
-_MAX_FILE_BYTES = 4 << 20  # far more than any team; a device such as /dev/zero never ends
 
 
 class _Table(BaseModel):
@@ -187,7 +186,7 @@ class Team:
         Raises `ConfigError` naming file, key and what is allowed.
         """
         file = Path(path)
-        return cls.from_dict(_read_toml(file), source=file.name, folder=file.parent)
+        return cls.from_dict(read_toml(file), source=file.name, folder=file.parent)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "team", folder: Path | None = None) -> Team:
@@ -216,29 +215,6 @@ class Team:
         from colm_vl import pocket
 
         return replace(cls.load(pocket.team_file()), source=POCKET)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as content:
-            data = content.read(_MAX_FILE_BYTES + 1)
-        if len(data) > _MAX_FILE_BYTES:
-            raise ConfigError(f"{file}: has more than {_MAX_FILE_BYTES:,} bytes", hint="give the path of a team.toml")
-        return tomllib.loads(data.decode("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such team file", hint="give the path of a team.toml, or none") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{file}: is a folder, expected a team file", hint=f"such as {file / 'team.toml'}") from None
-    except (PermissionError, OSError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8 text", hint="a team file is TOML") from None
-    except RecursionError:
-        raise ConfigError(f"{file}: is nested too deeply", hint="a team file has tables of settings") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not valid TOML: {error}") from None
-    except ValueError:  # a NUL character
-        raise ConfigError(f"{str(file)!a}: is not a path", hint="give the path of a team.toml") from None
 
 
 def _read_member(

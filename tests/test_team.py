@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,9 @@ def endpoint(**options: str) -> str:
         ({"base_url": "http://hunter2@[::1/v1"}, "base_url: expected an address that begins with http"),
         ({"base_url": "http://hunter2@\u2100/v1"}, "base_url: expected an address that begins with http"),
         ({"api_key_env": "sk-hunter2"}, "api_key_env: expected the name of an environment variable"),
+        ({"api_key_env": "hf_hunter2"}, "api_key_env: expected the name of an environment variable"),
+        ({"api_key_env": "hunter2hunter2hunter2"}, "api_key_env: expected the name of an environment variable"),
+        ({"api_key_env": "gsk_hunter2hunter2"}, "api_key_env: expected the name of an environment variable"),
         ({"extra_body": "hunter2"}, "extra_body: Input should be a valid"),
     ],
 )
@@ -115,6 +119,50 @@ def test_a_setting_that_may_hold_a_secret_is_refused_without_telling_it(
         load(tmp_path, endpoint(**options))
     assert message in raised.value.message
     assert "hunter2" not in raised.value.message + raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["BOX_KEY", "OPENAI_API_KEY_FOR_PROJECT2", "HF_TOKEN", "myKey", "box_key", "OPENROUTERAPIKEYOFMINE"]
+)
+def test_a_name_that_looks_like_no_key_is_taken(tmp_path: Path, name: str) -> None:
+    assert load(tmp_path, endpoint(api_key_env=name)).clients
+
+
+def test_what_is_set_in_the_environment_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("hf_token", "secret")
+    assert load(tmp_path, endpoint(api_key_env="hf_token")).clients
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + 50_000 * ".a" + " = 1",
+        "[a" + 50_000 * ".a" + "]",
+        "a = { b" + 50_000 * " . 'b'" + " = 1 }",
+        'x."=\\"".a' + 50_000 * '."\\""' + " = 1",
+    ],
+)
+def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"team\.toml: a key has more than 32 parts"):
+        load(tmp_path, CLIENT + text)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    "part", ["a", '"', '\\"', "a.", "'a'.", "'", '""', "a" + 31 * ".a" + " ", '\\"""', "'a\n", "'''", '"""\\']
+)
+def test_looking_for_long_keys_takes_no_longer_than_reading(tmp_path: Path, part: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError):
+        load(tmp_path, "x = 1\n" + (400_000 // len(part)) * part)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("text", ['"{}"', "'{}'", '"""{}\n{}"""', "'''\n{}'''", '"ok" # {}'])
+def test_dots_in_a_text_or_a_comment_are_no_key(tmp_path: Path, text: str) -> None:
+    written = text.replace("{}", "Look. Now, e.g. v1.2.3. " * 200)
+    assert load(tmp_path, CLIENT.replace('["Answer: 5"]', "[" + written + "\n]")).clients
 
 
 def test_a_model_may_be_named_at_any_length(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""Reads a TOML file that may be anything: a device, a picture, or made to keep the parser busy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from colm_vl.errors import ConfigError
+
+MAX_FILE_BYTES = 4 << 20  # far more than any team; a device such as /dev/zero never ends
+MAX_KEY_PARTS = 32
+
+# tomllib takes time that grows with the square of a dotted key's parts, so long ones are looked for first. Texts and
+# comments are passed over whole, and possessively: looking takes time that grows with the file alone.
+_TEXT = r"""(?<!\\)"(?:[^"\\\n]|\\.)*+" | '[^'\n]*+'"""
+_LONG_TEXT = r"""(?<!\\)"{3}(?:[^\\]|\\.)*?"{3} | '{3}.*?'{3}"""
+_KEYS_AND_TEXTS = re.compile(
+    rf"""(?P<key> (?<![\w-]) (?:(?:[\w-]++ | {_TEXT}) [ \t]*+ \. [ \t]*+){{{MAX_KEY_PARTS}}} [\w"'-])
+    | {_LONG_TEXT} | {_TEXT} | \#[^\n]*+""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Raises `ConfigError`, in one line, for whatever cannot be read."""
+    try:
+        with file.open("rb") as content:
+            data = content.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"{file}: has more than {MAX_FILE_BYTES:,} bytes", hint="give the path of a team.toml")
+        text = data.decode("utf-8")
+        if any(match["key"] for match in _KEYS_AND_TEXTS.finditer(text)):
+            raise ConfigError(
+                f"{file}: a key has more than {MAX_KEY_PARTS} parts joined by dots", hint="write it as tables"
+            )
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such team file", hint="give the path of a team.toml, or none") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{file}: is a folder, expected a team file", hint=f"such as {file / 'team.toml'}") from None
+    except (PermissionError, OSError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is not UTF-8 text", hint="a team file is TOML") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: is nested too deeply", hint="a team file has tables of settings") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    except ValueError:  # a NUL character
+        raise ConfigError(f"{str(file)!a}: is not a path", hint="give the path of a team.toml") from None
