@@ -72,7 +72,7 @@ class Options(base.Options):
     @field_validator("api_key_env")
     @classmethod
     def _names_a_variable(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        if name is not None and (not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or _looks_like_a_key(name)):
             raise ValueError("expected the name of an environment variable that holds the key, not the key itself")
         return name
 
@@ -82,6 +82,15 @@ class Options(base.Options):
         if taken := sorted(_RESERVED & body.keys()):
             raise ValueError(f"{', '.join(taken)} cannot be set here")
         return body
+
+
+def _looks_like_a_key(name: str) -> bool:
+    """Keys of some providers are made like names: `hf_…`, `gsk_…`, plain letters and digits. What is set in the
+    environment is a name all the same."""
+    if name in os.environ:
+        return False
+    random = any(len(word) >= 16 and re.search(r"\d|[a-z][A-Z]", word) for word in name.split("_"))
+    return random or re.match(r"(hf|sk|pk|rk|gsk|xai|nvapi|pplx|ghp|r8)_", name) is not None
 
 
 def _split(url: str) -> SplitResult | None:
