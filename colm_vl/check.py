@@ -1,4 +1,4 @@
-"""Whether the members of a team work: each is asked for a word, with a tiny picture where it should see."""
+"""Whether the members of a team work: each is asked for a word, with a tiny picture unless it is known to take none."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import PIL.Image
 
-from colm_vl.backends.base import Message, Request, Sampling
-from colm_vl.errors import ColmError, TimedOut
+from colm_vl.backends.base import Message, Part, Request, Sampling
+from colm_vl.errors import ColmError, TimedOut, Unsupported
 from colm_vl.pool import Pool
 from colm_vl.team import Member, Team
 from processors.images import Image
@@ -19,6 +19,7 @@ from processors.images import Image
 logger = logging.getLogger(__name__)
 
 _TOKENS = 16  # a single one can be a reasoning model's opening mark, and the reply then has no text
+_QUESTION = "Say yes."
 _SIDE = 56  # a picture that every family's processor takes
 
 
@@ -39,6 +40,10 @@ class Health:
         return not self.problem
 
 
+def _request(limit: float | None, *parts: Part) -> Request:
+    return Request((Message("user", parts),), Sampling(max_tokens=_TOKENS), timeout=limit)
+
+
 async def check_team(team: Team, pool: Pool) -> Sequence[Health]:
     """Ask every member, all at the same time. A member that fails does not stop the others."""
     return await asyncio.gather(*(_check(member, pool, team.policy.timeout("draft")) for member in team.members))
@@ -49,9 +54,15 @@ async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
     try:
         async with asyncio.timeout(limit), pool.use(member) as backend:
             can = await backend.capabilities()
-            picture = () if can.pictures == 0 else (Image.open(PIL.Image.new("RGB", (_SIDE, _SIDE), "white")),)
-            request = Request((Message("user", (*picture, "Say yes.")),), Sampling(max_tokens=_TOKENS), timeout=limit)
-            reply = await backend.generate(request)
+            if can.pictures != 0:
+                picture = Image.open(PIL.Image.new("RGB", (_SIDE, _SIDE), "white"))
+                try:
+                    reply = await backend.generate(_request(limit, picture, _QUESTION))
+                except Unsupported:  # many endpoints do not say beforehand that their model is for text only
+                    reply = await backend.generate(_request(limit, _QUESTION))
+                    can = replace(can, pictures=0, detail=f"works without pictures; {can.detail}".rstrip("; "))
+            else:
+                reply = await backend.generate(_request(limit, _QUESTION))
         logprobs = can.logprobs if can.logprobs is not None else reply.logprobs is not None
         return Health(member, time.monotonic() - begun, can.pictures, logprobs, can.detail)
     except TimeoutError:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -139,27 +143,57 @@ def summary(trace: Trace) -> RenderableType:
 
 
 def health_table(rows: Iterable[Health]) -> RenderableType:
-    """What `team check` found: a row for each member."""
-    table = Table(header_style="bold", show_lines=False)
-    for title in ("member", "model", "works", "seconds", "pictures", "logprobs", "what"):
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(
-            Text(clean(row.member.name)),
-            Text(clean(f"{row.member.label} ({row.member.backend})")),
-            Text("yes", style="green") if row.works else Text("no", style="red"),
-            f"{row.seconds:.1f}",
-            _limit(row.pictures) if row.works else "?",
-            {True: "yes", False: "no", None: "?"}[row.logprobs],
-            Text(clean(row.problem), style="red") + Text(f" ({clean(row.hint)})" if row.hint else "")
-            if row.problem
-            else Text(clean(row.detail)),
-        )
-    return table
+    """What `team check` found: a row for each member, or a few lines for each where the terminal is too narrow."""
+    return _HealthTable(tuple(rows))
 
 
-def _limit(pictures: int | None) -> str:
-    return {None: "yes", 0: "none"}.get(pictures, f"up to {pictures}")
+@dataclass(frozen=True, slots=True)
+class _HealthTable:
+    rows: Sequence[Health]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(header_style="bold")
+        for title in ("member", "model", "works", "seconds", "pictures", "logprobs", "what"):
+            table.add_column(title)
+        for row in self.rows:
+            table.add_row(*_health_cells(row))
+        unbounded = options.update(max_width=sys.maxsize)
+        if Measurement.get(console, unbounded, table).maximum <= options.max_width:
+            yield table
+            return
+        indent = 2
+        for row in self.rows:
+            name, model, works, seconds, pictures, logprobs, what = _health_cells(row, options.max_width - indent)
+            figures = f", {seconds} s, pictures: {pictures}, logprobs: {logprobs}"
+            yield Text.assemble((name.plain, "bold cyan"))
+            for line in (Text("works: ") + works + Text(figures), model, what):
+                yield Padding(line, (0, 0, 0, indent), expand=False)
+
+
+def _health_cells(row: Health, width: int = sys.maxsize) -> Sequence[Text]:
+    """Words that are longer than `width` are shortened."""
+
+    def shown(text: str, style: str = "") -> Text:
+        return Text(" ".join(_shortened(word, width) for word in clean(text).split()), style=style)
+
+    return (
+        shown(row.member.name),
+        shown(f"{row.member.label} ({row.member.backend})"),
+        Text("yes", style="green") if row.works else Text("no", style="red"),
+        Text(f"{row.seconds:.1f}"),
+        Text({None: "yes", 0: "none"}.get(row.pictures, f"up to {row.pictures}") if row.works else "?"),
+        Text({True: "yes", False: "no", None: "?"}[row.logprobs]),
+        shown(row.problem + (f" ({row.hint})" if row.hint else ""), "red") if row.problem else shown(row.detail),
+    )
+
+
+def _shortened(word: str, width: int) -> str:
+    """A word of at most so many cells: of a longer one, such as an address, both ends."""
+    if cell_len(word) <= width:
+        return word
+    head = (width - 1) // 2
+    tail = set_cell_size(word[::-1], width - 1 - head)[::-1]
+    return f"{set_cell_size(word, head).rstrip()}…{tail.lstrip()}"  # half of a wide character is a space
 
 
 def _draft(draft: Draft) -> RenderableType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from colm_vl.check import Health
@@ -20,3 +21,39 @@ def test_of_a_member_that_does_not_work_nothing_is_claimed(problem: str, picture
     console.print(health_table([health]))
     (row,) = (line for line in console.export_text().splitlines() if " one " in line)
     assert [cell.strip() for cell in row.strip("│").split("│")][4] == pictures
+
+
+NAMES = (
+    "photos-of-everyday-scenes-and-people-in-them-taken-by-anyone-at-all-with-a-phone-or-camera",
+    "图表与文档" * 10,
+)
+PROBLEM = (
+    "model 'org/Some-Very-Long-Vision-Language-Model-Name-7B-Instruct-AWQ' at "
+    "https://a-rather-long-host-name.internal.example.org:8443/deployments/production/gateway/openai/v1 "
+    "cannot be reached: connection refused"
+)
+HINT = "see whether a server listens there; on another machine it has to listen on more than 127.0.0.1"
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_a_narrow_terminal_shows_every_word_or_says_that_it_is_shortened(width: int) -> None:
+    with scripted({name: [FIVE] for name in NAMES}, strategy="vote") as colm:
+        works, fails = colm.team.clients
+    rows = [Health(works, 1.0, 0, False, "works without pictures"), Health(fails, 12.3, problem=PROBLEM, hint=HINT)]
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(health_table(rows))
+    shown = console.export_text()
+    assert all(cell_len(line) <= width for line in shown.splitlines())
+    for word in f"{NAMES[0]} {NAMES[1]} script (scripted) works without pictures {PROBLEM} ({HINT})".split():
+        if cell_len(word) <= width - 2:
+            assert word in shown.split()
+        else:
+            assert any("…" in part and part[0] == word[0] and part[-1] == word[-1] for part in shown.split())
+
+
+def test_a_wide_terminal_shows_a_table() -> None:
+    with scripted({"one": [FIVE], "two": [FIVE]}, strategy="vote") as colm:
+        rows = [Health(member, 1.0, detail="scripted") for member in colm.team.clients]
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(health_table(rows))
+    assert "logprobs ┃ what" in console.export_text()
