@@ -25,7 +25,7 @@ from colm_vl.batch.planning import PlannedCall
 from colm_vl.batch.tally import StageTally
 from colm_vl.check import Health
 from colm_vl.colm import CoLM
-from colm_vl.engine import AsyncCoLM
+from colm_vl.engine import AsyncCoLM, Images
 from colm_vl.errors import (
     BackendError,
     BadReply,
@@ -102,6 +102,7 @@ __all__ = [
     "Image",
     "ImageError",
     "ImageSource",
+    "Images",
     "InputError",
     "LoadFailed",
     "Member",

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import colm_vl
-from colm_vl import colm, errors, team, types
+from colm_vl import colm, engine, errors, team, types
 from processors.errors import ColmError, ImageError
 
 OURS = ("colm_vl", "processors")
@@ -25,7 +25,9 @@ def test_all_is_sorted_and_each_name_is_there() -> None:
 
 
 def test_all_holds_every_class_of_the_public_modules() -> None:
-    public = {name for module in (colm, team, types) for name, _ in _classes_of(module) if not name.startswith("_")}
+    public = {
+        name for module in (colm, engine, team, types) for name, _ in _classes_of(module) if not name.startswith("_")
+    }
     assert not public - set(colm_vl.__all__)
 
 
@@ -71,7 +73,9 @@ def _named_in(value: type) -> Iterator[tuple[str, str]]:
             if not field.startswith("_"):
                 yield from ((used, field) for used in _ours(annotation, owner.__module__))
         for name, member in vars(owner).items():
-            if name.startswith("_") and not (name == "__init__" and owner.__module__ == colm.__name__):
+            if name.startswith("_") and not (
+                name == "__init__" and owner.__module__ in (colm.__name__, engine.__name__)
+            ):
                 continue
             function = inspect.unwrap(
                 member.fget if isinstance(member, property) else getattr(member, "__func__", member)
