@@ -138,8 +138,9 @@ def batch(
     The same command goes on after an interruption of any kind. No finished call is made again.
     Questions that failed are tried again.
 
-    If the server changed, drafts are used again, and its answers so far are kept beside the folder.
-    Other clients, prompts, questions or policies are refused, since their answers would mix.
+    If the server or a prompt changed, only the calls that this concerns are made again.
+    The answers so far are kept beside the folder, in FOLDER.1, FOLDER.2 and so on.
+    Other clients, another order of them, other questions or policies are refused: answers would mix.
     To use calls that are paid for in a new folder, copy calls.jsonl into it first.
 
     Exit status: 0 if all are answered, 1 if some failed, 2 for bad input, 130 if interrupted.

@@ -119,7 +119,7 @@ class AsyncCoLM:
         `out` is a folder for calls, traces and answers. The same batch into the same folder goes on where the last one
         ended, however it ended; nothing that is finished is called again, and questions that failed are tried again.
         A folder made with other questions, clients or policy raises `InputError`; `fresh` puts what is there aside and
-        starts anew. A changed server is no hindrance: drafts stay valid. `tally` is kept up to date.
+        starts anew. A changed server or prompt voids only its own calls. `tally` is kept up to date.
         """
         chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
         if concurrency < 1:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from colm_vl.batch import settings as records
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import Lines, dump, replace_file
+from colm_vl.batch.locking import locked
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings, difference
 from colm_vl.errors import InputError
-from colm_vl.types import Trace
+from colm_vl.types import SCHEMA_VERSION, Trace
 
-RUN, CALLS, TRACES, ANSWERS, LOCK = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl", "run.lock"
+RUN, CALLS, TRACES, ANSWERS = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl"
 
 
 class Key(NamedTuple):
@@ -35,10 +36,11 @@ class _Place:
 
 
 class _Head(NamedTuple):
-    """What a line of traces or answers is about."""
+    """What a line of traces or answers is about. Answers have no version."""
 
     key: Key
     answered: bool
+    version: int
 
 
 class Folder:
@@ -48,17 +50,20 @@ class Folder:
     earlier. `close` puts the files into the order of the questions, one line for each.
     """
 
-    def __init__(self, path: Path, settings: Settings, *, fresh: bool = False) -> None:
-        """Raises `InputError` if another run is working in it, or if what is in it was made with other settings."""
+    def __init__(self, path: Path, settings: Settings, *, fresh: bool = False, notes: list[str] | None = None) -> None:
+        """Raises `InputError` if another run is working in it, or if what is in it was made with other settings.
+
+        `notes` is a list to add to, also later: damage is found when a line is read.
+        """
         self.path = path
-        self.notes: list[str] = []
+        self.notes = [] if notes is None else notes
         try:
             with ExitStack() as stack:
                 path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(_lock(path / LOCK))
+                stack.enter_context(locked(path))
                 self._settle_with_what_is_there(settings, fresh)
                 replace_file(path / RUN, [json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"])
-                self.journal = Journal(path / CALLS)
+                self.journal = Journal(path / CALLS, self.notes)
                 stack.callback(self.journal.close)
                 self._open_files()
                 self._stack = stack.pop_all()
@@ -70,11 +75,12 @@ class Folder:
 
     def finished(self, row: Row, strategy: str) -> Trace | None:
         """The answered trace of this very question, if there is one."""
-        place = self._places.get(Key(row.id, strategy))
+        key = Key(row.id, strategy)
+        place = self._places.get(key)
         if place is None or not place.answered:
             return None
-        trace = self._read(place)
-        return trace if row.is_of(trace) else None
+        trace = self._sound(key)
+        return trace if trace is not None and row.is_of(trace) else None
 
     def __contains__(self, key: Key) -> bool:
         return key in self._places
@@ -90,17 +96,24 @@ class Folder:
         self._answers.append(_answer_line(trace))
 
     def sync(self) -> None:
+        """As `Lines.sync`, for all files. Raises `ColmError` also if they were removed or replaced meanwhile."""
         self.journal.sync()
         self._traces.sync()
+        self._check_place()
+
+    def _check_place(self) -> None:
+        for file in (self.journal, self._traces, self._answers):
+            file.check_place()
 
     def close(self, order: Sequence[Key] = (), *, complete: bool = False) -> None:
         """Arrange the files in this order, what is not in it behind, and give the folder free.
 
         `complete`: these are all questions that there are. What is left of others, as from a row that could not be
-        read and was mended since, goes if it has no answer.
+        read and was mended since, goes if it has no answer. Raises `ColmError` as `sync` does.
         """
         with self._stack, ExitStack() as files:
             files.callback(self._close_files)
+            self._check_place()
             known = set(order)
             others = [
                 key for key, place in self._places.items() if key not in known and (place.answered or not complete)
@@ -122,11 +135,9 @@ class Folder:
                 f"{self.path} was made with other settings: {'; '.join(differences.others)}",
                 hint="--fresh (fresh=True) starts anew and keeps the old beside it; or choose another folder",
             )
-        if differences.server:
-            # What clients did by themselves is in calls.jsonl and is used again.
-            self._put_aside(
-                (TRACES, ANSWERS, RUN), f"the server changed ({'; '.join(differences.server)}); its answers"
-            )
+        if differences.answers:
+            # Calls that were told the same are in calls.jsonl and are used again.
+            self._put_aside((TRACES, ANSWERS, RUN), f"changed: {'; '.join(differences.answers)}; the answers")
 
     def _put_aside(self, names: Sequence[str], what: str) -> None:
         present = [name for name in names if (self.path / name).exists()]
@@ -145,6 +156,13 @@ class Folder:
     def _open_files(self) -> None:
         self._traces = Lines(self.path / TRACES)
         self._answers = Lines(self.path / ANSWERS)
+        try:
+            self._read_files()
+        except BaseException:
+            self._close_files()
+            raise
+
+    def _read_files(self) -> None:
         torn = {CALLS: self.journal.torn, TRACES: self._traces.torn, ANSWERS: self._answers.torn}
         self.notes += [f"{name}: dropped a last line that was cut off" for name, was in torn.items() if was]
         self._places: dict[Key, _Place] = {}
@@ -152,10 +170,16 @@ class Folder:
         for offset, line in self._traces:
             found = _head(line)
             if found is None:
-                self.notes.append(f"{TRACES}: dropped a damaged line; its question is asked again")
-            self._superseded |= found is None or self._places.pop(found.key, None) is not None
-            if found is not None:
-                self._places[found.key] = _Place(offset, found.answered)
+                self._tell_damaged(offset)
+                continue
+            if found.version > SCHEMA_VERSION:
+                raise InputError(
+                    f"{self.path / TRACES}, line {self._traces.number(offset)}: "
+                    f"is of format {found.version}, expected {SCHEMA_VERSION}",
+                    hint="go on with the version that wrote it",
+                )
+            self._superseded |= self._places.pop(found.key, None) is not None
+            self._places[found.key] = _Place(offset, found.answered)
         # They differ after a kill between the two files, or while they were arranged.
         answers = [found.key for line in self._answers if (found := _head(line.data))]
         self._superseded |= answers != list(self._places)
@@ -170,17 +194,38 @@ class Folder:
     def _arrange(self, order: Sequence[Key]) -> None:
         if not self._superseded and order == list(self._places):
             return
-        replace_file(self.path / TRACES, self._lines_in(order))
-        replace_file(self.path / ANSWERS, (_answer_line(self._read(self._places[key])) for key in order))
+        sound: list[Key] = []
+        replace_file(self.path / ANSWERS, self._answers_in(order, sound))
+        replace_file(self.path / TRACES, (self._traces.read(self._places[key].offset) for key in sound))
         self._close_files()
         self._traces, self._answers = Lines(self.path / TRACES), Lines(self.path / ANSWERS)
         self._superseded = False
         self._places = {
-            key: _Place(line.offset, self._places[key].answered) for key, line in zip(order, self._traces, strict=True)
+            key: _Place(line.offset, self._places[key].answered) for key, line in zip(sound, self._traces, strict=True)
         }
 
-    def _lines_in(self, order: Sequence[Key]) -> Iterator[bytes]:
-        return (self._traces.read(self._places[key].offset) for key in order)
+    def _answers_in(self, order: Sequence[Key], sound: list[Key]) -> Iterator[bytes]:
+        """Adds to `sound` those whose traces can be read."""
+        for key in order:
+            trace = self._sound(key)
+            if trace is not None:
+                sound.append(key)
+                yield _answer_line(trace)
+
+    def _sound(self, key: Key) -> Trace | None:
+        """The trace, if something other than us has not damaged it; then it is told and forgotten."""
+        place = self._places[key]
+        try:
+            return self._read(place)
+        except (InputError, ValueError, RecursionError):
+            del self._places[key]
+            self._tell_damaged(place.offset)
+            return None
+
+    def _tell_damaged(self, offset: int) -> None:
+        self._superseded = True
+        where = f"{TRACES}, line {self._traces.number(offset)}"
+        self.notes.append(f"{where}: dropped a damaged line; its question is asked again")
 
     def _read(self, place: _Place) -> Trace:
         return Trace.from_dict(json.loads(self._traces.read(place.offset)))
@@ -200,9 +245,13 @@ def _head(line: bytes) -> _Head | None:
     """None for a line that something other than us has damaged."""
     try:
         data = json.loads(line)
-        return _Head(Key(data["id"], data["strategy"]), data.get("settlement") is not None)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        id_, strategy, version = data["id"], data["strategy"], data.get("schema_version", 1)
+        answered = data.get("settlement") is not None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+    if not isinstance(id_, str) or not isinstance(strategy, str) or not isinstance(version, int):
+        return None
+    return _Head(Key(id_, strategy), answered, version)
 
 
 def _answer_line(trace: Trace) -> bytes:
@@ -232,25 +281,9 @@ def _read_record(path: Path) -> Mapping[str, Any] | None:
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
         raise InputError(f"{path}: is no record of a run", hint="--fresh (fresh=True) starts anew")
-    return record
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """The system gives the lock free when the process ends, however it ends; the file itself means nothing."""
-    file = path.open("ab")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+    if record.get("schema_version", 1) != records.SCHEMA_VERSION:
         raise InputError(
-            f"another run is working in {path.parent}", hint="wait until it ends, or choose another folder"
-        ) from None
-    return file
+            f"{path}: is of format {record['schema_version']!r}, expected {records.SCHEMA_VERSION}",
+            hint="go on with the version that wrote it",
+        )
+    return record

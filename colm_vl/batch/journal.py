@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import json
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from typing_extensions import override
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict, override
 
 from colm_vl.backends.base import Generation, TokenLogprob
 from colm_vl.batch.lines import Lines, dump
+from colm_vl.errors import InputError
 from colm_vl.store import CallKey, CallsUnderWay, Outcome
 from colm_vl.types import Failure, Sent, Usage
 
+SCHEMA_VERSION = 1
+"""Of a line; one that does not tell it is of version 1."""
+
 _PREFIX = b'{"key":"'
 _DIGEST_LENGTH = 64
+_AFTER_DIGEST = len(_PREFIX) + _DIGEST_LENGTH
+_VERSION = b'","version":'
+_THIS_VERSION = b"%b%d," % (_VERSION, SCHEMA_VERSION)
 
 
 class Journal(CallsUnderWay):
     """A `CallStore` in a file: one line for each call that gave a reply, keyed by `CallKey.digest`.
 
     In memory there are only the places of the lines. Calls that failed are not written: the next run tries them again.
-    `keep_failures` has them remembered until this one ends.
+    `keep_failures` has them remembered until this one ends. Damaged lines are told in `notes`, and their calls made
+    again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notes: list[str] | None = None) -> None:
+        """Raises `InputError` for a journal of a newer format."""
         super().__init__()
+        self.notes = [] if notes is None else notes
         self.keep_failures = False
         self._failures: dict[str, Failure] = {}
         self._lines = Lines(path)
@@ -34,9 +46,17 @@ class Journal(CallsUnderWay):
         # The first 60 bits, which take half the memory of the whole digest; a line is compared whole when it is read.
         self._places: dict[int, int] = {}
         for offset, line in self._lines:
-            digest = line[len(_PREFIX) : len(_PREFIX) + _DIGEST_LENGTH]
-            if line.startswith(_PREFIX) and _is_hex(digest):
-                self._places[_short(digest.decode())] = offset
+            digest, rest = line[len(_PREFIX) : _AFTER_DIGEST], line[_AFTER_DIGEST:]
+            if not line.startswith(_PREFIX) or not _is_hex(digest):
+                self._tell_damaged(offset)
+                continue
+            if rest.startswith(_VERSION) and not rest.startswith(_THIS_VERSION):
+                self._lines.close()
+                raise InputError(
+                    f"{path}, line {self._lines.number(offset)}: is of a newer format than {SCHEMA_VERSION}",
+                    hint="go on with the version that wrote it",
+                )
+            self._places[_short(digest.decode())] = offset
 
     def __len__(self) -> int:
         return len(self._places)
@@ -50,10 +70,12 @@ class Journal(CallsUnderWay):
         if offset is None:
             return None
         try:
-            data = json.loads(self._lines.read(offset))
-            return _generation(data) if data["key"] == digest else None
-        except (ValueError, LookupError, TypeError):  # damaged by something other than us: as if it were not there
+            line = _line_adapter().validate_python(json.loads(self._lines.read(offset)))
+        except (ValueError, RecursionError):  # damaged by something other than us: as if it were not there
+            del self._places[_short(digest)]
+            self._tell_damaged(offset)
             return None
+        return _generation(line) if line["key"] == digest else None
 
     @override
     async def _put(self, key: CallKey, outcome: Outcome) -> None:
@@ -67,8 +89,15 @@ class Journal(CallsUnderWay):
     def sync(self) -> None:
         self._lines.sync()
 
+    def check_place(self) -> None:
+        self._lines.check_place()
+
     def close(self) -> None:
         self._lines.close()
+
+    def _tell_damaged(self, offset: int) -> None:
+        where = f"{self._lines.path.name}, line {self._lines.number(offset)}"
+        self.notes.append(f"{where}: is damaged; its call is made again")
 
 
 def _short(digest: str) -> int:
@@ -79,10 +108,29 @@ def _is_hex(digest: bytes) -> bool:
     return len(digest) == _DIGEST_LENGTH and all(char in b"0123456789abcdef" for char in digest)
 
 
+class _Line(TypedDict):
+    """What is read from a line. It has more, for those who read the file: member, stage, round and sample."""
+
+    key: str
+    text: str
+    finish_reason: Literal["stop", "length"]
+    usage: tuple[int, int, int]
+    sent: tuple[int, int, int]
+    seconds: float
+    attempts: int
+    logprobs: list[tuple[str, float]] | None
+
+
+@cache
+def _line_adapter() -> TypeAdapter[_Line]:
+    return TypeAdapter(_Line)
+
+
 def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
-    """`key` comes first: an opening journal reads no further. The handle never leaves the process."""
+    """`key` and `version` come first: an opening journal reads no further. The handle never leaves the process."""
     return {
         "key": digest,
+        "version": SCHEMA_VERSION,
         "member": key.member.name,
         "stage": key.stage,
         "round": key.round,
@@ -99,14 +147,14 @@ def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
     }
 
 
-def _generation(data: dict[str, Any]) -> Generation:
-    logprobs = data["logprobs"]
+def _generation(line: _Line) -> Generation:
+    logprobs = line["logprobs"]
     return Generation(
-        text=data["text"],
-        finish_reason=data["finish_reason"],
-        usage=Usage(*data["usage"]),
-        sent=Sent(*data["sent"]),
+        text=line["text"],
+        finish_reason=line["finish_reason"],
+        usage=Usage(*line["usage"]),
+        sent=Sent(*line["sent"]),
         logprobs=None if logprobs is None else tuple(TokenLogprob(token, logprob) for token, logprob in logprobs),
-        seconds=data["seconds"],
-        attempts=data["attempts"],
+        seconds=line["seconds"],
+        attempts=line["attempts"],
     )

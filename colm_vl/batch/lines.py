@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from colm_vl.errors import ColmError
 
+_CHUNK = 1 << 16
+
 
 class Line(NamedTuple):
     """A line, its line feed included, and where it stands in its file."""
@@ -60,6 +62,23 @@ class Lines:
     def read(self, offset: int) -> bytes:
         self._in.seek(offset)
         return self._in.readline()
+
+    def number(self, offset: int) -> int:
+        """Which line of the file it is that stands there, counted from 1."""
+        with self.path.open("rb") as file:
+            return 1 + sum(file.read(min(_CHUNK, offset - start)).count(b"\n") for start in range(0, offset, _CHUNK))
+
+    def check_place(self) -> None:
+        """Raises `ColmError` if the file that is written to is no longer the one at `path`."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            found = None
+        if found is None or not os.path.samestat(found, os.fstat(self._out.fileno())):
+            raise ColmError(
+                f"{self.path}: was removed or replaced while the run was working in its folder",
+                hint="what was written to it since is lost; the same command goes on from what is left",
+            )
 
     def sync(self) -> None:
         """Have the disk keep what was added, against power cuts. Takes milliseconds; may be called in any thread, and
@@ -119,7 +138,7 @@ def _last_line_start(file: Any, end: int) -> int:
     """Where the last line before `end` begins; the line feed at `end` itself does not count."""
     position = end - 1
     while position > 0:
-        step = min(position, 1 << 16)
+        step = min(position, _CHUNK)
         file.seek(position - step)
         found: int = file.read(step).rfind(b"\n")
         if found >= 0:

@@ -98,9 +98,7 @@ async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
             path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
         settings = Settings.of(job.team, job.strategies, job.questions.name)
-        folder = await asyncio.to_thread(Folder, path, settings, fresh=job.fresh)
-        job.tally.notes += folder.notes
-        yield folder
+        yield await asyncio.to_thread(Folder, path, settings, fresh=job.fresh, notes=job.tally.notes)
 
 
 @asynccontextmanager

@@ -11,7 +11,10 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from colm_vl import prompts
-from colm_vl.team import Member, Team
+from colm_vl.team import Member, Policy, Team
+
+SCHEMA_VERSION = 1
+"""Of `run.json`; one that does not tell it is of version 1."""
 
 _PACKAGES = ("colm-vl", "openai", "pillow", "torch", "transformers")
 # These change how long a run takes and what it does at once, and no answer; strategies each have answers of their own.
@@ -29,32 +32,36 @@ class Settings:
         """`questions` is the name of where they come from."""
         settings = {
             "questions": questions,
-            "prompts": prompts.fingerprint(),
             "clients": {client.name: _member(client) for client in team.clients},
             "server": _member(team.server) if team.server else None,
             "policy": team.policy.model_dump(mode="json", exclude=set(_INDIFFERENT)),
         }
         return cls(
             {
+                "schema_version": SCHEMA_VERSION,
                 "fingerprint": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
                 "team": team.source,
                 "strategies": list(strategies),
-                "versions": {"python": platform.python_version(), **dict(_versions())},
+                "versions": {
+                    "python": platform.python_version(),
+                    **dict(_versions()),
+                    "prompts": prompts.fingerprint(),
+                },
                 "settings": settings,
             }
         )
 
 
 class Difference(NamedTuple):
-    """Each as `what: before → now`. A new server leaves drafts valid, so it is told apart."""
+    """Each as `what: before → now`. What leaves finished calls valid, a new server or other prompts, is told apart."""
 
-    server: tuple[str, ...]
+    answers: tuple[str, ...]
     others: tuple[str, ...]
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
-    """What differs between the `settings` of two records."""
-    old, new = dict(_flat(before["settings"])), dict(_flat(now["settings"]))
+    """What differs between two records, as far as answers depend on it."""
+    old, new = dict(_flat(_comparable(before))), dict(_flat(_comparable(now)))
     changed = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
     told = [name for name in changed if not _told_by_others(name, changed)]
 
@@ -62,17 +69,33 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
         return f"{name}: {_short(old.get(name))} → {_short(new.get(name))}"
 
     return Difference(
-        tuple(shown(name) for name in told if _is_server(name)),
-        tuple(shown(name) for name in told if not _is_server(name)),
+        tuple("the prompts" if name == "prompts" else shown(name) for name in told if _leaves_calls(name)),
+        tuple(shown(name) for name in told if not _leaves_calls(name)),
     )
 
 
-def _is_server(name: str) -> bool:
-    return name == "server" or name.startswith("server.")
+def _comparable(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record's settings, with what is no value of its own in them: the order of the clients, which decides who asks
+    where nobody is named and what a server reads first; and the prompts, which a call's key covers."""
+    settings = dict(record["settings"])
+    defaults = Policy().model_dump(mode="json", exclude=set(_INDIFFERENT))  # of fields that were added since
+    return {
+        **settings,
+        "order of clients": ", ".join(settings.get("clients", ())),
+        "policy": {**defaults, **settings.get("policy", {})},
+        "prompts": settings.get("prompts") or record.get("versions", {}).get("prompts"),
+    }
+
+
+def _leaves_calls(name: str) -> bool:
+    return name in ("server", "prompts") or name.startswith("server.")
 
 
 def _told_by_others(name: str, changed: Sequence[str]) -> bool:
-    """A member's fingerprint follows from its settings; it speaks only where they say nothing."""
+    """A member's fingerprint follows from its settings, and the order of the clients from which there are; they speak
+    only where those say nothing."""
+    if name == "order of clients":
+        return any(other.startswith("clients.") for other in changed)
     member, _, field = name.rpartition(".")
     return field == "fingerprint" and any(other.startswith(f"{member}.") and other != name for other in changed)
 

@@ -247,7 +247,7 @@ def test_a_damaged_trace_is_dropped_and_told(tmp_path: Path) -> None:
     lines = traces.read_bytes().splitlines(keepends=True)
     traces.write_bytes(lines[0] + b"[1, 2\n" + lines[2])
     folder = Folder(tmp_path, _settings())
-    assert folder.notes == ["traces.jsonl: dropped a damaged line; its question is asked again"]
+    assert folder.notes == ["traces.jsonl, line 2: dropped a damaged line; its question is asked again"]
     assert [folder.finished(_row(id_), "colm") is not None for id_ in "abc"] == [True, False, True]
     folder.close()
     assert _ids(traces) == _ids(tmp_path / "answers.jsonl") == ["a", "c"]

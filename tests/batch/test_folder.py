@@ -1,0 +1,142 @@
+"""The folder of a batch: who may work in it, and what happens if it is taken away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colm_vl import CoLM, ColmError, InputError, Team, prompts
+from colm_vl.backends import scripted
+from colm_vl.backends.base import Request
+from colm_vl.batch.tally import Tally
+from tests.batch.runs import calls_made, near_and_far, read_lines, write_questions
+from tests.teams import FIVE
+from tests.teams import scripted as team_of
+
+fcntl = pytest.importorskip("fcntl", reason="file systems without locks are told by flock")
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def _move(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+def _replace(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for name in ("calls.jsonl", "traces.jsonl", "answers.jsonl"):
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("take", [_remove, _move, _replace])
+@pytest.mark.parametrize("count", [3, 400])
+def test_a_folder_taken_away_ends_the_batch_with_one_line(
+    tmp_path: Path, take: Callable[[Path], None], count: int
+) -> None:
+    out = tmp_path / "out"
+
+    def taking(request: Request) -> scripted.Reply:
+        if "number 2?" in request.messages[-1].text:
+            take(out)
+        return scripted.Reply(text=FIVE, delay=0.02)
+
+    with team_of({"near": taking}, strategy="solo") as colm:
+        with pytest.raises(ColmError, match=r"calls\.jsonl: was removed or replaced while the run was working"):
+            list(colm.batch(write_questions(tmp_path, count), out, concurrency=2))
+        assert len(colm.requests("near")) < 250  # told within a second or so
+
+
+@pytest.fixture(params=["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        number = getattr(errno, request.param)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+HOLD = """
+import errno, fcntl, os, sys
+def flock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = flock
+from pathlib import Path
+from colm_vl.batch.locking import locked
+with locked(Path(sys.argv[1])):
+    sys.stdout.write("open"); sys.stdout.flush(); sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_a_file_system_without_locks_runs_one_batch_at_a_time(tmp_path: Path) -> None:
+    path, out = write_questions(tmp_path, 2), tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-c", HOLD, str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.read(4) == b"open"
+        with near_and_far() as colm:
+            with pytest.raises(
+                InputError, match=rf"another run \(process {other.pid} on .*\) is working in"
+            ) as refused:
+                list(colm.batch(path, out))
+            assert not any(calls_made(colm).values())
+        assert "run.pid" in refused.value.hint
+        other.kill()
+        other.wait()
+    for made in (5, 0):  # what the dead one left is no obstacle, nor is what a finished one leaves
+        tally = Tally()
+        with near_and_far() as colm:
+            assert all(trace.answer for trace in colm.batch(path, out, tally=tally))
+        assert tally.calls == 2 * made
+    assert not (out / "run.pid").exists()
+
+
+def test_a_folder_that_cannot_be_locked_for_another_reason_blames_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with near_and_far() as colm, pytest.raises(InputError, match=r"cannot be worked in \(Input/output error\)"):
+        list(colm.batch(write_questions(tmp_path, 1), tmp_path / "out"))
+
+
+@pytest.mark.parametrize("policy", [{"strategy": "solo"}, {"strategy": "vote", "settle": "asker"}])
+def test_clients_in_another_order_are_another_question(tmp_path: Path, policy: dict[str, str]) -> None:
+    clients = [
+        {"name": name, "backend": "scripted", "model": "m", "replies": [f"Answer: {name}"]} for name in ("near", "far")
+    ]
+    path, out = write_questions(tmp_path, 1), tmp_path / "out"
+    for order in (clients, clients):
+        with CoLM(Team.from_dict({"clients": order, "policy": policy})) as colm:
+            list(colm.batch(path, out))
+    reordered = CoLM(Team.from_dict({"clients": clients[::-1], "policy": policy}))
+    with reordered, pytest.raises(InputError, match="order of clients: near, far → far, near"):
+        list(reordered.batch(path, out))
+
+
+def test_a_changed_sentence_voids_only_the_calls_it_was_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = write_questions(tmp_path, 3), tmp_path / "out"
+    with near_and_far() as colm:
+        list(colm.batch(path, out, strategy="vote,colm"))
+    monkeypatch.setattr(prompts, "GUIDE_SYSTEM", prompts.GUIDE_SYSTEM + " Be brief.")
+    for guided in (3, 0):
+        tally = Tally()
+        with near_and_far() as colm:
+            list(colm.batch(path, out, strategy="vote,colm", tally=tally))
+            assert calls_made(colm) == {"near": 0, "far": 0, "server": guided}
+        assert tally.failed == 0
+    assert len(read_lines(out / "answers.jsonl")) == 6
+    assert len(read_lines(tmp_path / "out.1" / "answers.jsonl")) == 6
