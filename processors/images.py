@@ -64,7 +64,7 @@ class _Derived:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.thumbnails: dict[tuple[int, int], Image] = {}
-        self.uri: str | None = None
+        self.uri: bytes | None = None
 
     @override
     def __reduce__(self) -> tuple[type[_Derived], tuple[()]]:
@@ -131,11 +131,7 @@ class Image:
             raise ImageError(f"a picture cannot have {max_pixels} pixels", hint="pass a max_pixels of at least 1")
         if self.pixels <= max_pixels:
             return self
-        scale = math.sqrt(max_pixels / self.pixels)
-        # A strip of 1 x 100,000 keeps a side of 1, so the other side has to give more than its share.
-        width = min(max(1, int(self.width * scale)), max_pixels)
-        height = min(max(1, int(self.height * scale)), max_pixels // width)
-        width = min(width, max_pixels // height)
+        width, height = self._fitted(max_pixels)
         with self._derived.lock:
             made = self._derived.thumbnails.get((width, height))
             if made is None:
@@ -146,14 +142,33 @@ class Image:
 
     def data_uri(self, max_pixels: int | None = None) -> str:
         """This picture, in at most `max_pixels`, as a data URI without metadata. Equal pictures give equal URIs."""
+        return self.data_uri_bytes(max_pixels).decode("ascii")
+
+    def data_uri_bytes(self, max_pixels: int | None = None) -> bytes:
+        """The same in ASCII: the object that is kept with the picture, not a copy."""
         if max_pixels is not None:
             small = self.thumbnail(max_pixels)
             if small is not self:
-                return small.data_uri()
+                return small.data_uri_bytes()
         with self._derived.lock:
             if self._derived.uri is None:
                 self._derived.uri = _encode(self.pil())
             return self._derived.uri
+
+    def has_data_uri(self, max_pixels: int | None = None) -> bool:
+        """Whether `data_uri_bytes` was called before, so that it takes no time now."""
+        if max_pixels is None or self.pixels <= max_pixels:
+            return self._derived.uri is not None
+        small = self._derived.thumbnails.get(self._fitted(max_pixels))
+        return small is not None and small.has_data_uri()
+
+    def _fitted(self, max_pixels: int) -> tuple[int, int]:
+        """Width and height within `max_pixels`, which are fewer than there are."""
+        scale = math.sqrt(max_pixels / self.pixels)
+        # A strip of 1 x 100,000 keeps a side of 1, so the other side has to give more than its share.
+        width = min(max(1, int(self.width * scale)), max_pixels)
+        height = min(max(1, int(self.height * scale)), max_pixels // width)
+        return min(width, max_pixels // height), height
 
 
 def file_digest(source: str | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, pipes: bool = True) -> str:
@@ -168,7 +183,7 @@ def _freeze(rgb: PIL.Image.Image, *, note: str, source: str, file_digest: str = 
     return Image(rgb.width, rgb.height, digest.hexdigest(), note, source, file_digest, pixels)
 
 
-def _encode(rgb: PIL.Image.Image) -> str:
+def _encode(rgb: PIL.Image.Image) -> bytes:
     # Charts, maps and screenshots have few colours: PNG is exact, and about as small as a JPEG that would smear
     # their text. Photographs have many and cost three to five times more as PNG. Small pictures are cheap either way,
     # and each of their pixels counts. The choice depends on the pixels alone, so that equal pictures, whatever file
@@ -177,11 +192,11 @@ def _encode(rgb: PIL.Image.Image) -> str:
     exact = rgb.width * rgb.height <= 256 * 256 or rgb.getcolors(maxcolors=1 << 14) is not None
     if exact or max(rgb.size) > 65_500:  # the longest side that a JPEG can have
         rgb.save(buffer, "PNG")
-        kind = "png"
+        kind = b"png"
     else:
         rgb.save(buffer, "JPEG", quality=90, subsampling=0)  # 4:4:4, or coloured letters and thin lines blur
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getbuffer()).decode('ascii')}"
+        kind = b"jpeg"
+    return b"".join((b"data:image/", kind, b";base64,", base64.b64encode(buffer.getbuffer())))
 
 
 def _decode(encoded: Encoded, max_pixels: int) -> Image:

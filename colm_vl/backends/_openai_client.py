@@ -1,33 +1,37 @@
-"""Asking an OpenAI-compatible endpoint, through the `openai` SDK's async client.
+"""Asking an OpenAI-compatible endpoint: places, time-outs, retries, and learning what it does not take.
 
-Retries are ours, not the SDK's: they keep within the request's time-out, wait without holding a place at the endpoint,
-and honour a `Retry-After` of any length up to MAX_ASKED_WAIT. `Sent` is the account of one attempt; `attempts` tells
-how many there were.
+A request's time-out begins when it is first sent. It covers further attempts and the waits between them, but not the
+waits for a place at the endpoint. Between two attempts no place is held, and a `Retry-After` of any length up to
+MAX_ASKED_WAIT is honoured. `Sent` is the account of one attempt; `attempts` tells how many there were.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-import httpx2
-import openai
-from openai import APIError, APIStatusError, AsyncStream
 
 from colm_vl.backends._common import check_pictures, pictures_sent
 from colm_vl.backends._openai_endpoint import Endpoint
-from colm_vl.backends._openai_errors import Place, broke_off, refused_parameter, retry_after, translate
-from colm_vl.backends._openai_wire import DISPENSABLE, ReplyReader, messages_json, parameters
+from colm_vl.backends._openai_errors import Place, StatusError, of_failure, of_status, refused_parameter, retry_after
+from colm_vl.backends._openai_events import EventReader
+from colm_vl.backends._openai_http import FAILURES, HttpReply, HttpSession, TooLarge, UnusableProxy
+from colm_vl.backends._openai_reply import ModelList, ReplyReader, most_bytes, parse_chunk, parse_completion
+from colm_vl.backends._openai_request import DISPENSABLE, encode_body, encode_messages, parameters
 from colm_vl.backends.base import Capabilities, Generation, Request
-from colm_vl.errors import BackendError, BadReply, ModelNotFound, Refused, TimedOut, Unreachable
+from colm_vl.errors import (
+    BackendError,
+    ModelNotFound,
+    RateLimited,
+    Refused,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+)
 from colm_vl.types import Sent
 
 if TYPE_CHECKING:
@@ -36,50 +40,45 @@ if TYPE_CHECKING:
 MAX_DELAY = 8.0
 MAX_ASKED_WAIT = 60.0
 MODELS_TIMEOUT = 10.0
-_READ_TIMEOUT = 600.0
+_MAX_MODELS_BYTES = 4 << 20
+_MAX_ERROR_BYTES = 1 << 20
+_BUSY_STATUSES = frozenset({503, 504, 529})
 _END: Final = object()
 
-# Said of every body above 1 MiB; the SDK hands pictures over as bytes whatever their size. Where warnings are errors it
-# would fail the call.
-warnings.filterwarnings("ignore", "Sending a large body", ResourceWarning, "aiohttp")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
     """What is bound to one event loop."""
 
-    loop: asyncio.AbstractEventLoop
-    client: openai.AsyncOpenAI
+    http: HttpSession
     endpoint: Endpoint
 
 
 @dataclass(slots=True)
 class _Call:
-    """A request under way. `deadline` is in the loop's time, `asked_wait` in seconds, as the last refusal said."""
+    """A request under way. Times are the loop's; `asked_wait` is in seconds, as the last refusal said. `crowded`: the
+    last attempt was refused for its number, with others of ours in flight."""
 
     request: Request
-    started: float
-    deadline: float | None
+    started: float | None = None
+    deadline: float | None = None
     attempts: int = 0
     retries: int = 0
     asked_wait: float | None = None
+    crowded: bool = False
     body_bytes: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """What /models tells: the models' names, and this model's context in tokens where it is given."""
-
-    names: tuple[str, ...]
-    context: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """What an endpoint sent: all of it, or its head and the events to come."""
-
-    response: httpx2.Response
-    events: AsyncStream[object] | None = None
+    def resume(self, now: float, waited: float) -> None:
+        """Let the time run, for the first time or after `waited` seconds in the queue."""
+        if self.started is None:
+            self.started = now
+            self.deadline = None if self.request.timeout is None else now + self.request.timeout
+            return
+        self.started += waited
+        if self.deadline is not None:
+            self.deadline += waited
 
 
 class OpenAIBackend:
@@ -89,16 +88,13 @@ class OpenAIBackend:
     def __init__(self, options: Options, key: str | None) -> None:
         self._options = options
         self._place = Place(options.model, options.base_url, key, options.api_key_env)
-        self._opened: _Session | None = None
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
     async def generate(self, request: Request) -> Generation:
         call = self._begin(request)
         while True:
             try:
-                async with asyncio.timeout_at(call.deadline):
-                    return await self._attempt(call)
-            except TimeoutError:
-                self._raise_timed_out(call)
+                return await self._attempt(call)
             except BackendError as error:
                 failure = error
             await self._back_off(call, failure)
@@ -114,8 +110,6 @@ class OpenAIBackend:
                         begun = True
                         yield piece
                 return
-            except TimeoutError:
-                self._raise_timed_out(call)
             except BackendError as error:
                 if begun:
                     raise
@@ -143,79 +137,137 @@ class OpenAIBackend:
         )
 
     async def aclose(self) -> None:
-        session, self._opened = self._opened, None
-        if session is not None and session.loop is asyncio.get_running_loop():
-            await session.client.close()
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await session.http.aclose()
 
-    # --- one call ---
+    # --- one attempt ---
 
     def _begin(self, request: Request) -> _Call:
         check_pictures(request, self._options.max_images, self._options.model)
-        now = asyncio.get_running_loop().time()
-        return _Call(request, now, None if request.timeout is None else now + request.timeout)
+        return _Call(request)
 
     async def _attempt(self, call: _Call) -> Generation:
         messages = await self._messages(call)
-        async with self._session().endpoint.place():
-            reply = await self._send(call, messages, stream=False)
-        reader = ReplyReader(self._place, call.request.sampling.max_tokens)
-        reader.add(self._json(reply.response.text))
-        return self._generation(call, reader, streamed=False)
+        async with self._in_place(call):
+            body = await self._in_time(call, self._exchange(call, messages))
+        reader = ReplyReader(self._place, call.request.sampling.max_tokens, streamed=False)
+        reader.add(parse_completion(body, self._place))
+        return self._generation(call, reader)
 
     async def _attempt_stream(self, call: _Call) -> AsyncGenerator[str | Generation, None]:
-        # The time-out is renewed around each wait of ours: what the caller does between two pieces is not ours to cut.
-        reader = ReplyReader(self._place, call.request.sampling.max_tokens)
-        async with AsyncExitStack() as stack:
-            async with asyncio.timeout_at(call.deadline):
-                messages = await self._messages(call)
-                await stack.enter_async_context(self._session().endpoint.place())
-                reply = await self._send(call, messages, stream=True)
-                stack.push_async_callback(reply.response.aclose)
-            chunks = await stack.enter_async_context(aclosing(self._chunks(reply)))
-            while True:
-                async with asyncio.timeout_at(call.deadline):
-                    chunk = await anext(chunks, _END)
-                if chunk is _END:
-                    break
-                if piece := reader.add(chunk):
-                    yield piece
-        yield self._generation(call, reader, streamed=True)
+        max_tokens = call.request.sampling.max_tokens
+        messages = await self._messages(call)
+        async with self._in_place(call):
+            reply = await self._in_time(call, self._send(call, messages, stream=True))
+            try:
+                reader = ReplyReader(self._place, max_tokens, streamed=reply.is_event_stream)
+                async with aclosing(self._chunks(reply, max_tokens)) as chunks:
+                    # Only the waits for the endpoint are timed: what the caller does between two pieces is not.
+                    while (chunk := await self._in_time(call, anext(chunks, _END))) is not _END:
+                        if piece := reader.add(chunk):
+                            yield piece
+            finally:
+                reply.close()
+        yield self._generation(call, reader)
 
-    async def _messages(self, call: _Call) -> list[dict[str, object]]:
+    async def _messages(self, call: _Call) -> list[bytes]:
         options = self._options
 
-        def build() -> list[dict[str, object]]:
-            return messages_json(call.request.messages, max_pixels=options.max_pixels, detail=options.detail)
+        def encode() -> list[bytes]:
+            return encode_messages(call.request.messages, max_pixels=options.max_pixels, detail=options.detail)
 
-        # Pictures are encoded here, at their first use; other calls go on meanwhile.
-        return await asyncio.to_thread(build) if call.request.images else build()
+        if all(image.has_data_uri(options.max_pixels) for image in call.request.images):
+            return encode()
+        return await asyncio.to_thread(encode)  # other calls go on meanwhile
 
-    async def _send(self, call: _Call, messages: list[dict[str, object]], *, stream: bool) -> _Reply:
+    @asynccontextmanager
+    async def _in_place(self, call: _Call) -> AsyncIterator[None]:
+        """Wait for a place at the endpoint, let the call's time run, and hold the place."""
+        endpoint = self._session().endpoint
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        try:
+            async with asyncio.timeout(self._options.queue_timeout):
+                place = await endpoint.acquire()
+        except TimeoutError:
+            raise self._queue_is_full() from None
+        sent = clock()
+        call.resume(sent, sent - asked)
+        try:
+            yield
+        except BackendError as error:
+            if _is_for_load(error):
+                call.crowded = endpoint.refused_load(sent, clock())
+            raise
+        else:
+            endpoint.took()
+        finally:
+            endpoint.release(place)
+
+    def _queue_is_full(self) -> TimedOut:
+        error = TimedOut(
+            f"{self._place.label}: not sent, for all its places were taken for {self._options.queue_timeout:g} s",
+            hint="ask fewer questions at once, or raise max_concurrency or queue_timeout",
+        )
+        error.retryable = False  # it would wait as long again
+        return error
+
+    async def _in_time(self, call: _Call, waiting: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout_at(call.deadline):
+                return await waiting
+        except TimeoutError:
+            limit = call.request.timeout
+            raise TimedOut(
+                f"{self._place.label} did not answer within {limit:g} s",
+                hint="raise the stage's time-out (policy.timeouts), or ask for less",
+                limit=limit,
+            ) from None
+
+    async def _told(self, waiting: Awaitable[_T]) -> _T:
+        """What comes of a step of the transport, its failures as errors of ours."""
+        try:
+            return await waiting
+        except FAILURES as error:
+            failure = of_failure(error, self._place)
+        # Raised outside of `except`: aiohttp's errors hold the request, with the key and the pictures.
+        raise failure
+
+    async def _exchange(self, call: _Call, messages: list[bytes]) -> bytes:
+        reply = await self._send(call, messages, stream=False)
+        try:
+            return await self._told(reply.read(most_bytes(call.request.sampling.max_tokens, stream=False)))
+        finally:
+            reply.close()
+
+    async def _send(self, call: _Call, messages: list[bytes], *, stream: bool) -> HttpReply:
+        """The reply to the first request that is accepted: parameters that are refused are left out."""
         session = self._session()
         model = self._options.model
         while True:
             settings = parameters(call.request.sampling, stream=stream, refused=session.endpoint.refused[model])
+            body = encode_body(messages, {"model": model, "stream": stream, **settings, **self._options.extra_body})
             call.attempts += 1
-            body = {
-                "model": model,
-                "messages": messages,
-                "stream": stream,
-                **settings,
-                **self._options.extra_body,
-            }
-            try:
-                reply = await _post(session.client, body, stream=stream)
-            except APIError as error:
-                failure = error
-            else:
-                call.body_bytes = len(reply.response.request.content)
+            call.body_bytes = len(body)
+            reply = await self._told(session.http.post("/chat/completions", body, stream=stream))
+            if 200 <= reply.status < 300:
                 return reply
+            failure = await self._status_error(reply, most=_MAX_ERROR_BYTES + len(body))
             if not self._learn(failure, [name for name in DISPENSABLE if name in settings]):
-                await self._raise_failure(call, failure)
+                await self._raise_status(call, failure)
 
-    def _learn(self, failure: APIError, sent: Collection[str]) -> bool:
+    async def _status_error(self, reply: HttpReply, *, most: int) -> StatusError:
+        """`most` bytes of its body have room for all of the request, which some endpoints repeat."""
+        try:
+            body = await self._told(_read_or_nothing(reply, most))
+        finally:
+            reply.close()
+        return StatusError.of(reply.status, reply.headers, body)
+
+    def _learn(self, failure: StatusError, sent: Collection[str]) -> bool:
         """Whether the failure was about a parameter that can be left out; then it is, from now on."""
-        parameter = refused_parameter(failure, sent) if isinstance(failure, APIStatusError) else None
+        parameter = refused_parameter(failure, sent)
         if parameter is None:
             return False
         endpoint = self._session().endpoint
@@ -225,62 +277,39 @@ class OpenAIBackend:
             endpoint.learn_refusal(self._options.model, parameter)
         return True
 
-    async def _raise_failure(self, call: _Call, failure: APIError) -> NoReturn:
-        # Raised outside of `except`: the SDK's errors hold the request, with the key and the pictures.
-        call.asked_wait = retry_after(failure.response.headers) if isinstance(failure, APIStatusError) else None
-        error = translate(failure, self._place)
+    async def _raise_status(self, call: _Call, failure: StatusError) -> NoReturn:
+        call.asked_wait = retry_after(failure.headers)
+        error = of_status(failure, self._place)
         if isinstance(error, ModelNotFound):
             await self._name_models(error)
         raise error
 
-    async def _chunks(self, reply: _Reply) -> AsyncGenerator[object, None]:
+    async def _chunks(self, reply: HttpReply, max_tokens: int) -> AsyncGenerator[object, None]:
         """The stream's events, or the one body of an endpoint that does not stream."""
-        if reply.events is None or "event-stream" not in reply.response.headers.get("content-type", ""):
-            yield self._json(await self._rest(reply.response))
+        if not reply.is_event_stream:
+            body = await self._told(reply.read(most_bytes(max_tokens, stream=False)))
+            yield parse_completion(body, self._place)
             return
-        events = aiter(reply.events)
-        while True:
-            try:
-                event = await anext(events, _END)
-            except Exception as error:
-                failure = self._broken(error)
-            else:
-                if event is _END:
-                    return
-                yield event
-                continue
-            raise failure
+        events = EventReader()
+        async with aclosing(reply.pieces(most_bytes(max_tokens, stream=True))) as pieces:
+            while piece := await self._told(anext(pieces, b"")):
+                try:
+                    found = events.feed(piece)
+                except TooLarge as error:
+                    raise of_failure(error, self._place) from None
+                for data in found:
+                    if data.strip() == b"[DONE]":
+                        await reply.drain()
+                        return
+                    yield parse_chunk(data, self._place)
 
-    async def _rest(self, response: httpx2.Response) -> str:
-        try:
-            return (await response.aread()).decode(errors="replace")
-        except Exception as error:
-            failure = self._broken(error)
-        raise failure
-
-    def _broken(self, error: Exception) -> BackendError:
-        """Our error for a reply that broke off. Old SDKs let errors of the HTTP library through; which library that is
-        depends on their version."""
-        if isinstance(error, APIError):
-            return translate(error, self._place)
-        if isinstance(error, ValueError):  # an event that is no JSON, or no UTF-8
-            return BadReply(f"the stream of {self._place.label} is garbled")
-        return broke_off(self._place)
-
-    def _json(self, text: str) -> object:
-        try:
-            return json.loads(text)
-        except ValueError:
-            pass
-        what = "a page of HTML" if text.lstrip().startswith("<") else "no JSON, or JSON that is cut off"
-        raise BadReply(f"the reply of {self._place.label} is {what}", hint="check base_url: most end in /v1")
-
-    def _generation(self, call: _Call, reader: ReplyReader, *, streamed: bool) -> Generation:
-        reader.check_complete(streamed=streamed)
+    def _generation(self, call: _Call, reader: ReplyReader) -> Generation:
+        reader.check_complete()
         endpoint = self._session().endpoint
         known = endpoint.gives_logprobs.get(self._options.model)
         if "logprobs" not in endpoint.refused[self._options.model] and not known:
             endpoint.learn_logprobs(self._options.model, given=reader.logprobs is not None)
+        assert call.started is not None
         return Generation(
             text=reader.text,
             finish_reason=reader.finish_reason or "stop",
@@ -291,81 +320,60 @@ class OpenAIBackend:
             attempts=call.attempts,
         )
 
-    # --- waiting ---
+    # --- between two attempts ---
 
     async def _back_off(self, call: _Call, error: BackendError) -> None:
         """Sleep until the next attempt; raise `error` if there shall be none, or none is possible in time."""
         asked, call.asked_wait = call.asked_wait or 0.0, None
-        if not error.retryable or call.retries >= self._options.max_retries or asked > MAX_ASKED_WAIT:
+        crowded, call.crowded = call.crowded, False
+        most = self._options.max_retries
+        if not error.retryable or asked > MAX_ASKED_WAIT or call.retries >= most + (crowded and most > 0):
             raise error
         usual = min(MAX_DELAY, self._options.retry_delay * 2**call.retries)
         delay = max(usual * random.uniform(0.5, 1.0), asked * random.uniform(1.0, 1.1))
         if call.deadline is not None and asyncio.get_running_loop().time() + delay >= call.deadline:
             raise error
-        call.retries += 1
+        # A refusal that fewer requests at once avoid is not held against the call: there are fewer from now on.
+        call.retries += not crowded
         await asyncio.sleep(delay)
-
-    def _raise_timed_out(self, call: _Call) -> NoReturn:
-        raise TimedOut(f"{self._place.label} did not answer within {call.request.timeout:g} s") from None
 
     # --- the endpoint ---
 
     def _session(self) -> _Session:
         loop = asyncio.get_running_loop()
-        if self._opened is None or self._opened.loop is not loop:
-            endpoint = Endpoint.shared(self._options.base_url, self._options.max_concurrency)
-            self._opened = _Session(loop, self._client(), endpoint)
-        return self._opened
+        session = self._sessions.get(loop)
+        if session is None:
+            for ended in [other for other in self._sessions if other.is_closed()]:
+                del self._sessions[ended]
+            options = self._options
+            endpoint = Endpoint.shared(options.base_url, options.max_concurrency)
+            session = self._sessions[loop] = _Session(self._connect(), endpoint)
+        return session
 
-    def _client(self) -> openai.AsyncOpenAI:
-        self._refuse_socks()
-        timeout = openai.Timeout(_READ_TIMEOUT, connect=self._options.timeout_connect)
-        key = self._place.key or "none"
+    def _connect(self) -> HttpSession:
+        options = self._options
         try:
-            client = openai.AsyncOpenAI(
-                api_key=key,
-                base_url=self._options.base_url,
-                max_retries=0,
-                timeout=timeout,
-                # Or the SDK would let OPENAI_CUSTOM_HEADERS put another account's key in its place.
-                default_headers={"Authorization": f"Bearer {key}"},
-                # Through aiohttp a call takes a third less CPU time, of which many calls at once run short.
-                # A redirect may lead to another host, which must get neither the key nor the pictures.
-                http_client=openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False),
-            )
-        except Exception as error:  # whatever the HTTP library makes of base_url, proxies and certificates
-            failure = BackendError(
-                f"{self._place.label} cannot be called: {type(error).__name__} while setting up the connection",
-                hint="check base_url, and what the environment says of proxies and certificates (HTTPS_PROXY, …)",
-            )
-        else:
-            # The SDK takes these from the environment, for whichever endpoint.
-            client.organization = client.project = None
-            return client
-        raise failure
-
-    def _refuse_socks(self) -> None:
-        """aiohttp would speak HTTP to such a proxy, the key included."""
-        url = urlsplit(self._options.base_url)
-        proxies = getproxies()
-        proxy = proxies.get(url.scheme) or proxies.get("all", "")
-        if proxy.startswith("socks") and not proxy_bypass(url.hostname or ""):
+            return HttpSession(options.base_url, self._place.key or "none", timeout_connect=options.timeout_connect)
+        except UnusableProxy as error:
             raise BackendError(
-                f"{self._place.label} cannot be called: the environment names a SOCKS proxy, which is not supported",
-                hint=f"put {url.hostname} into NO_PROXY, or name an HTTP proxy in {url.scheme.upper()}_PROXY",
-            )
+                f"{self._place.label} cannot be called: the environment names {error}",
+                hint="check the environment's proxies (HTTPS_PROXY, …): name an HTTP proxy, or put "
+                f"{urlsplit(options.base_url).hostname} into NO_PROXY",
+            ) from None
 
-    async def _models(self) -> _Listed:
+    async def _models(self) -> ModelList:
         try:
             async with asyncio.timeout(MODELS_TIMEOUT):
-                raw = await self._session().client.models.with_raw_response.list()
+                reply = await self._told(self._session().http.get("/models"))
+                if not 200 <= reply.status < 300:
+                    raise of_status(await self._status_error(reply, most=_MAX_ERROR_BYTES), self._place)
+                try:
+                    body = await self._told(reply.read(_MAX_MODELS_BYTES))
+                finally:
+                    reply.close()
         except TimeoutError:
             raise TimedOut(f"{self._place.label} did not list its models within {MODELS_TIMEOUT:g} s") from None
-        except APIError as error:
-            failure = translate(error, self._place)
-        else:
-            return _listed(self._json(raw.text), self._options.model)
-        raise failure
+        return ModelList.of(parse_completion(body, self._place), self._options.model)
 
     async def _name_models(self, error: ModelNotFound) -> None:
         """Put the models that there are into the hint, if the endpoint tells."""
@@ -378,22 +386,18 @@ class OpenAIBackend:
             error.hint = f"set model to one of: {self._place.scrub(', '.join(names[:10]))}{more}"
 
 
-async def _post(client: openai.AsyncOpenAI, body: dict[str, object], *, stream: bool) -> _Reply:
-    """The SDK's own way to an endpoint whose parameters it shall not look into: those that it knows it walks through,
-    to the last letter of every message, which takes a tenth of a call's time."""
-    path = "/chat/completions"
-    if not stream:
-        return _Reply(await client.post(path, cast_to=httpx2.Response, body=body))
-    events = await client.post(path, cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object])
-    return _Reply(events.response, events)
+def _is_for_load(error: BackendError) -> bool:
+    """Whether an endpoint that gets fewer requests at once may not fail in this way."""
+    timed_out = isinstance(error, TimedOut) and error.limit is not None
+    return (
+        timed_out
+        or isinstance(error, RateLimited)
+        or (isinstance(error, Unavailable) and error.status in _BUSY_STATUSES)
+    )
 
 
-def _listed(body: object, model: str) -> _Listed:
-    data = body.get("data") if isinstance(body, dict) else None
-    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-    context = None
-    for entry in entries:
-        sizes = (entry.get(name) for name in ("max_model_len", "context_length", "context_window"))
-        if entry.get("id") == model:
-            context = next((size for size in sizes if isinstance(size, int) and size > 0), None)
-    return _Listed(tuple(str(entry["id"]) for entry in entries if entry.get("id")), context)
+async def _read_or_nothing(reply: HttpReply, most: int) -> bytes:
+    try:
+        return await reply.read(most)
+    except TooLarge:
+        return b""

@@ -6,11 +6,12 @@
     model = "llava:7b"
     base_url = "http://localhost:11434/v1"
 
-Nothing of the `openai` package is imported before `connect`.
+Nothing of `aiohttp` is imported before `connect`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -30,12 +31,15 @@ _RESERVED = frozenset({"model", "messages", "stream", "stream_options", "n"})
 
 
 class Options(base.Options):
-    """Where the model is served, and how patiently it is asked."""
+    """Where the model is served; retry, time-out and queue settings."""
 
     # A value that was refused may hold a secret (a key within the address).
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    neutral = frozenset({"api_key_env", "max_concurrency", "max_retries", "retry_delay", "timeout_connect"})
+    keeps_time = True
+    neutral = frozenset(
+        {"api_key_env", "max_concurrency", "max_retries", "queue_timeout", "retry_delay", "timeout_connect"}
+    )
 
     base_url: str = Field(description="the address that /chat/completions is under, such as http://localhost:8000/v1")
     api_key_env: str | None = Field(
@@ -44,12 +48,23 @@ class Options(base.Options):
     max_concurrency: int = Field(
         default=8,
         ge=1,
-        le=1000,  # as many connections as the SDK's client opens
-        description="requests in flight to this endpoint, over all members that use it; the smallest counts",
+        le=1000,
+        description="requests in flight to this endpoint at most, over all members that use it; the smallest counts, "
+        "and fewer are sent while the endpoint refuses some for their number",
+    )
+    queue_timeout: float = Field(
+        default=base.MAX_QUEUE_SECONDS,
+        gt=0,
+        le=base.MAX_QUEUE_SECONDS,
+        description="seconds that a call may wait until fewer are in flight; its time-out begins when it is sent",
     )
     max_retries: int = Field(default=3, ge=0, description="further attempts after a failure that may pass")
-    retry_delay: float = Field(default=0.5, gt=0, description="seconds before the first of them, doubled for each next")
-    timeout_connect: float = Field(default=5.0, gt=0, description="seconds for the connection to be accepted")
+    retry_delay: float = Field(
+        default=0.5, gt=0, allow_inf_nan=False, description="seconds before the first of them, doubled for each next"
+    )
+    timeout_connect: float = Field(
+        default=5.0, gt=0, allow_inf_nan=False, description="seconds for the connection to be accepted"
+    )
     detail: Literal["auto", "low", "high"] | None = Field(
         default=None, description="how closely pictures are looked at, where the endpoint knows the setting"
     )
@@ -81,6 +96,9 @@ class Options(base.Options):
     def _adds_only(cls, body: Mapping[str, Any]) -> Mapping[str, Any]:
         if taken := sorted(_RESERVED & body.keys()):
             raise ValueError(f"{', '.join(taken)} cannot be set here")
+        for name, value in body.items():
+            if not _is_json(value):
+                raise ValueError(f"{name} holds what JSON cannot, such as a date or nan; a date is written in quotes")
         return body
 
 
@@ -105,6 +123,14 @@ def _has_usable_port(parts: SplitResult) -> bool:
         return parts.port is None or parts.port >= 0
     except ValueError:
         return False
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def connect(options: Options) -> OpenAIBackend:

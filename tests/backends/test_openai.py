@@ -18,7 +18,7 @@ from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import BackendError, ConfigError, Refused, TimedOut, Unreachable, Unsupported
 from colm_vl.types import Sent, Usage
 from processors.images import Image
-from tests.endpoint import Endpoint, Fault, Reply
+from tests.endpoint import Endpoint, Fault, Reply, Seen
 
 Connect = Callable[..., Backend]
 
@@ -284,15 +284,55 @@ async def test_members_share_the_places_of_their_endpoint_and_the_smallest_limit
         assert endpoint.peak == 2
 
 
-async def test_waiting_for_a_place_counts_towards_the_time_out(model: Connect) -> None:
-    with Endpoint(Fault("stall")) as endpoint:
+async def test_the_time_of_a_call_begins_when_it_is_sent(model: Connect) -> None:
+    with Endpoint(latency=0.1) as endpoint:
         backend = model(endpoint, max_concurrency=1)
+        found = await asyncio.gather(*(backend.generate(ask("?", timeout=0.3)) for _ in range(6)))
+    assert all(generation.seconds < 0.3 for generation in found)
+
+
+async def test_waiting_for_a_place_has_a_bound_of_its_own(model: Connect) -> None:
+    with Endpoint(Fault("stall")) as endpoint:
+        backend = model(endpoint, max_concurrency=1, queue_timeout=0.05)
         first = asyncio.create_task(backend.generate(ask("?", timeout=None)))
         await asyncio.to_thread(endpoint.wait_for, 1)
-        with pytest.raises(TimedOut, match=r"within 0\.05 s"):
-            await backend.generate(ask("?", timeout=0.05))
+        with pytest.raises(TimedOut, match=r"not sent, for all its places were taken for 0\.05 s") as caught:
+            await backend.generate(ask("?"))
+        assert "queue_timeout" in caught.value.hint
         first.cancel()
         assert len(endpoint.seen) == 1
+
+
+async def test_two_clients_at_an_endpoint_that_answers_one_at_a_time_lose_nothing(model: Connect) -> None:
+    with Endpoint(latency=0.05, places=1) as endpoint:
+        clients = [model(endpoint), model(endpoint, model="n")]
+        calls = [client.generate(ask("?", timeout=15 * 0.05)) for _ in range(30) for client in clients]
+        assert len([generation.text for generation in await asyncio.gather(*calls)]) == 60
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_endpoint_that_refuses_some_gets_fewer_at_once(model: Connect, status: int) -> None:
+    def script(seen: Seen) -> Fault | str:
+        return Fault("status", status=status) if endpoint.in_flight > 2 else "Answer: yes"
+
+    with Endpoint(script, latency=0.01) as endpoint:
+        backend = model(endpoint, max_concurrency=32, retry_delay=0.02)
+        await asyncio.gather(*(backend.generate(ask("?")) for _ in range(100)))
+        refused = len(endpoint.seen) - 100
+        # Without a limit that follows, 30 of the first 32 are refused again and again.
+        assert refused < 100
+        endpoint.peak = 0
+        await asyncio.gather(*(backend.generate(ask("?")) for _ in range(20)))
+        assert endpoint.peak <= 4
+
+
+async def test_an_endpoint_that_takes_more_again_gets_more(model: Connect) -> None:
+    with Endpoint([Fault("rate_limited"), "Answer: yes"], latency=0.01) as endpoint:
+        backend = model(endpoint, max_concurrency=4)
+        await backend.generate(ask("?"))
+        endpoint.peak = 0
+        await asyncio.gather(*(backend.generate(ask("?")) for _ in range(60)))
+        assert endpoint.peak == 4
 
 
 async def test_a_cancelled_call_gives_its_place_back(model: Connect) -> None:

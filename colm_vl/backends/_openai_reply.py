@@ -1,76 +1,86 @@
-"""The chat-completions protocol: from messages to the body of a request, and from a reply to what it says."""
+"""Chat completions as they come back: from a reply, or the chunks of a stream, to what the model said."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from colm_vl.backends._openai_errors import Place, message_of
-from colm_vl.backends.base import Message, Part, Sampling, TokenLogprob
+from colm_vl.backends._openai_errors import Place, does_not_end, message_of
+from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
 from colm_vl.types import Usage
 
-# Parameters that an endpoint may refuse and that a request can do without, or have under another name.
-DISPENSABLE = ("logprobs", "stream_options", "max_tokens", "temperature", "top_p", "seed")
-
-# Half a pair of \\u escapes: JSON can say it, no encoding can write it.
+# Half a pair of \u escapes: JSON can say it, no encoding can write it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A reply of more characters, besides those of the tokens that were asked for, is none: some streams never end.
 _SPARE_CHARS = 100_000
 _CHARS_A_TOKEN = 16
+# A token comes with its log-probability, in a stream also with the frame of its chunk. JSON of this size is parsed in
+# tens of milliseconds, which cannot be had off the event loop: the parser holds the interpreter's lock.
+_SPARE_BYTES = 4 << 20
+_BYTES_A_TOKEN = 512
+_STREAMED_BYTES_A_TOKEN = 4096
+_LARGEST_COUNT = 1 << 53
 
 
-def messages_json(
-    messages: Iterable[Message], *, max_pixels: int | None, detail: str | None
-) -> list[dict[str, object]]:
-    """The conversation as the protocol has it. Equal messages give equal JSON, so that prefixes stay prefixes.
-
-    A turn without pictures is one string: servers of text-only models often take nothing else.
-    """
-    return [
-        {"role": message.role, "content": _content(message, max_pixels=max_pixels, detail=detail)}
-        for message in messages
-    ]
+def most_bytes(max_tokens: int, *, stream: bool) -> int:
+    """How many bytes a reply of so many tokens may have."""
+    return _SPARE_BYTES + max_tokens * (_STREAMED_BYTES_A_TOKEN if stream else _BYTES_A_TOKEN)
 
 
-def _content(message: Message, *, max_pixels: int | None, detail: str | None) -> object:
-    if not message.images:
-        return message.text
-    return [_part_json(part, max_pixels=max_pixels, detail=detail) for part in message.parts]
+def parse_completion(body: bytes, place: Place) -> object:
+    """The JSON of a whole reply. Raises BadReply if it is none."""
+    text = body.decode("utf-8-sig", "replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    what = "a page of HTML" if text.lstrip().startswith("<") else "no JSON, or JSON that is cut off"
+    raise BadReply(f"the reply of {place.label} is {what}", hint="check base_url: most end in /v1")
 
 
-def _part_json(part: Part, *, max_pixels: int | None, detail: str | None) -> dict[str, object]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    picture = {"url": part.data_uri(max_pixels)}
-    return {"type": "image_url", "image_url": picture | ({"detail": detail} if detail else {})}
+def parse_chunk(data: bytes, place: Place) -> object:
+    """The JSON of one event of a stream. Raises BadReply if it is none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        pass
+    raise BadReply(f"the stream of {place.label} is garbled")
 
 
-def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) -> dict[str, object]:
-    """Everything in the body but model, messages and stream. `refused` are those of DISPENSABLE to do without."""
-    wanted: dict[str, object] = {
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "logprobs": True,
-    }
-    if sampling.top_p < 1:
-        wanted["top_p"] = sampling.top_p
-    if sampling.seed is not None:
-        wanted["seed"] = sampling.seed
-    if stream:
-        wanted["stream_options"] = {"include_usage": True}
-    kept = {name: value for name, value in wanted.items() if name not in refused}
-    return kept if "max_tokens" in kept else kept | {"max_completion_tokens": sampling.max_tokens}
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """What /models tells: the models' names, and one model's context in tokens where it is given."""
+
+    names: tuple[str, ...]
+    context: int | None
+
+    @classmethod
+    def of(cls, body: object, model: str) -> ModelList:
+        data = _mapping(body).get("data")
+        entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+        sizes = (
+            _count(entry.get(name))
+            for entry in entries
+            if entry.get("id") == model
+            for name in ("max_model_len", "context_length", "context_window")
+        )
+        names = tuple(str(entry["id"]) for entry in entries if entry.get("id"))
+        return cls(names, next((size for size in sizes if size), None))
 
 
 class ReplyReader:
-    """Reads a reply, whole or piece by piece. Raises BadReply for what is none."""
+    """Reads a reply, whole or chunk by chunk. Raises BadReply for what is none."""
 
-    def __init__(self, place: Place, max_tokens: int) -> None:
+    def __init__(self, place: Place, max_tokens: int, *, streamed: bool) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage = Usage()
         self._place = place
+        self._streamed = streamed
+        self._index: object = None  # of the choice that is read: another one's text would mix two replies
         self._room = _SPARE_CHARS + _CHARS_A_TOKEN * max_tokens
         self._pieces: list[str] = []
         self._logprobs: list[TokenLogprob] = []
@@ -88,10 +98,10 @@ class ReplyReader:
         if not isinstance(data, Mapping):
             raise self._bad("sent JSON that is no completion")
         if data.get("error") or data.get("object") == "error":
-            said = self._place.scrub(message_of(data))
-            raise self._bad(f"is an error: {said or 'it does not say which'}")
+            said = self._place.scrub(message_of(data)) or "it does not say which"
+            raise self._bad(f"broke off with an error: {said}" if self._streamed else f"is an error: {said}")
         self.usage = _usage(data.get("usage")) or self.usage
-        choice = _first(data.get("choices"))
+        choice = self._choice(data.get("choices"))
         if choice is None:  # as in the last event of a stream, which has only the usage
             return ""
         if reason := choice.get("finish_reason"):
@@ -103,17 +113,28 @@ class ReplyReader:
         piece = _text(turn.get("content"))
         self._room -= len(piece)
         if self._room < 0:
-            raise self._bad("does not end where it should", hint="check that it heeds max_tokens", retryable=False)
+            raise does_not_end(self._place)
         self._pieces.append(piece)
         return piece
 
-    def check_complete(self, *, streamed: bool) -> None:
+    def check_complete(self) -> None:
         """Only a stream needs a reason to have ended: a body that is cut off is no JSON."""
-        if streamed and self.finish_reason is None:
+        if self._streamed and self.finish_reason is None:
             raise self._bad("ended before it was finished")
         if not self.text.strip():
             cut = self.finish_reason == "length"
             raise self._bad("has no text", hint="raise max_tokens: they ran out before the text began" if cut else "")
+
+    def _choice(self, choices: object) -> Mapping[str, Any] | None:
+        """The choice that is read: the first that came, and in later chunks that of the same index."""
+        for choice in choices if isinstance(choices, list) else []:
+            if isinstance(choice, Mapping):
+                index = choice.get("index") or 0
+                if self._index is None:
+                    self._index = index
+                if index == self._index:
+                    return choice
+        return None
 
     def _finish_reason(self, reason: object) -> Literal["stop", "length"]:
         if reason == "content_filter":
@@ -128,10 +149,6 @@ class ReplyReader:
         return error
 
 
-def _first(choices: object) -> Mapping[str, Any] | None:
-    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else None
-
-
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -141,7 +158,8 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", content)
     if isinstance(content, list):
-        return "".join(_text(_mapping(part).get("text")) for part in content)
+        texts = (_mapping(part).get("text") for part in content)
+        return "".join(_text(text) for text in texts if isinstance(text, str))
     return ""
 
 
@@ -157,7 +175,7 @@ def _usage(usage: object) -> Usage | None:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < _LARGEST_COUNT else 0
 
 
 def _logprobs(logprobs: object) -> list[TokenLogprob]:

@@ -1,0 +1,210 @@
+"""HTTP with one endpoint, through aiohttp: one session a loop, proxies and certificates, replies of bounded size.
+
+What goes wrong is raised as one of `FAILURES`, most as aiohttp has it; `_openai_errors.py` makes our errors of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import os
+import ssl
+import zlib
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from functools import cache
+from typing import Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from colm_vl import __version__
+
+_READ_TIMEOUT = 600.0
+_INFLATED_PIECE = 1 << 16
+_LARGE_BODY = 1 << 20
+_DRAIN_SECONDS = 0.1
+
+
+class TooLarge(Exception):
+    """A reply has more bytes than it may have."""
+
+
+class UnusableEncoding(Exception):
+    """A reply is compressed in a way that was not asked for, or its compression is damaged."""
+
+
+FAILURES: Final = (aiohttp.ClientError, OSError, UnicodeError, TooLarge, UnusableEncoding)
+"""What a request and reading its reply may raise. `UnicodeError` is for host names that cannot be looked up."""
+
+
+class UnusableProxy(Exception):
+    """The environment names a proxy that cannot be used. The message does not tell its address."""
+
+
+class HttpReply:
+    """The head of a reply, and its body piece by piece. To be closed, whether or not it was read to its end."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+    async def pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
+        """The body, uncompressed. Raises TooLarge beyond `limit` bytes, sent or uncompressed."""
+        inflater = _inflater(self.headers.get("Content-Encoding", ""))
+        sent = inflated = 0
+        content = self._response.content
+        while piece := await content.readany():
+            sent += len(piece)
+            if sent > limit:
+                raise TooLarge
+            if inflater is None:
+                yield piece
+                continue
+            for part in _inflate(inflater, piece):
+                inflated += len(part)
+                if inflated > limit:
+                    raise TooLarge
+                yield part
+            if inflater.eof:
+                return
+        if inflater is not None and sent:
+            raise aiohttp.ClientPayloadError("the compressed body is cut off")
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises TooLarge if it has more than `limit` bytes."""
+        return b"".join([piece async for piece in self.pieces(limit)])
+
+    async def drain(self) -> None:
+        """Wait a moment for the end of a body that has said all that is of interest: the connection can then be used
+        again."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._response.content.readany()
+        except FAILURES:
+            pass
+
+    def close(self) -> None:
+        """Ends the connection if the body was not read to its end."""
+        self._response.close()
+
+
+class HttpSession:
+    """Connections to the endpoint at `base_url`. Belongs to the running event loop. Raises UnusableProxy."""
+
+    def __init__(self, base_url: str, key: str, *, timeout_connect: float) -> None:
+        self._base_url = base_url
+        self._proxy, self._proxy_headers = _proxy_for(base_url)
+        # Given with each request. Headers of the session would go to the proxy as well, when it is asked for a tunnel.
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "User-Agent": f"colm-vl/{__version__}",
+            "Accept": "application/json",
+            # Replies are small, and what is not compressed cannot unpack to any size. Some gateways compress
+            # nevertheless: `HttpReply.pieces` takes what they send, within bounds.
+            "Accept-Encoding": "identity",
+        }
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # `_openai_endpoint.py` bounds them
+                ssl=_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+                if base_url.startswith("https")
+                else True,
+                resolver=aiohttp.ThreadedResolver(),
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect, sock_read=_READ_TIMEOUT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+
+    async def get(self, path: str) -> HttpReply:
+        return await self._request("GET", path, None, self._headers)
+
+    async def post(self, path: str, body: bytes, *, stream: bool) -> HttpReply:
+        """Send JSON."""
+        headers = self._headers | {"Content-Type": "application/json"}
+        if stream:
+            headers["Accept"] = "text/event-stream"
+        # A large body goes out in pieces, so that others get their turn in between.
+        return await self._request("POST", path, body if len(body) < _LARGE_BODY else io.BytesIO(body), headers)
+
+    async def _request(
+        self, method: str, path: str, data: bytes | io.BytesIO | None, headers: dict[str, str]
+    ) -> HttpReply:
+        response = await self._session.request(
+            method,
+            self._base_url + path,
+            data=data,
+            headers=headers,
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers,
+            # A redirect may lead to another host, which must get neither the key nor the pictures.
+            allow_redirects=False,
+        )
+        return HttpReply(response)
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+@cache
+def _tls(certificates: str | None, folder: str | None) -> ssl.SSLContext:
+    """OpenSSL reads the two variables itself; a context is made anew where they have changed."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _proxy_for(base_url: str) -> tuple[str | None, dict[str, str] | None]:
+    """The proxy that the environment names for this address, and the headers that it wants.
+
+    Found once: aiohttp's own `trust_env` would look for it in two threads at each request, and take keys from ~/.netrc.
+    """
+    url = urlsplit(base_url)
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all", "")
+    if not proxy or proxy_bypass(url.hostname or ""):
+        return None, None
+    if proxy.lower().startswith("socks"):  # aiohttp would speak HTTP to it, the key included
+        raise UnusableProxy("a SOCKS proxy, which is not supported")
+    try:
+        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UnusableProxy("a proxy whose address is not of the form http://host:port")
+    account, _, host = address.netloc.rpartition("@")
+    headers = None
+    if account:
+        encoded = base64.b64encode(unquote(account).encode()).decode()
+        headers = {"Proxy-Authorization": f"Basic {encoded}"}
+    return f"{address.scheme}://{host}", headers
+
+
+def _inflater(encoding: str) -> zlib._Decompress | None:
+    names = [name for name in encoding.lower().replace(" ", "").split(",") if name not in ("", "identity")]
+    if not names:
+        return None
+    if names not in (["gzip"], ["x-gzip"], ["deflate"]):
+        raise UnusableEncoding
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, as its first bytes tell
+
+
+def _inflate(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    while True:
+        try:
+            part = inflater.decompress(data, _INFLATED_PIECE)
+        except zlib.error:
+            raise UnusableEncoding from None
+        if part:
+            yield part
+        data = inflater.unconsumed_tail
+        if not data and len(part) < _INFLATED_PIECE:
+            return

@@ -1,0 +1,70 @@
+"""Chat completions as they are asked for: from messages and sampling to the bytes of a request's body.
+
+Pictures go in as the bytes that `Image` keeps: base64 needs no escaping, so no JSON encoder ever sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from colm_vl.backends.base import Message, Sampling
+
+# Parameters that an endpoint may refuse and that a request can do without, or have under another name.
+DISPENSABLE: Final = ("logprobs", "stream_options", "max_tokens", "temperature", "top_p", "seed")
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) -> dict[str, object]:
+    """Everything in the body but model, messages and stream. `refused` are those of DISPENSABLE to do without."""
+    wanted: dict[str, object] = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "logprobs": True,
+    }
+    if sampling.top_p < 1:
+        wanted["top_p"] = sampling.top_p
+    if sampling.seed is not None:
+        wanted["seed"] = sampling.seed
+    if stream:
+        wanted["stream_options"] = {"include_usage": True}
+    kept = {name: value for name, value in wanted.items() if name not in refused}
+    return kept if "max_tokens" in kept else kept | {"max_completion_tokens": sampling.max_tokens}
+
+
+def encode_messages(messages: Iterable[Message], *, max_pixels: int | None, detail: str | None) -> list[bytes]:
+    """The conversation as pieces of a JSON array. Equal messages give equal bytes, so that prefixes stay prefixes.
+
+    Pictures that have not been encoded yet are encoded here, which takes tens of milliseconds for a large one.
+    """
+    end = b'","detail":' + _json(detail) + b"}}" if detail else b'"}}'
+    pieces = [b"["]
+    for number, message in enumerate(messages):
+        pieces.append(b"," if number else b"")
+        if not message.images:
+            # A turn without pictures is one string: servers of text-only models often take nothing else.
+            pieces.append(_json({"role": message.role, "content": message.text}))
+            continue
+        pieces.append(b'{"role":' + _json(message.role) + b',"content":[')
+        for place, part in enumerate(message.parts):
+            pieces.append(b"," if place else b"")
+            if isinstance(part, str):
+                pieces.append(_json({"type": "text", "text": part}))
+            else:
+                uri = part.data_uri_bytes(max_pixels)
+                pieces += (b'{"type":"image_url","image_url":{"url":"', uri, end)
+        pieces.append(b"]}")
+    pieces.append(b"]")
+    return pieces
+
+
+def encode_body(messages: Iterable[bytes], fields: Mapping[str, Any]) -> bytes:
+    """The whole body. `messages` are the pieces of `encode_messages`, `fields` everything else."""
+    return b"".join([b'{"messages":', *messages, b",", _json(fields)[1:]])
+
+
+def _json(value: object) -> bytes:
+    # Half a pair of surrogates, which no encoding can write, becomes a question mark.
+    return _encoder.encode(value).encode("utf-8", "replace")
