@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from colm_vl.types import Confidence
+
 _NUMBER_WORDS = {
     "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
@@ -124,13 +126,18 @@ def _is_word(plain: str, leading: re.Match[str]) -> bool:
     return article or _ABBREVIATED.match(rest) is not None
 
 
+def comparable(confidences: Iterable[Confidence]) -> bool:
+    """Whether the confidences are all known, and known in the same way."""
+    return len(sources := {confidence.source for confidence in confidences}) == 1 and "unknown" not in sources
+
+
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One voter's answer. `weight` breaks ties: the confidence, from 0 to 1, or 0 where it is unknown."""
+    """One voter's answer. Confidences break ties, where they can be compared."""
 
     voter: str
     answer: str
-    weight: float = 0.0
+    confidence: Confidence = Confidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,8 @@ class Count:
 
 
 def vote(ballots: Iterable[Ballot]) -> Count | None:
-    """Majority over answers that say the same. A tie goes to the greater summed weight, then to who voted first.
+    """Majority over answers that say the same. A tie goes to the greater summed confidence if all confidences in it are
+    of one source, else to who voted first: a probability that was measured says nothing beside one that was stated.
 
     Empty answers abstain; None where nobody voted. An answer is reported in its first voter's words.
     """
@@ -152,5 +160,10 @@ def vote(ballots: Iterable[Ballot]) -> Count | None:
         groups.setdefault(known, []).append(ballot)
     if not groups:
         return None
-    winner = max(groups, key=lambda answer: (len(groups[answer]), sum(ballot.weight for ballot in groups[answer])))
+    most = max(len(group) for group in groups.values())
+    tied = [answer for answer, group in groups.items() if len(group) == most]
+    if comparable(ballot.confidence for answer in tied for ballot in groups[answer]):
+        winner = max(tied, key=lambda answer: sum(ballot.confidence.value or 0.0 for ballot in groups[answer]))
+    else:
+        winner = tied[0]
     return Count(winner, {answer: tuple(ballot.voter for ballot in group) for answer, group in groups.items()})

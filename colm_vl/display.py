@@ -18,30 +18,24 @@ from rich.text import Text
 
 from colm_vl.check import Health
 from colm_vl.types import (
+    STAGE_TITLES,
+    ClientReply,
     Confidence,
+    Decision,
     Delta,
     Draft,
     Event,
     Failure,
-    Gate,
     Guidance,
     Note,
     Refinement,
     Selection,
-    Stage,
     StageStarted,
     Trace,
     Usage,
     Verdict,
 )
 
-_TITLES: dict[Stage, str] = {
-    "select": "Selecting",
-    "draft": "Drafts",
-    "guide": "Guidance",
-    "refine": "Refined answers",
-    "settle": "Answer",
-}
 _PREVIEW_LINES = 4
 _KEPT = "\n\t\u200c\u200d"
 
@@ -59,7 +53,7 @@ class Conversation:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._writing: dict[str, str] = {}
-        self._before: dict[str, Draft] = {}
+        self._before: dict[str, ClientReply] = {}
         self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Conversation:
@@ -77,7 +71,7 @@ class Conversation:
         match event:
             case StageStarted():
                 self._writing = dict.fromkeys(event.members, "")
-                self._print(Text(f"{_TITLES[event.stage]}{_of_round(event.round)}", style="bold"))
+                self._print(Text(f"{STAGE_TITLES[event.stage]}{_of_round(event.round)}", style="bold"))
             case Delta():
                 self._writing[event.member] = self._writing.get(event.member, "") + event.text
             case Selection():
@@ -93,8 +87,8 @@ class Conversation:
             case Verdict():
                 self._finished(event.server, _answer_line(event.choice, event.answer, event.confidence))
             case Failure():
-                self._finished(event.member, _failure(event))
-            case Gate() if not event.asked:
+                self._finished(event.member or "", _failure(event))
+            case Decision() if not event.asked:
                 self._print(Text(f"The server was not asked: {event.reason}", style="dim"))
             case Note():
                 self._print(Text(clean(event.text), style="yellow"))
@@ -205,7 +199,7 @@ def _draft(draft: Draft) -> RenderableType:
     return Group(*lines)
 
 
-def _refinement(before: Draft | None, now: Refinement) -> RenderableType:
+def _refinement(before: ClientReply | None, now: Refinement) -> RenderableType:
     line = _answer_line(now.choice, now.answer, now.confidence)
     if now.changed and before is not None:
         return (
@@ -248,7 +242,7 @@ def _behind(trace: Trace) -> str:
 
 
 def _missing(trace: Trace) -> str:
-    parts = [f"{failure.member} failed at {failure.stage}" for failure in trace.failures]
+    parts = [f"{failure.member or 'the question'} failed at {failure.stage}" for failure in trace.failures]
     return "; ".join([*parts, *([f"fell back to {trace.fallback}"] if trace.fallback else [])])
 
 

@@ -19,11 +19,12 @@ from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
 from colm_vl.types import (
     Call,
+    ClientReply,
+    Decision,
     Delta,
     Draft,
     Event,
     Failure,
-    Gate,
     Guidance,
     Note,
     Picture,
@@ -68,7 +69,6 @@ class Run:
         self._emit = emit
         self._store = CallsUnderWay() if store is None else store
         self._events: list[Event] = []
-        self._calls: list[Call] = []
         self._begun = time.monotonic()
 
     @property
@@ -122,24 +122,26 @@ class Run:
             reused = claim.outcome is not None and not claim.paid
             if claim.outcome is None:
                 request = Request(messages, sampling, continues, self.policy.timeout(stage))
-                await claim.settle(await self._ask(member, stage, round, request))
+                await claim.settle(await self._ask(key, request))
         outcome = claim.outcome
         assert outcome is not None
         if isinstance(outcome, Failure):
             self.record(outcome)
         else:
             seconds = 0.0 if reused else outcome.seconds if claim.paid else time.monotonic() - self._begun - started
-            self._account(key, outcome, started, seconds, reused=reused)
+            usage, sent, attempts = outcome.usage, outcome.sent, outcome.attempts
+            self.record(Call(member.name, stage, round, started, seconds, usage, sent, attempts, reused, sample))
         return outcome
 
-    async def _ask(self, member: Member, stage: Stage, round: int, request: Request) -> Generation | Failure:
+    async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
+        member, stage = key.member, key.stage
         late = TimedOut(
             f"{member.name}: no reply within {request.timeout or 0:g} s",
             hint=f"raise policy.timeouts.{stage} or ask for less",
         )
         try:
             async with asyncio.timeout(_guard(member, request.timeout)):
-                generation = await self._generate(member, stage, round, request)
+                generation = await self._generate(key, request)
             if not generation.text.strip():
                 raise BadReply(f"{member.name}: the reply is empty")
             return generation
@@ -154,9 +156,10 @@ class Run:
             error = ColmError(
                 f"{member.name}: unexpected {type(raised).__name__}", hint="this is a bug: please report the traceback"
             )
-        return Failure(member.name, stage, error.kind, member.shown(str(error)), member.shown(error.hint), round)
+        return Failure(member.name, stage, error.kind, member.shown(str(error)), member.shown(error.hint), key.round)
 
-    async def _generate(self, member: Member, stage: Stage, round: int, request: Request) -> Generation:
+    async def _generate(self, key: CallKey, request: Request) -> Generation:
+        member = key.member
         async with self.pool.use(member) as backend:
             if self._emit is None:
                 return await backend.generate(request)
@@ -165,30 +168,15 @@ class Run:
                 if isinstance(piece, Generation):
                     generation = piece
                 else:
-                    self._emit(Delta(stage, member.name, piece, round))
+                    self._emit(Delta(key.stage, member.name, piece, key.round, key.sample))
             if generation is None:
                 raise BadReply(f"{member.name}: the reply ended before it was complete")
             return generation
 
-    def _account(self, key: CallKey, generation: Generation, started: float, seconds: float, *, reused: bool) -> None:
-        self._calls.append(
-            Call(
-                key.member.name,
-                key.stage,
-                key.round,
-                started,
-                seconds,
-                generation.usage,
-                generation.sent,
-                generation.attempts,
-                reused,
-                key.sample,
-            )
-        )
-
     def trace(self) -> Trace:
         """Everything that has happened so far, as one record."""
         query = self.query
+        calls = (event for event in self._events if isinstance(event, Call))
         return Trace(
             question=query.question,
             strategy=self.policy.strategy,
@@ -201,16 +189,15 @@ class Run:
             members=tuple(member.info for member in self.team.members),
             asker=self.policy.asker or "",
             selection=next((event for event in self._events if isinstance(event, Selection)), None),
-            # A refinement is a draft too, but it has a place of its own.
-            drafts=tuple(event for event in self._events if type(event) is Draft),
+            drafts=tuple(event for event in self._events if isinstance(event, Draft)),
             guidance=tuple(event for event in self._events if isinstance(event, Guidance)),
             refinements=tuple(event for event in self._events if isinstance(event, Refinement)),
             verdict=next((event for event in reversed(self._events) if isinstance(event, Verdict)), None),
-            gates=tuple(event for event in self._events if isinstance(event, Gate)),
+            gates=tuple(event for event in self._events if isinstance(event, Decision)),
             failures=tuple(event for event in self._events if isinstance(event, Failure)),
             settlement=next((event for event in reversed(self._events) if isinstance(event, Settlement)), None),
             fallback=self.fallback,
-            calls=tuple(sorted(self._calls, key=lambda call: call.started)),
+            calls=tuple(sorted(calls, key=lambda call: call.started)),
             notes=tuple(event.text for event in self._events if isinstance(event, Note)),
             seconds=time.monotonic() - self._begun,
             metadata=dict(query.metadata),
@@ -224,7 +211,7 @@ def _guard(member: Member, timeout: float | None) -> float | None:
     return timeout + MAX_QUEUE_SECONDS
 
 
-Replies = Mapping[str, Draft]
+Replies = Mapping[str, ClientReply]
 """Each client's latest answer, by name, in the team's order. A client that failed is not in it."""
 
 __all__ = ["Replies", "Run", "Turn"]

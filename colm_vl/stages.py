@@ -12,13 +12,27 @@ import random
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Generation, Message
 from colm_vl.run import Replies, Run, Turn
 from colm_vl.team import ConfidenceGate, Member
-from colm_vl.types import Confidence, Draft, Failure, Gate, Guidance, Note, Refinement, Selection, Settlement, Verdict
+from colm_vl.types import (
+    ClientReply,
+    Confidence,
+    Decision,
+    Draft,
+    Failure,
+    Guidance,
+    Note,
+    Refinement,
+    Selection,
+    Settlement,
+    Verdict,
+)
+
+_Reply = TypeVar("_Reply", Draft, Refinement)
 
 
 async def select(run: Run) -> tuple[Member, ...]:
@@ -68,7 +82,7 @@ async def sample(run: Run, client: Member, count: int, temperature: float) -> Se
     async def one(number: int) -> Draft | None:
         sampling = replace(base, seed=run.policy.seed + number)
         generation = await run.call(client, "draft", messages, sample=number, sampling=sampling)
-        return None if isinstance(generation, Failure) else _read_draft(run, client, generation)
+        return None if isinstance(generation, Failure) else _read_draft(run, client, generation, number)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_recorded(run, one(number))) for number in range(1, count + 1)]
@@ -120,12 +134,12 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
     server = run.team.server
     if server is None:
         return None
-    run.begin("guide", [server], round)
+    run.begin("verdict", [server], round)
     if replies:
         messages = prompts.verdict_messages(run.server_query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
     else:
         messages = prompts.draft_messages(run.server_query)
-    generation = await run.call(server, "guide", messages, round=round)
+    generation = await run.call(server, "verdict", messages, round=round)
     if isinstance(generation, Failure):
         return None
     draft = _read_draft(run, server, generation)
@@ -134,7 +148,7 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
     return said
 
 
-def gate(run: Run, replies: Replies, *, round: int) -> Gate:
+def gate(run: Run, replies: Replies, *, round: int) -> Decision:
     """Whether the server is to be asked. Unreadable drafts agree with nothing; unknown confidence is not above any."""
     policy = run.policy.gate
     first, *others = list(replies.values())
@@ -143,6 +157,8 @@ def gate(run: Run, replies: Replies, *, round: int) -> Gate:
         asked, reason = True, "the policy asks always"
     elif not agree:
         asked, reason = True, "the answers differ"
+    elif isinstance(policy, ConfidenceGate) and not answers.comparable(reply.confidence for reply in replies.values()):
+        asked, reason = True, "all agree, but their confidences are unknown or of different kinds"
     elif isinstance(policy, ConfidenceGate):
         least = min((reply.confidence.value or 0.0) for reply in replies.values())
         asked = least <= policy.confidence
@@ -150,7 +166,7 @@ def gate(run: Run, replies: Replies, *, round: int) -> Gate:
     else:
         asked, reason = False, "all answers agree"
     watched = run.policy.shadow and not asked
-    decision = Gate(round, asked or watched, reason, shadow=watched)
+    decision = Decision(asked or watched, reason, round, shadow=watched)
     run.record(decision)
     return decision
 
@@ -166,10 +182,10 @@ def settle(run: Run, replies: Replies) -> Settlement | None:
     return settle_by_vote(run, list(replies.values()))
 
 
-def settle_by_vote(run: Run, replies: Sequence[Draft]) -> Settlement | None:
+def settle_by_vote(run: Run, replies: Sequence[ClientReply]) -> Settlement | None:
     """The answer that most replies give; confidence breaks ties. None without a readable answer."""
     counted = answers.vote(
-        answers.Ballot(reply.client, reply.choice or reply.answer, reply.confidence.value or 0.0) for reply in replies
+        answers.Ballot(reply.client, reply.choice or reply.answer, reply.confidence) for reply in replies
     )
     if counted is None:
         return None
@@ -194,15 +210,15 @@ def _settled(run: Run, settlement: Settlement) -> Settlement:
 
 
 async def _for_each(
-    run: Run, clients: Sequence[Member], one: Callable[[Member], Coroutine[Any, Any, Draft | None]]
-) -> Replies:
+    run: Run, clients: Sequence[Member], one: Callable[[Member], Coroutine[Any, Any, _Reply | None]]
+) -> Mapping[str, _Reply]:
     """Ask the clients at the same time; keep the replies there are, in the team's order. Cancelling one cancels all."""
     async with asyncio.TaskGroup() as group:
         tasks = {client.name: group.create_task(_recorded(run, one(client))) for client in clients}
     return {name: reply for name, task in tasks.items() if (reply := task.result()) is not None}
 
 
-async def _recorded(run: Run, asked: Coroutine[Any, Any, Draft | None]) -> Draft | None:
+async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Reply | None:
     reply = await asked
     if reply is not None:
         run.record(reply)
@@ -218,7 +234,7 @@ async def _reconsider(
     clients = [client for client in run.team.clients if client.name in replies]
     run.begin("refine", clients, round)
 
-    async def one(client: Member) -> Draft | None:
+    async def one(client: Member) -> Refinement | None:
         turn = run.turns[client.name]
         messages = conversation(client.name, turn)
         generation = await run.call(client, "refine", messages, round=round, continues=turn.generation)
@@ -236,9 +252,10 @@ async def _reconsider(
     return {name: new if (new := refined.get(name)) and new.readable else old for name, old in replies.items()}
 
 
-def _read_draft(run: Run, member: Member, generation: Generation) -> Draft:
+def _read_draft(run: Run, member: Member, generation: Generation, sample: int = 0) -> Draft:
     read = prompts.read_reply(generation.text, run.query.choices)
-    return Draft(member.name, generation.text, read.answer, read.choice, read.caption, _confidence(generation, read))
+    confidence = _confidence(generation, read)
+    return Draft(member.name, generation.text, read.answer, read.choice, read.caption, confidence, sample)
 
 
 def _confidence(generation: Generation, read: prompts.Reply) -> Confidence:
@@ -266,7 +283,7 @@ def _answer_probability(generation: Generation, span: tuple[int, int] | None) ->
     return sum(probabilities) / len(probabilities) if probabilities else None
 
 
-def _same_reply(one: Draft, other: Draft) -> bool:
+def _same_reply(one: ClientReply, other: ClientReply) -> bool:
     if one.choice or other.choice:
         return one.choice == other.choice
     return answers.same(one.answer, other.answer)

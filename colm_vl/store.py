@@ -43,7 +43,9 @@ class CallKey:
             [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
             for message in self.messages
         ]
-        place = [self.member.name, self.member.fingerprint, self.stage, self.round, self.sample, asdict(self.sampling)]
+        # Journals from before the verdict was a stage of its own know it as guidance.
+        stage = "guide" if self.stage == "verdict" else self.stage
+        place = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, asdict(self.sampling)]
         digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 

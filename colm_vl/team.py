@@ -45,6 +45,7 @@ class StageSampling(_Table):
     select: SamplingPolicy = SamplingPolicy(max_tokens=64)
     draft: SamplingPolicy = SamplingPolicy()
     guide: SamplingPolicy = SamplingPolicy()
+    verdict: SamplingPolicy | None = Field(default=None, description="as for guide if not set")
     refine: SamplingPolicy = SamplingPolicy()
 
 
@@ -54,6 +55,7 @@ class Timeouts(_Table):
     select: float = Field(default=120, gt=0)
     draft: float = Field(default=300, gt=0)
     guide: float = Field(default=300, gt=0)
+    verdict: float | None = Field(default=None, gt=0, description="as for guide if not set")
     refine: float = Field(default=300, gt=0)
 
 
@@ -97,10 +99,13 @@ class Policy(_Table):
             raise ValueError("expected always, disagreement, or a confidence from 0 to 1") from None
 
     def timeout(self, stage: Stage) -> float | None:
-        return None if stage == "settle" else float(getattr(self.timeouts, stage))
+        if stage == "settle":
+            return None
+        seconds: float | None = getattr(self.timeouts, stage)
+        return self.timeouts.guide if seconds is None else seconds
 
     def sampling_for(self, stage: Stage) -> Sampling:
-        chosen: SamplingPolicy = getattr(self.sampling, stage)
+        chosen: SamplingPolicy = getattr(self.sampling, stage) or self.sampling.guide
         seed = self.seed if chosen.temperature > 0 else None
         return Sampling(chosen.max_tokens, chosen.temperature, chosen.top_p, seed)
 

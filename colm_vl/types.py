@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,10 +18,23 @@ from pydantic import TypeAdapter, ValidationError
 from colm_vl.errors import InputError
 from processors.images import Image
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: a verdict is a stage of its own, and a failure of the question as a whole names no member."""
 MAX_CHOICES = 26
 
-Stage = Literal["select", "draft", "guide", "refine", "settle"]
+Stage = Literal["select", "draft", "guide", "verdict", "refine", "settle"]
+"""In the order in which they happen; `verdict` takes the place of `guide` where the server answers itself."""
+
+STAGE_TITLES: Mapping[Stage, str] = MappingProxyType(
+    {
+        "select": "Selection",
+        "draft": "Drafts",
+        "guide": "Guidance",
+        "verdict": "Verdict",
+        "refine": "Refined answers",
+        "settle": "Answer",
+    }
+)
 Share = Literal["pictures", "thumbnails", "captions"]
 
 
@@ -110,8 +124,8 @@ class Confidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A client's own answer before it has heard of any other.
+class ClientReply:
+    """What a client answered.
 
     `text` is the reply as it was written. `answer` is what was read from it: with choices, the text of the choice and
     `choice` its letter. Where nothing could be read, `answer` is empty and `text` still tells.
@@ -130,7 +144,15 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Refinement(Draft):
+class Draft(ClientReply):
+    """A client's own answer before it has heard of any other. `sample` counts from 1 where one client drafts several
+    times, and is 0 elsewhere."""
+
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement(ClientReply):
     """A client's answer after guidance (or after its peers' drafts). `changed` compares it with its previous one."""
 
     round: int = 1
@@ -163,9 +185,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that gave nothing. `kind` is one of the error tree's, `message` and `hint` are fit to be shown."""
+    """A call that gave nothing. `kind` is one of the error tree's, `message` and `hint` are fit to be shown.
 
-    member: str
+    `member` is None where the question as a whole failed, as with a picture that cannot be opened.
+    """
+
+    member: str | None
     stage: Stage
     kind: str
     message: str
@@ -184,13 +209,16 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """Whether the server was asked in this round, and why. `shadow`: the gate would have skipped it, and it was asked
-    all the same, so that the drafts beside the refinements tell what skipping would have cost."""
+class Decision:
+    """Whether the server is asked in this round, and why; a gate decides it.
 
-    round: int
+    `shadow`: the gate would have skipped the server, and it was asked all the same, so that the drafts beside the
+    refinements tell what skipping would have cost.
+    """
+
     asked: bool
     reason: str
+    round: int = 0
     shadow: bool = False
 
 
@@ -263,7 +291,7 @@ class Trace:
     guidance: tuple[Guidance, ...] = ()
     refinements: tuple[Refinement, ...] = ()
     verdict: Verdict | None = None
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[Decision, ...] = ()
     failures: tuple[Failure, ...] = ()
     settlement: Settlement | None = None
     fallback: str = ""
@@ -297,9 +325,9 @@ class Trace:
         return sum((call.sent for call in self.calls), Sent())
 
     @property
-    def final(self) -> Mapping[str, Draft]:
+    def final(self) -> Mapping[str, ClientReply]:
         """Each client's latest answer: its last refinement that could be read, else its draft."""
-        latest: dict[str, Draft] = {}
+        latest: dict[str, ClientReply] = {}
         for reply in (*self.drafts, *self.refinements):
             if reply.readable or reply.client not in latest:
                 latest[reply.client] = reply
@@ -311,12 +339,16 @@ class Trace:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trace:
-        """Raises `InputError` for a record that is not a trace, or one of a newer schema."""
+        """Reads what earlier versions wrote as well. Raises `InputError` for a record that is not a trace, or one of a
+        newer schema."""
         version = data.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(
-                f"trace of schema {version!r}, expected {SCHEMA_VERSION}", hint="read it with the version that wrote it"
+                f"trace of schema {version!r}, expected 1 to {SCHEMA_VERSION}",
+                hint="read it with the version that wrote it",
             )
+        if version == 1:
+            data = _from_schema_1(data)
         derived = {"answer", "choice", "degraded"}
         try:
             return _trace_adapter().validate_python({k: v for k, v in data.items() if k not in derived})
@@ -327,6 +359,22 @@ class Trace:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Trace:
         return replace(self, metadata=dict(metadata))
+
+
+def _from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    """There a verdict was a call of the stage `guide`, and a failure of the question named the member ""."""
+    answers = str(data.get("strategy", "")) in ("server", "verdict", "moa")
+
+    def renamed(row: Any) -> Any:
+        if not isinstance(row, Mapping):
+            return row  # told by the validation that follows
+        stage = "verdict" if answers and row.get("stage") == "guide" else row.get("stage")
+        return {**row, "stage": stage} | ({"member": None} if row.get("member") == "" else {})
+
+    changed = {
+        name: [renamed(row) for row in data[name]] for name in ("calls", "failures") if isinstance(data.get(name), list)
+    }
+    return {**data, **changed, "schema_version": SCHEMA_VERSION}
 
 
 def _start(text: str) -> str:
@@ -350,12 +398,13 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a reply as it is written."""
+    """A piece of a reply as it is written. `sample` as in `Draft`."""
 
     stage: Stage
     member: str
     text: str
     round: int = 0
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +422,8 @@ Event = (
     | Guidance
     | Refinement
     | Verdict
-    | Gate
+    | Decision
+    | Call
     | Failure
     | Settlement
     | Note

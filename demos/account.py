@@ -8,18 +8,11 @@ from typing import NamedTuple
 
 from colm_vl import Call, Trace
 from colm_vl.answers import same
-from colm_vl.types import Stage
+from colm_vl.types import STAGE_TITLES, Stage
 
 from .board import calls_avoided
 from .draw import labelled, tag, text
 
-_STAGES: dict[Stage, str] = {
-    "select": "Select",
-    "draft": "Draft",
-    "guide": "Guide",
-    "refine": "Refine",
-    "settle": "Settle",
-}
 _AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reused": "already at hand"}
 
 
@@ -58,9 +51,9 @@ def _why(avoided: Mapping[str, int]) -> str:
 
 def _longest(trace: Trace) -> str:
     """The stage that most of the time went to, as its calls overlap."""
-    spans = {stage: _span([call for call in trace.calls if call.stage == stage]) for stage in _STAGES}
+    spans = {stage: _span([call for call in trace.calls if call.stage == stage]) for stage in STAGE_TITLES}
     stage = max(spans, key=lambda name: spans[name])
-    return f"{_STAGES[stage].lower()} took {spans[stage]:.1f} s"
+    return f"{STAGE_TITLES[stage].lower()} took {spans[stage]:.1f} s"
 
 
 def _span(calls: Sequence[Call]) -> float:
@@ -73,7 +66,7 @@ def _timeline(trace: Trace) -> str:
     total = max(trace.seconds, *(call.started + call.seconds for call in trace.calls), 1e-6)
     titles = ("Stage", "Model", "When", "Seconds", "Read", "Reused", "Written", "Sent")
     head = tag("tr", "".join(tag("th", name, scope="col") for name in titles))
-    order = {name: place for place, name in enumerate(_STAGES)}
+    order = {name: place for place, name in enumerate(STAGE_TITLES)}
     calls = sorted(trace.calls, key=lambda call: (call.round, order[call.stage], call.started))
     rows = "".join(_row(call, total) for call in calls)
     table = tag("table", tag("caption", "Each call of a model, in time") + tag("thead", head) + tag("tbody", rows))
@@ -82,7 +75,7 @@ def _timeline(trace: Trace) -> str:
 
 
 def _row(call: Call, total: float) -> str:
-    stage = _STAGES[call.stage] + (f" {call.round}" if call.round > 1 else "")
+    stage = STAGE_TITLES[call.stage] + (f" {call.round}" if call.round > 1 else "")
     # Of the track's width; the rest keeps the last bar apart from the figures. Numbers of ours: no text gets here.
     left, width = 96 * min(call.started / total, 0.994), 96 * min(max(call.seconds / total, 0.006), 1)
     bar = f'<span class="cv-when cv-{call.stage}" style="left:{left:.1f}%;width:{width:.1f}%"></span>'

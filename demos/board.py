@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from colm_vl import (
+    ClientReply,
+    Decision,
     Delta,
     Draft,
     Event,
     Failure,
-    Gate,
     Guidance,
     Image,
     Note,
@@ -40,6 +41,7 @@ class Place:
     stage: Stage
     member: str
     round: int
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Line:
 
     ahead: int
     length: int
+
+
+_ROUNDS: frozenset[Stage] = frozenset({"guide", "verdict", "refine"})
+"""The stages that are repeated in each round."""
 
 
 @dataclass(slots=True)
@@ -74,7 +80,7 @@ class Board:
     guidance: dict[int, Guidance] = field(default_factory=dict)
     refinements: dict[tuple[int, str], Refinement] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
-    gates: list[Gate] = field(default_factory=list)
+    gates: list[Decision] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     selection: Selection | None = None
     verdict: Verdict | None = None
@@ -102,15 +108,14 @@ class Board:
                 self.stage, self.phase = event, "running"
                 self.writing = {Place(event.stage, name, event.round): "" for name in event.members}
             case Delta():
-                place = Place(event.stage, event.member, event.round)
+                place = Place(event.stage, event.member, event.round, event.sample)
                 self.writing[place] = self.writing.get(place, "") + event.text
             case Refinement():
                 self.refinements[event.round, event.client] = event
                 self._finished("refine", event.client, event.round)
             case Draft():
                 self.drafts.setdefault(event.client, []).append(event)
-                if not self.samples:
-                    self._finished("draft", event.client, 0)
+                self._finished("draft", event.client, 0, event.sample)
             case Guidance():
                 self.guidance[event.round] = event
                 self._finished("guide", event.server, event.round)
@@ -119,8 +124,9 @@ class Board:
                 self.writing = {place: text for place, text in self.writing.items() if place.member != event.server}
             case Failure():
                 self.failures.append(event)
-                self._finished(event.stage, event.member, event.round)
-            case Gate():
+                if event.member is not None:
+                    self._finished(event.stage, event.member, event.round)
+            case Decision():
                 self.gates.append(event)
             case Note():
                 self.notes.append(event.text)
@@ -142,7 +148,8 @@ class Board:
     @property
     def samples(self) -> bool:
         """Whether one client writes several replies at once: its pieces then arrive interleaved and make no text."""
-        return self.strategy.startswith("self_consistency")
+        drafts = (draft for of_client in self.drafts.values() for draft in of_client)
+        return any(place.sample for place in self.writing) or any(draft.sample for draft in drafts)
 
     @property
     def server(self) -> MemberInfo | None:
@@ -171,15 +178,15 @@ class Board:
     def rounds(self) -> range:
         """The rounds in which somebody was guided or refined an answer, or is at it."""
         reached = [round for round, _ in self.refinements]
-        reached += [place.round for place in self.writing if place.stage in ("guide", "refine")]
-        reached += [failure.round for failure in self.failures if failure.stage in ("guide", "refine")]
+        reached += [place.round for place in self.writing if place.stage in _ROUNDS]
+        reached += [failure.round for failure in self.failures if failure.stage in _ROUNDS]
         return range(1, max([0, *self.guidance, *reached]) + 1)
 
     def failure(self, stage: Stage, member: str, round: int = 0) -> Failure | None:
         wanted = (stage, member, round)
         return next((one for one in self.failures if (one.stage, one.member, one.round) == wanted), None)
 
-    def before(self, refinement: Refinement) -> Draft | None:
+    def before(self, refinement: Refinement) -> ClientReply | None:
         """The answer that a client had before this refinement: that of the round before, else its draft."""
         earlier = [self.refinements.get((round, refinement.client)) for round in range(refinement.round - 1, 0, -1)]
         drafts = self.drafts.get(refinement.client, [])
@@ -195,17 +202,17 @@ class Board:
             return "kept"
         return "corrected" if self.is_right(refinement.answer) else "changed"
 
-    def _finished(self, stage: Stage, member: str, round: int) -> None:
-        self.writing.pop(Place(stage, member, round), None)
+    def _finished(self, stage: Stage, member: str, round: int, sample: int = 0) -> None:
+        self.writing.pop(Place(stage, member, round, sample), None)
 
     def _taking_part(self) -> frozenset[str] | None:
         if self.selection is not None:
             return frozenset(self.selection.clients)
-        drafted = {*self.drafts, *(failure.member for failure in self.failures if failure.stage == "draft")}
+        failed = {failure.member for failure in self.failures if failure.stage == "draft" and failure.member}
         writing = {place.member for place in self.writing if place.stage == "draft"}
         if self.strategy == "server":
             return frozenset()
-        return frozenset(drafted | writing) or None
+        return frozenset({*self.drafts, *failed, *writing}) or None
 
 
 def thumbnails(images: Iterable[Image]) -> tuple[str, ...]:

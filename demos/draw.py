@@ -9,7 +9,7 @@ import html
 import unicodedata
 from collections.abc import Sequence
 
-from colm_vl import Confidence, Draft, Failure, Guidance, Refinement, Verdict
+from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Verdict
 from colm_vl.types import MemberInfo, Stage
 
 from .board import Board, Line, Mark, Place
@@ -24,6 +24,7 @@ _STAGES: dict[Stage, str] = {
     "select": "choosing who takes part",
     "draft": "the clients write their drafts",
     "guide": "the server reads the drafts",
+    "verdict": "the server answers",
     "refine": "the clients look again",
     "settle": "settling",
 }
@@ -213,7 +214,7 @@ def _refined(board: Board, reply: Refinement) -> str:
     return _reply(board, reply, tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark))
 
 
-def _reply(board: Board, reply: Draft | Verdict, mark: str = "") -> str:
+def _reply(board: Board, reply: ClientReply | Verdict, mark: str = "") -> str:
     said = text(labelled(reply.choice, reply.answer)) if reply.answer else "no readable answer"
     parts = [tag("p", text(reply.caption), "cv-caption")] if reply.caption else []
     parts.append(tag("p", said + _rightness(board, reply.answer), "cv-said" if reply.answer else "cv-said cv-warn"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from colm_vl.types import Draft, Trace, Verdict
+from colm_vl.types import ClientReply, Trace, Verdict
 
 from .benchmarks.base import Benchmark
 from .items import Item, Reply, Rule
@@ -22,7 +22,7 @@ def reply_of(trace: Trace) -> Reply:
     return Reply(settlement.choice or settlement.answer, settled=True)
 
 
-def said(benchmark: Benchmark, item: Item, draft: Draft | Verdict) -> str:
+def said(benchmark: Benchmark, item: Item, draft: ClientReply | Verdict) -> str:
     """A client's answer; its raw words where nothing was read from them, so that the benchmark's reader may try."""
     answer = draft.choice or draft.answer
     return benchmark.phrase(item, answer) if answer else draft.text
@@ -45,8 +45,8 @@ def stands(benchmark: Benchmark, items: Mapping[str, Item], traces: Sequence[Tra
     found: list[Stand] = []
     for trace in traces:
         item = items[trace.id]
-        latest: dict[str, Draft] = {}
-        rounds = [(DRAFT, draft) for draft in trace.drafts]
+        latest: dict[str, ClientReply] = {}
+        rounds: list[tuple[int, ClientReply]] = [(DRAFT, draft) for draft in trace.drafts]
         for round_, reply in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:
             if round_ == DRAFT or reply.readable or reply.client not in latest:
                 latest[reply.client] = reply

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colm_vl import answers
+from colm_vl import Confidence, answers
 from colm_vl.answers import Ballot
 
 
@@ -39,13 +39,25 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 
 def test_majority_wins_and_confidence_breaks_ties() -> None:
-    ballots = [Ballot("a", "Four", 0.2), Ballot("b", "5", 0.9), Ballot("c", "4", 0.1)]
+    weights = {"Four": 0.2, "5": 0.9, "4": 0.1}
+    ballots = [
+        Ballot(voter, answer, Confidence(weight, "logprobs"))
+        for voter, (answer, weight) in zip("abc", weights.items(), strict=True)
+    ]
     counted = answers.vote(ballots)
     assert counted is not None
     assert (counted.winner, counted.votes[counted.winner]) == ("Four", ("a", "c"))
     tied = answers.vote(ballots[:2])
     assert tied is not None
     assert tied.winner == "5"
+
+
+def test_confidences_of_different_sources_break_no_tie() -> None:
+    measured, stated, unknown = Confidence(0.9, "logprobs"), Confidence(0.95, "stated"), Confidence()
+    for first, second in ((measured, stated), (stated, measured), (unknown, stated), (unknown, unknown)):
+        counted = answers.vote([Ballot("a", "4", first), Ballot("b", "5", second)])
+        assert counted is not None
+        assert counted.winner == "4"
 
 
 def test_who_says_nothing_does_not_vote() -> None:

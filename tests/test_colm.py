@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import colm_vl
-from colm_vl import ConfigError, Draft, Image, ImageError, InputError, Query, Trace
+from colm_vl import ConfigError, Draft, Image, ImageError, InputError, Query, Refinement, Trace
 from colm_vl.backends.base import Generation, Request
 from tests.endpoint import Endpoint
 from tests.teams import FIVE, GUIDANCE, scripted
@@ -74,7 +74,7 @@ def test_async_twins() -> None:
             assert (await colm.aask("How many?")).answer == "5"
             events = [event async for event in colm.stream("How many?")]
             assert isinstance(events[-1], Trace)
-            assert [event.answer for event in events if isinstance(event, Draft)] == ["5", "5"]
+            assert [event.answer for event in events if isinstance(event, Draft | Refinement)] == ["5", "5"]
 
     asyncio.run(program())
 

@@ -13,11 +13,10 @@ from rich.text import Text
 from colm_vl.batch.planning import Plan
 from colm_vl.batch.tally import Tally
 from colm_vl.display import clean
-from colm_vl.types import Stage
+from colm_vl.types import STAGE_TITLES, Stage
 
 REFRESH_SECONDS = 0.25
 LINE_SECONDS = 10.0
-_TITLES: dict[Stage, str] = {"select": "selecting", "draft": "drafts", "guide": "guidance", "refine": "refinements"}
 
 
 class BatchProgress:
@@ -89,8 +88,8 @@ class _Bars:
         )
         self._questions = self.progress.add_task("answers", total=plan.questions * len(plan.strategies), note="")
         self._stages: dict[Stage, TaskID] = {
-            stage: self.progress.add_task(title, total=plan.of_stage(stage), note="")
-            for stage, title in _TITLES.items()
+            stage: self.progress.add_task(title.lower(), total=plan.of_stage(stage), note="")
+            for stage, title in STAGE_TITLES.items()
             if plan.of_stage(stage)
         }
 

@@ -300,7 +300,7 @@ async def _answer(choice: Choice, run: Run) -> Trace | None:
         if any(isinstance(error, Postponed) for error in errors):
             return None
         logger.exception("question %r", run.query.id)
-        run.record(Failure("", "settle", "error", f"unexpected {type(errors[0]).__name__}"))
+        run.record(Failure(None, "settle", "error", f"unexpected {type(errors[0]).__name__}"))
     return run.trace()
 
 
@@ -311,7 +311,7 @@ def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
         row.id,
         row.choices,
         members=tuple(member.info for member in team.members),
-        failures=(Failure("", "select", error.kind, f"{row.where}: {error}", error.hint),),
+        failures=(Failure(None, "select", error.kind, f"{row.where}: {error}", error.hint),),
         metadata=dict(row.metadata),
     )
 

@@ -18,7 +18,7 @@ from colm_vl.answers import same
 from colm_vl.pocket import team_file, world
 from colm_vl.pocket.scenes import DOMAINS
 from colm_vl.pocket.world import Sample
-from colm_vl.types import Draft, Query, Trace, Verdict
+from colm_vl.types import ClientReply, Query, Trace, Verdict
 from processors.images import Image
 
 STRATEGIES = ("server", "vote", "concat", "colm")
@@ -116,7 +116,7 @@ def _enter(sheet: Sheet, sample: Sample, trace: Trace) -> None:
         _enter_replies(sheet, sample, trace.strategy + ": {}", trace.final)
 
 
-def _enter_replies(sheet: Sheet, sample: Sample, row: str, replies: Mapping[str, Draft | Verdict]) -> None:
+def _enter_replies(sheet: Sheet, sample: Sample, row: str, replies: Mapping[str, ClientReply | Verdict]) -> None:
     for name, reply in replies.items():
         sheet.results[row.format(name)][sample.id] = _right(sample, reply.choice, reply.answer)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colm_vl.types import Call, Draft, Gate, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
+from colm_vl.types import Call, Decision, Draft, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
 from eval.benchmarks.catalogue import find
 from eval.costs import Point, Times, cost, journalled_seconds, pareto, seconds_of_calls
 from eval.items import Item, Rule
@@ -105,7 +105,7 @@ def trace(strategy: str, *calls: Call) -> Trace:
         members=members,
         drafts=(Draft("c", "Answer: 4", "4"),),
         refinements=(Refinement("c", "I cannot say", "", round=1), Refinement("c", "Answer: 5", "5", round=2)),
-        gates=(Gate(1, False, "all agree"),),
+        gates=(Decision(False, "all agree", round=1),),
         settlement=Settlement("5"),
         calls=calls,
     )
