@@ -43,6 +43,7 @@ def score(
     predictions: Annotated[Path, typer.Option(help="anybody's replies: a file, or a folder of <Subject>/output.json")],
     rule: Annotated[Rule, typer.Option(help="how replies are read")] = Rule.STRICT,
     strategy: Annotated[str, typer.Option(help="of a run of several")] = "",
+    reply_column: Annotated[str, typer.Option(help="the column of the replies; default: the first known one")] = "",
     split: Annotated[str, typer.Option(help="of the gold; default: the benchmark's first")] = "",
     partial: Annotated[bool, typer.Option("--partial", help="score what is there, and say how much that is")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
@@ -55,7 +56,8 @@ def score(
 
     chosen = find(benchmark)
     items = chosen.gold(gold, split or chosen.splits[0])
-    table = score_replies(chosen, items, read_predictions(predictions, strategy), rule, partial=partial)
+    replies = read_predictions(predictions, strategy, column=reply_column, gold=gold)
+    table = score_replies(chosen, items, replies, rule, partial=partial)
     if as_json:
         typer.echo(json.dumps(table_as_json(table), indent=1))
     else:

@@ -66,14 +66,15 @@ class Reply:
     """What was answered to an item.
 
     `options` come with the reply in some published layouts whose gold has none. `stored_draw` is the letter that the
-    run's authors drew at the time, where they kept it. `settled`: not a model's words, but the answer that our protocol
-    has read from them.
+    run's authors drew at the time, where they kept it; "" if they kept that they drew none. `settled`: not a model's
+    words, but the answer that our protocol has read from them. `column` is the one of the file that it stood in.
     """
 
     text: str
     options: tuple[str, ...] = ()
-    stored_draw: str = ""
+    stored_draw: str | None = None
     settled: bool = False
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,19 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All figures of one set of replies under one rule. `missing` are the ids that nobody answered."""
+    """All figures of one set of replies under one rule.
+
+    `missing` are the ids that nobody answered, `reply_column` where in the file the replies stood, and `notes` what one
+    must know to compare the figures with others.
+    """
 
     benchmark: str
     rule: Rule
     figures: tuple[Figure, ...]
     scores: tuple[Score, ...]
     missing: tuple[str, ...] = ()
+    reply_column: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def overall(self) -> Figure:

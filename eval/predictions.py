@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import filecmp
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +14,73 @@ from .delimited import cells
 from .items import Reply, letters
 
 _IDS = ("id", "pid", "question_id", "index", "data_id")
-_TEXTS = ("response", "output", "prediction", "predict", "parsed_pred", "pred", "text", "answer")
-"""`answer` comes last: beside any of the others it is the gold answer."""
+_REPLIES = ("response", "model_outputs", "generated_text", "output", "prediction", "predict", "parsed_pred", "pred")
+"""MMLU-Pro's files hold `pred` beside `model_outputs` or, older ones, `generated_text`: its script reads the reply."""
+_QUESTION = frozenset({"question", "options", "choices", "answer", "hint", "A", "choice_a"})
+"""Beside one of these, `text` is the question's."""
+_BESIDE_ANSWER = frozenset(
+    {
+        *_IDS, "answer", "choice", "all_choices", "index2ans", "dataset_name", "strategy", "confidence", "clients",
+        "degraded", "error", "prompt", "model", "model_id", "answer_id", "metadata",
+    }
+)  # fmt: skip
+"""Beside any other column, `answer` may be the gold answer."""
+_GOLD = frozenset({"", "answer", "answers", "answer_index", "text", "label", "ground_truth", "solution"})
+"""Columns that are no replies in a file that is the gold file too."""
 _DRAWS = ("official_index", "stored_index")
 
 
-def read_predictions(path: Path, strategy: str = "") -> dict[str, Reply]:
+def read_predictions(path: Path, strategy: str = "", *, column: str = "", gold: Path | None = None) -> dict[str, Reply]:
     """Replies by question id; of a run of several strategies, those of `strategy`.
 
     Takes a folder of `<Subject>/output.json` (MMMU's example outputs) or of one of our runs; JSON: id → reply, or
-    subject → rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. Raises
-    `InputError` for anything else, and for an id that occurs twice.
+    subject → rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. Of rows, the reply
+    stands in `column`, else in the first of the known columns that is there. Raises `InputError` for anything else, for
+    an id that occurs twice, and where the replies would be those of the `gold` file.
     """
     found: dict[str, Reply] = {}
-    for key, reply in _pairs(path, strategy):
+    for key, reply in _pairs(path, strategy, column):
         if key in found:
             raise InputError(f"{path}: two predictions for {key!r}", hint="every question once")
         found[key] = reply
     if not found:
         raise InputError(f"{path}: no predictions", hint="expected rows with an id and a response")
+    columns = {reply.column for reply in found.values()}
+    if column and columns != {column}:
+        raise InputError(f"{path}: has no columns to choose from", hint="leave --reply-column out")
+    if gold is not None and columns & _GOLD and _is_same(path, gold):
+        raise InputError(
+            f"{path}: the gold answers, given as predictions", hint="give the file that holds the model's replies"
+        )
     return found
 
 
-def _pairs(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
+def _is_same(path: Path, gold: Path) -> bool:
+    """The same file, or a copy of it."""
+    if not path.is_file() or not gold.is_file():
+        return path.exists() and gold.exists() and path.samefile(gold)
+    return path.samefile(gold) or filecmp.cmp(path, gold, shallow=False)
+
+
+def _pairs(path: Path, strategy: str, column: str) -> Iterator[tuple[str, Reply]]:
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", hint="give the predictions with --predictions")
     if path.is_dir():
-        return _folder(path, strategy)
+        return _folder(path, strategy, column)
     if path.suffix == ".json":
-        return _json(read_json(path), path)
+        return _json(read_json(path), path, column)
     if path.suffix == ".jsonl":
-        return _from_rows(json_lines(path), path)
+        return _from_rows(json_lines(path), path, column)
     if path.suffix in (".tsv", ".csv"):
-        return _from_rows(cells(path, hidden=("image",)), path)
-    return _from_rows(open_rows(Source(path, ""), ()), path)
+        return _from_rows(cells(path, hidden=("image",)), path, column)
+    return _from_rows(open_rows(Source(path, ""), ()), path, column)
 
 
-def _folder(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
+def _folder(path: Path, strategy: str, column: str) -> Iterator[tuple[str, Reply]]:
     outputs = sorted(path.glob("*/output.json"))
     if outputs:
         for output in outputs:
-            yield from _json(read_json(output), output)
+            yield from _json(read_json(output), output, column)
         return
     own = path / "answers.jsonl"
     if not own.exists():
@@ -78,15 +105,15 @@ def _own(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
             yield str(row["id"]), Reply(str(row.get("choice") or row.get("answer") or ""), settled=True)
 
 
-def _json(data: Any, path: Path) -> Iterator[tuple[str, Reply]]:
+def _json(data: Any, path: Path, column: str) -> Iterator[tuple[str, Reply]]:
     if isinstance(data, list):
-        return _from_rows(data, path)
+        return _from_rows(data, path, column)
     if not isinstance(data, dict) or not data:
         raise InputError(f"{path}: expected predictions by id, or rows", hint="see `colm-vl eval score --help`")
     if isinstance(data.get("outputs"), dict):
         return _scienceqa(data, path)
     if all(isinstance(rows, list) for rows in data.values()):
-        return _from_rows((row for rows in data.values() for row in rows), path)
+        return _from_rows((row for rows in data.values() for row in rows), path, column)
     if all(isinstance(text, str | int | float | None) for text in data.values()):
         return ((str(key), Reply("" if text is None else str(text))) for key, text in data.items())
     raise InputError(f"{path}: expected a text for every id", hint="id → reply, subject → rows, or a list of rows")
@@ -100,28 +127,49 @@ def _scienceqa(data: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Reply
             f"{path}: `results` is a {type(stored).__name__}, expected id → index", hint="leave it out, or mend it"
         )
     for key, text in data["outputs"].items():
-        yield str(key), Reply(str(text), stored_draw=_letter(stored.get(key)))
+        yield str(key), Reply(str(text), stored_draw=_drawn(stored.get(key)))
 
 
-def _from_rows(rows: Iterable[Any], path: Path) -> Iterator[tuple[str, Reply]]:
+def _from_rows(rows: Iterable[Any], path: Path, column: str) -> Iterator[tuple[str, Reply]]:
     """All rows have their reply in the same column: one that has nothing there is an empty reply."""
     table = [_checked(row, number, path) for number, row in enumerate(rows, 1)]
-    columns = {name for row in table for name in row}
-    reply = next((name for name in _TEXTS if name in columns), None)
+    reply = _reply_column(list(dict.fromkeys(name for row in table for name in row)), path, column)
     for number, row in enumerate(table, 1):
         key = _key(row)
-        if key is None or reply is None:
+        if key is None or not reply:
             raise InputError(
-                f"{path}, row {number}: needs an id ({', '.join(_IDS)}) and a reply ({', '.join(_TEXTS)})",
-                hint=f"found {', '.join(row)}",
+                f"{path}, row {number}: needs an id ({', '.join(_IDS)}) and a reply ({', '.join(_REPLIES)})",
+                hint=f"found {', '.join(row)}; --reply-column names another",
             )
         text = row.get(reply)
         options = row.get("index2ans") or {}
-        draw = next((_letter(row[name]) for name in _DRAWS if name in row), "")
         yield (
             str(key),
-            Reply("" if text is None else str(text), options=tuple(map(str, options.values())), stored_draw=draw),
+            Reply(
+                # A call that failed is an object with the error in MMMU-Pro's files; the script reads nothing there.
+                "" if text is None or isinstance(text, Mapping) else str(text),
+                options=tuple(map(str, options.values())),
+                stored_draw=next((_drawn(row[name]) for name in _DRAWS if name in row), None),
+                column=reply,
+            ),
         )
+
+
+def _reply_column(columns: Sequence[str], path: Path, asked: str) -> str:
+    """The column that holds the replies; "" if none may. Never one that may hold the gold answers, unless asked for."""
+    if asked and asked not in columns:
+        raise InputError(f"{path}: no column {asked!r}", hint=f"--reply-column takes one of: {', '.join(columns)}")
+    found = asked or next((name for name in _REPLIES if name in columns), "")
+    if not found and "text" in columns and _QUESTION.isdisjoint(columns):
+        return "text"
+    if not found and "answer" in columns:
+        if _BESIDE_ANSWER.issuperset(columns):
+            return "answer"
+        raise InputError(
+            f"{path}: the column `answer` may hold the gold answers; found {', '.join(columns)}",
+            hint="name the column that holds the replies with --reply-column",
+        )
+    return found
 
 
 def _checked(row: Any, number: int, path: Path) -> Row:
@@ -144,6 +192,10 @@ def _key(row: Row) -> Any:
     return f"{row['dataset_name']}_{key}" if row.get("dataset_name") and key is not None else key
 
 
-def _letter(index: Any) -> str:
+def _drawn(index: Any) -> str | None:
+    """The letter that was stored for a reply; "" for -1, where nothing was read and nothing drawn; None if nothing is
+    stored."""
     known = letters(26)
-    return known[index] if isinstance(index, int) and 0 <= index < len(known) else ""
+    if isinstance(index, str) and index.lstrip("-").isdecimal():  # a table's cells are texts
+        index = int(index)
+    return (known[index] if 0 <= index < len(known) else "") if isinstance(index, int) else None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from .benchmarks.base import Benchmark
@@ -47,6 +48,9 @@ def tables_for_people(benchmark: Benchmark, table: Table) -> Iterator[Renderable
         grid.add_row(*_cells(figure), style=style)
     yield grid
     yield "Read by: " + ", ".join(f"{how} {count}" for how, count in table.read.items())
+    if table.reply_column:
+        yield f"Replies: column {escape(table.reply_column)}"
+    yield from map(escape, table.notes)
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
@@ -63,7 +67,9 @@ def table_as_json(table: Table) -> dict[str, Any]:
         "rule": table.rule.value,
         "coverage": table.coverage,
         "missing": list(table.missing),
+        "reply_column": table.reply_column,
         "read": dict(table.read),
+        "notes": list(table.notes),
         "figures": [figure_as_json(figure) for figure in table.figures],
     }
 

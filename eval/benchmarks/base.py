@@ -100,6 +100,15 @@ class Benchmark(ABC):
         """
         return []
 
+    @property
+    def draws(self) -> bool:
+        """Whether the benchmark's script draws what it cannot read."""
+        return type(self).draw is not Benchmark.draw
+
+    def notes(self, items: Sequence[Item]) -> list[str]:
+        """What one must know of these items to compare the figures with published ones."""
+        return []
+
     def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
         """What counts as one in comparisons, and whether it is right: items, unless several make one question."""
         return {score.id: score.right for score in scores}

@@ -37,7 +37,27 @@ def score(
     if rule is Rule.OFFICIAL:
         readings |= _draws(benchmark, [item for item in answered if readings[item.id].how == UNREAD], readings, replies)
     scores = [_score(benchmark, item, readings[item.id]) for item in answered]
-    return Table(benchmark.name, rule, tuple(benchmark.figures(answered, scores)), tuple(scores), missing)
+    columns = dict.fromkeys(replies[item.id].column for item in answered)
+    return Table(
+        benchmark.name,
+        rule,
+        tuple(benchmark.figures(answered, scores)),
+        tuple(scores),
+        missing,
+        ", ".join(filter(None, columns)),
+        (*_notes(benchmark, answered, replies, rule), *benchmark.notes(answered)),
+    )
+
+
+def _notes(benchmark: Benchmark, items: Sequence[Item], replies: Mapping[str, Reply], rule: Rule) -> list[str]:
+    given = [replies[item.id] for item in items if item.kind == "choice"]
+    parsed = all(reply.text.strip() in letters(26) and not reply.settled for reply in given)
+    if rule not in (Rule.OFFICIAL, Rule.STRICT) or not benchmark.draws or not given or not parsed:
+        return []
+    return [
+        "Every choice is a bare letter. If a script has made them of longer replies, its draws cannot be told from"
+        " answers: strict then equals official for that reason only."
+    ]
 
 
 def _check_ids(items: Sequence[Item], replies: Mapping[str, Reply], partial: bool) -> tuple[str, ...]:
@@ -85,10 +105,10 @@ def _draws(
     benchmark: Benchmark, unread: Sequence[Item], readings: Mapping[str, Reading], replies: Mapping[str, Reply]
 ) -> dict[str, Reading]:
     """The draws that were kept at the time stand for themselves; the rest are drawn as the benchmark's script does."""
-    stored = {item.id: replies[item.id].stored_draw for item in unread if replies[item.id].stored_draw}
+    stored = {item.id: draw for item in unread if (draw := replies[item.id].stored_draw) is not None}
     drawable = [item for item in unread if item.kind == "choice" and item.options and item.id not in stored]
     drawn = dict(zip((item.id for item in drawable), benchmark.draw(drawable, readings), strict=False))
-    return {key: Reading(letter, STORED_DRAW) for key, letter in stored.items()} | {
+    return {key: Reading(letter, STORED_DRAW) for key, letter in stored.items() if letter} | {
         key: Reading(letter, DRAWN) for key, letter in drawn.items()
     }
 

@@ -167,3 +167,18 @@ def test_mmmu_pro_has_questions_of_other_sizes(tmp_path: Path) -> None:
     published.parquet(tmp_path / "standard (10 options)" / "test-00000-of-00001.parquet", rows)
     with pytest.raises(InputError, match="answer 'M' is none of its 12 options"):
         plan(find("mmmu_pro"), tmp_path)
+
+
+def test_scienceqa_results_that_read_nothing_are_not_drawn(tmp_path: Path) -> None:
+    """LLaVA's authors store -1 for a reply from which they read nothing."""
+    gold = tmp_path / "gold.jsonl"
+    rows = [{"pid": str(number), "question": "?", "choices": ["a"], "answer": 0} for number in range(3)]
+    gold.write_text("\n".join(map(json.dumps, rows)))
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"outputs": dict.fromkeys("012", "none"), "results": {"0": -1, "1": 0}}))
+    scored = score(find("scienceqa"), find("scienceqa").gold(gold, "test"), read_predictions(results), Rule.OFFICIAL)
+    assert [(one.how, one.right) for one in scored.scores] == [
+        ("unread", False),
+        ("stored draw", True),
+        ("drawn", True),
+    ]

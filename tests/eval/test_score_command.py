@@ -111,3 +111,56 @@ def test_list_names_every_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert run(monkeypatch, "list") == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("mmmu", "scienceqa"))
+
+
+def gsm8k(path: Path, **more: str) -> str:
+    rows = [{"id": str(number), "question": "?", "answer": f"#### {number}", **more} for number in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def test_gold_is_never_scored_against_gold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gold = gsm8k(tmp_path / "gold.jsonl")
+    said = gsm8k(tmp_path / "said.jsonl", generated_text="I do not know")
+    assert run(monkeypatch, "score", "gsm8k", "--gold", gold, "--predictions", said, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["figures"][0]["right"], printed["reply_column"]) == (0, "generated_text")
+    assert run(monkeypatch, "score", "gsm8k", "--gold", gold, "--predictions", said) == 0
+    assert "Replies: column generated_text" in capsys.readouterr().out
+    copy = gsm8k(tmp_path / "copy.jsonl")
+    for path in (gold, copy):
+        for column in ((), ("--reply-column", "answer")):
+            assert run(monkeypatch, "score", "gsm8k", "--gold", gold, "--predictions", path, *column) == 2
+            assert "gold answers" in capsys.readouterr().err
+
+
+def test_one_file_may_hold_gold_and_replies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    both = gsm8k(tmp_path / "both.jsonl", mine="#### 2")
+    arguments = ("score", "gsm8k", "--gold", both, "--predictions", both, "--reply-column", "mine", "--json")
+    assert run(monkeypatch, *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["figures"][0]["right"] == 1
+
+
+@pytest.mark.parametrize(("reply", "told"), [("C", True), ("The answer is B", False)])
+def test_parsed_letters_cannot_tell_draws(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    gold: Path,
+    tmp_path: Path,
+    reply: str,
+    told: bool,
+) -> None:
+    options = {"index2ans": {"A": "cat", "B": "dog", "C": "cow"}}
+    rows = [
+        {"id": "validation_Math_1", "response": reply, **options},
+        {"id": "validation_Math_2", "response": "B", **options},
+        {"id": "validation_Art_1", "response": "7"},
+    ]
+    said = write(tmp_path / "p.json", rows)
+    assert run(monkeypatch, "score", "mmmu", "--gold", str(gold), "--predictions", said, "--json") == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("strict then equals official" in note for note in notes) is told
