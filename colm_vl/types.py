@@ -42,8 +42,8 @@ Share = Literal["pictures", "thumbnails", "captions"]
 class Query:
     """A question, with its pictures and its choices (up to 26, lettered A, B, …) where it has any.
 
-    `id` names it in files and reports. `metadata` is carried through, in a batch as JSON can hold it. Raises
-    `InputError` for a question that cannot be asked.
+    `id` names it in files and reports. `metadata` is carried through, in a batch as JSON can hold it: dates, NaN and
+    the like as their text. Raises `InputError` for a question that cannot be asked.
     """
 
     question: str

@@ -1,10 +1,10 @@
 """Many questions in one run, which may be killed at any moment and goes on without paying for a call twice.
 
-`questions` reads them, row by row, and `planning` tells what they would cost. `running` asks them, several at a time:
-`admission` decides which calls may be made now where models take turns in memory, `sharing` has one question make what
-several need, `tally` keeps count, and `progress`, which only the command line imports, shows it. What stays on disk is
-in `folder`: what the run was made with (`settings`), its finished calls (`journal`), its traces and answers, in files
-that survive a kill (`lines`).
+`questions` are read row by row from what `readers` find in files, and `planning` estimates what they cost. `running`
+asks them, several at a time: `admission` decides which calls may be made now where models take turns in memory,
+`pictures` opens them just before use, `tally` keeps count, and `progress`, which only the command line imports, shows
+it. What stays on disk is in `folder`: what the run was made with (`settings`), its finished calls (`journal`), its
+traces and answers, in files that survive a kill (`lines`), used by one run at a time (`locking`).
 """
 
 from colm_vl.batch.folder import ANSWERS, CALLS, TRACES, answered_in

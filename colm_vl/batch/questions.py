@@ -6,20 +6,17 @@ through as metadata. A row that cannot be used comes with its problem, named by 
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from colm_vl.backends import registry
+from colm_vl.batch.readers import HEADS, READERS, Reader, Record
 from colm_vl.errors import InputError
 from colm_vl.types import Query, Trace
 from processors.images import Image, ImageSource
@@ -28,10 +25,7 @@ Source = str | os.PathLike[str] | Iterable[Query]
 
 _METADATA = TypeAdapter(dict[str, Any])
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
-_PARQUET_ROWS = 16  # at a time: a row may hold several megabytes of pictures
-_LONGEST_CELL = 1 << 26  # characters, of four bytes each: what a quote that is never closed may take of memory
-_NOT_UTF8 = "is not UTF-8 text"
-_IN_UTF8 = "write it in UTF-8 (iconv -f latin1 -t utf-8)"
+_KINDS = f"a file ({', '.join(READERS)}), or an iterable of Query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +95,7 @@ class Questions:
         if not isinstance(self._source, _File):
             return None
         total = unusable = 0
-        heads = replace(self._source, read=_HEADS.get(self._source.read, self._source.read))
+        heads = replace(self._source, read=HEADS.get(self._source.read, self._source.read))
         for row in islice(_unique(heads.rows()), self._limit):
             total += 1
             unusable += bool(row.problem)
@@ -125,22 +119,10 @@ def _unique(rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-class _Record(NamedTuple):
-    """A row of a file before its fields are looked at; `fields` is empty if `problem` tells why."""
-
-    where: str
-    fields: Mapping[str, Any] = MappingProxyType({})
-    problem: str = ""
-    hint: str = ""
-
-
-_Reader = Callable[[Path], Iterator[_Record]]
-
-
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
-    read: _Reader
+    read: Reader
 
     def rows(self) -> Iterator[Row]:
         try:
@@ -150,114 +132,8 @@ class _File:
             raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from None
 
 
-# --- kinds of files ---
-
-
-def _jsonl(path: Path) -> Iterator[_Record]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            where = f"{path.name}, line {number}"
-            text = line.removeprefix(b"\xef\xbb\xbf").strip()
-            if not text:
-                continue
-            try:
-                fields = json.loads(text)
-            except UnicodeDecodeError:
-                yield _Record(where, problem=_NOT_UTF8, hint=_IN_UTF8)
-            except ValueError as error:
-                said = error.msg if isinstance(error, json.JSONDecodeError) else "a number too long"
-                yield _Record(where, problem=f"is not valid JSON: {said}", hint="write one JSON object a line")
-            except RecursionError:
-                yield _Record(where, problem="is nested too deeply")
-            else:
-                if isinstance(fields, dict):
-                    yield _Record(where, fields)
-                else:
-                    given = type(fields).__name__
-                    yield _Record(where, problem=f"is a {given}, expected an object", hint='such as {"question": …}')
-
-
-def _csv(path: Path) -> Iterator[_Record]:
-    # The standard library's 131,072 characters are fewer than a picture takes as a data URI. The limit is the whole
-    # process's, so it is only ever raised.
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file)
-        try:
-            header = next(rows, [])
-        except csv.Error as error:
-            raise InputError(f"{path.name}, line 1: is not valid CSV: {error}") from None
-        if not _is_utf8(header):
-            raise InputError(f"{path.name}, line 1: {_NOT_UTF8}", hint=_IN_UTF8)
-        if "question" not in header:
-            raise InputError(f"{path.name}: no column is called 'question'", hint=f"its columns: {', '.join(header)}")
-        while True:
-            begun = rows.line_num + 1
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield _Record(f"{path.name}, line {begun}", problem=f"is not valid CSV: {error}")
-                continue
-            if not cells:
-                continue
-            where = f"{path.name}, line {begun}"
-            if not _is_utf8(cells):
-                yield _Record(where, problem=_NOT_UTF8, hint=_IN_UTF8)
-            elif len(cells) > len(header):
-                yield _Record(where, problem=f"has {len(cells)} cells, expected {len(header)}", hint="quote the commas")
-            else:
-                yield _Record(where, _cells(dict(zip(header, cells, strict=False))))
-
-
-def _is_utf8(cells: Iterable[str]) -> bool:
-    """Bytes that are not were read as lone surrogates, which nothing can write."""
-    try:
-        "".join(cells).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _cells(fields: dict[str, Any]) -> dict[str, Any]:
-    """Several pictures or choices in one cell: a JSON list, or separated by `|`."""
-    for name in ("image", "images", "choices"):
-        cell = fields.get(name, "").strip()
-        try:
-            fields[name] = json.loads(cell) if cell.startswith("[") else [part.strip() for part in cell.split("|")]
-        except ValueError:
-            fields[name] = [cell]
-        if not cell:
-            del fields[name]
-    return fields
-
-
-def _parquet(path: Path, *, pictures: bool = True) -> Iterator[_Record]:
-    parquet = registry.require("pyarrow.parquet", "eval")
-    arrow = registry.require("pyarrow", "eval")
-    try:
-        with parquet.ParquetFile(path) as file:
-            number = 0
-            columns = [name for name in file.schema_arrow.names if pictures or name not in ("image", "images")]
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=columns):
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield _Record(f"{path.name}, row {number}", fields)
-    except arrow.ArrowInvalid as error:
-        raise InputError(f"{path.name}: not a Parquet file: {str(error).splitlines()[0]}") from None
-
-
-_READERS: Mapping[str, _Reader] = MappingProxyType(
-    {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".parquet": _parquet}
-)
-# To count questions, a file's pictures need not be read.
-_HEADS: Mapping[_Reader, _Reader] = MappingProxyType({_parquet: partial(_parquet, pictures=False)})
-_KINDS = f"a file ({', '.join(_READERS)}), or an iterable of Query"
-
-
-def _reader(path: Path) -> _Reader:
-    reader = _READERS.get(path.suffix.lower())
+def _reader(path: Path) -> Reader:
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path.name}: unknown kind of file {path.suffix!r}", hint=f"questions are read from {_KINDS}")
     if not path.is_file():
@@ -269,7 +145,7 @@ def _reader(path: Path) -> _Reader:
 # --- from fields to a question ---
 
 
-def _row(record: _Record, number: int, folder: Path) -> Row:
+def _row(record: Record, number: int, folder: Path) -> Row:
     fields = record.fields
     metadata: Mapping[str, Any] = {}
     try:
@@ -309,11 +185,12 @@ def _id(value: object, number: int) -> str:
     return str(value)
 
 
-def _id_of_unusable(record: _Record, number: int) -> str:
-    if record.problem:
+def _id_of_unusable(record: Record, number: int) -> str:
+    given = record.fields.get("id")
+    if record.problem and given is None:
         return f"row {number}"  # its number alone might be another row's id
     try:
-        return _id(record.fields.get("id"), number)
+        return _id(given, number)
     except InputError:
         return f"row {number}"
 
@@ -346,12 +223,13 @@ def _picture(value: object, folder: Path) -> ImageSource:
 
 
 def _carried(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """As the files of a batch can hold it: what JSON does not know as its text, bytes, which may be large, only as
-    their number. Raises `InputError` for what cannot be written at all: keys that are no texts, or what holds itself.
+    """As the files of a batch can hold it: what JSON does not know (dates, NaN) as its text, bytes, which may be
+    large, only as their number. Raises `InputError` for what cannot be written at all: keys that are no texts, or what
+    holds itself.
     """
     try:
         text = json.dumps(dict(metadata), default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v))
-        plain: dict[str, Any] = json.loads(text)
+        plain: dict[str, Any] = json.loads(text, parse_constant=str)
         _METADATA.dump_python(plain, mode="json")  # as in a trace, which may nest less deeply than JSON
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(

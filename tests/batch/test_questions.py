@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import math
 import tracemalloc
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -14,7 +15,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from colm_vl import Image, InputError, Query
+from colm_vl import Image, InputError, Query, Trace
 from colm_vl.batch.questions import Questions, Row
 
 
@@ -100,6 +101,58 @@ def test_csv_has_lists_in_cells(tmp_path: Path) -> None:
     assert d.where == "q.csv, line 6"
 
 
+@pytest.mark.parametrize(
+    ("opened", "asked", "lost"),
+    [
+        ('2,"Where?\n3,When?\n4,Who?\n', ["What?"], "lines 3 to 5 are lost"),
+        ('2,"Where?\n3,"When?"\n4,Who?\n', ["What?", "Who?"], "lines 3 to 4 are lost"),
+        ('2,"Where" is it?\n3,When?\n', ["What?", "When?"], "not valid CSV: ',' expected"),
+    ],
+)
+def test_csv_with_a_quote_that_is_not_closed_says_which_lines_are_lost(
+    tmp_path: Path, opened: str, asked: list[str], lost: str
+) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("id,question\n1,What?\n" + opened)
+    rows = _rows(path)
+    (bad,) = (row for row in rows if row.problem)
+    assert [row.question for row in rows if not row.problem] == asked
+    assert bad.where == "q.csv, line 3"
+    assert lost in bad.problem
+    assert "quote" in bad.hint
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra eval")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra eval")
+    (tmp_path / "q.csv").write_text("question,id,question\nWhat?,1,Where?\n")
+    table = arrow.table([["What?"], ["a"], ["b"]], names=["question", "topic", "topic"])
+    parquet.write_table(table, tmp_path / "q.parquet")
+    for name, column in (("q.csv", "question"), ("q.parquet", "topic")):
+        with pytest.raises(InputError, match=f"{name}: 2 columns are called '{column}'"):
+            Questions(tmp_path / name).survey()
+    (tmp_path / "q.csv").write_text("question,,\nWhat?,,\n")  # as spreadsheets do
+    assert [row.question for row in _rows(tmp_path / "q.csv")] == ["What?"]
+
+
+def test_an_odd_parquet_cell_is_one_rows_problem(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="needs the extra eval")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra eval")
+    late = arrow.array([0, 10**12, 0, 0], arrow.timestamp("s"))  # the year 33,658
+    broken = arrow.array([b"a", b"b", b"\xff", b"c"]).view(arrow.string())
+    columns = {"id": ["a", "b", "c", "d"], "question": ["What?"] * 4, "when": late, "topic": broken}
+    parquet.write_table(arrow.table(columns), tmp_path / "q.parquet")
+    rows = _rows(tmp_path / "q.parquet")
+    assert [(row.id, bool(row.problem)) for row in rows] == [("a", False), ("b", True), ("c", True), ("d", False)]
+    assert [row.where for row in rows[1:3]] == ["q.parquet, row 2", "q.parquet, row 3"]
+    assert rows[1].problem.startswith("'when' cannot be read: ")
+    assert rows[2].problem.startswith("'topic' cannot be read: ")
+    assert rows[3].metadata["topic"] == "c"
+    zone = arrow.array([0, 0], arrow.timestamp("s", tz="Mars/Olympus"))
+    parquet.write_table(arrow.table({"question": ["What?", "Where?"], "when": zone}), tmp_path / "zone.parquet")
+    assert all("'when' cannot be read: " in row.problem for row in _rows(tmp_path / "zone.parquet"))
+
+
 def test_csv_takes_a_picture_in_a_cell(tmp_path: Path) -> None:
     noise = PIL.Image.effect_noise((512, 512), 100)
     noise.save(tmp_path / "noise.png")
@@ -175,6 +228,17 @@ def test_metadata_is_carried_as_json_can_hold_it() -> None:
     given = {"when": date(2026, 1, 2), "thumb": b"\xff\xd8", "pair": (1, 2), "id": "kept", 3: "three"}
     (row,) = Questions([Query("Q?", metadata=given)])
     assert row.metadata == {"when": "2026-01-02", "thumb": "2 bytes", "pair": [1, 2], "id": "kept", "3": "three"}
+
+
+def test_numbers_that_json_lacks_are_carried_as_their_text(tmp_path: Path) -> None:
+    given = {"a": math.nan, "b": [math.inf, {"c": -math.inf}], "d": 0.5}
+    carried = {"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}], "d": 0.5}
+    (row,) = Questions([Query("Q?", metadata=given)])
+    assert row.metadata == carried
+    path = _jsonl(tmp_path / "q.jsonl", [{"question": "Q?", **given}, '{"question": "Q?", "a": 1e999}'])
+    assert [row.metadata for row in _rows(path)] == [carried, {"a": "Infinity"}]
+    trace = Trace("Q?", "solo", metadata=row.metadata)
+    assert Trace.from_dict(json.loads(json.dumps(trace.to_dict(), allow_nan=False))).metadata == carried
 
 
 def test_metadata_that_cannot_be_written_is_one_rows_problem(tmp_path: Path) -> None:
