@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__
+from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, policies
 from colm_vl.batch import ANSWERS, Tally, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.display import Conversation, health_table, summary
@@ -61,6 +61,10 @@ ShareOption = Annotated[str | None, typer.Option(help="What the server may see: 
 GateOption = Annotated[
     str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the policy, listed below; repeat it for several."),
+]
 
 
 @app.callback()
@@ -72,7 +76,7 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(epilog=policies.as_help())
 def ask(
     question: Annotated[str, typer.Option("--question", "-q", help="The question; - reads it from standard input.")],
     image: Annotated[list[str] | None, typer.Option("--image", "-i", help="A picture; repeat it for several.")] = None,
@@ -86,6 +90,7 @@ def ask(
     top_k: TopKOption = None,
     share: ShareOption = None,
     gate: GateOption = None,
+    settings: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON and nothing else.")] = False,
     debug: DebugOption = False,
 ) -> None:
@@ -94,7 +99,7 @@ def ask(
     [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
     """
     _set_up_logging(debug)
-    policy = _policy(strategy=strategy, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
+    policy = _policy(settings, strategy=strategy, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     question = _read_question() if question == "-" else question
     with CoLM.from_team(team, **policy) as colm:
         events = colm.stream(question, image or (), choices=choice or ())
@@ -107,7 +112,7 @@ def ask(
         raise typer.Exit(_tell_unanswered(trace))
 
 
-@app.command()
+@app.command(epilog=policies.as_help())
 def batch(
     questions: Annotated[
         Path, typer.Argument(help="JSONL, CSV or Parquet with question and, where there are any, id, images, choices.")
@@ -123,6 +128,7 @@ def batch(
     top_k: TopKOption = None,
     share: ShareOption = None,
     gate: GateOption = None,
+    settings: SetOption = None,
     concurrency: Annotated[int, typer.Option("--concurrency", "-j", min=1, help="Questions under way at once.")] = 16,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and call nothing.")] = False,
@@ -147,7 +153,7 @@ def batch(
     """
     _set_up_logging(debug)
     first = strategy.split(",")[0] if strategy else None
-    policy = _policy(strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
+    policy = _policy(settings, strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     with CoLM.from_team(team, **policy) as colm:
         plan = colm.plan(questions, strategy=strategy, limit=limit)
         if dry_run:
@@ -246,9 +252,13 @@ def _tell_unanswered(trace: Trace) -> int:
     return BAD_INPUT if kinds and kinds <= _MENDED_BY_THE_USER else NOT_ANSWERED
 
 
-def _policy(**given: Any) -> dict[str, Any]:
-    """The fields of the policy that were given."""
-    return {name: value for name, value in given.items() if value is not None}
+def _policy(settings: Iterable[str] | None, **options: Any) -> dict[str, Any]:
+    """The fields of the policy that were given, by options of their own or with --set."""
+    changes = policies.read_settings(settings or ())
+    given = {name: value for name, value in options.items() if value is not None}
+    if twice := sorted(changes.keys() & given.keys()):
+        raise ConfigError(f"{twice[0]} is given with --set and with an option of its own", hint="give it once")
+    return changes | given
 
 
 def _set_up_logging(debug: bool) -> None:

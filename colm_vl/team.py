@@ -34,54 +34,69 @@ class ConfidenceGate(_Table):
 
 
 class SamplingPolicy(_Table):
-    """`temperature` 0 is greedy."""
-
-    max_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, description="tokens that a reply may have")
+    temperature: float = Field(default=0.0, ge=0, le=2, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="sample from the likeliest tokens that reach this sum")
 
 
 class StageSampling(_Table):
     select: SamplingPolicy = SamplingPolicy(max_tokens=64)
     draft: SamplingPolicy = SamplingPolicy()
     guide: SamplingPolicy = SamplingPolicy()
-    verdict: SamplingPolicy | None = Field(default=None, description="as for guide if not set")
+    verdict: SamplingPolicy | None = Field(default=None, description="as guide if not set")
     refine: SamplingPolicy = SamplingPolicy()
 
 
-class Timeouts(_Table):
-    """Seconds that one call of each stage may take, waiting, retries and a local model's loading included."""
+def _seconds(default: float) -> Any:
+    return Field(default=default, gt=0, description="seconds that one call may take, retries and loading included")
 
-    select: float = Field(default=120, gt=0)
-    draft: float = Field(default=300, gt=0)
-    guide: float = Field(default=300, gt=0)
-    verdict: float | None = Field(default=None, gt=0, description="as for guide if not set")
-    refine: float = Field(default=300, gt=0)
+
+class Timeouts(_Table):
+    select: float = _seconds(120)
+    draft: float = _seconds(300)
+    guide: float = _seconds(300)
+    verdict: float | None = Field(default=None, gt=0, description="as guide if not set")
+    refine: float = _seconds(300)
 
 
 class Policy(_Table):
-    """How the members work together; each field may be set in the team file under `[policy]`, or for one question."""
+    """How the members work together; each field may be set in the team file under `[policy]`, or for one question.
 
-    strategy: str = Field(default="colm", min_length=1)
-    top_k: int | None = Field(default=None, ge=1, description="clients that take part; all if not set")
-    select: Literal["server", "specialty"] = Field(default="server", description="who chooses the top k")
-    rounds: int = Field(default=1, ge=1, le=10)
+    The descriptions are what `--help` and README tell of the fields (`policies.py`).
+    """
+
+    strategy: str = Field(
+        default="colm",
+        min_length=1,
+        description="colm, concat, solo:NAME, server, vote, self_consistency:NAME, verdict or moa",
+    )
+    top_k: int | None = Field(default=None, ge=1, description="number of clients that take part; all if not set")
+    select: Literal["server", "specialty"] = Field(
+        default="server", description="who picks the top k: the server, or specialty (the best match with the question)"
+    )
+    rounds: int = Field(default=1, ge=1, le=10, description="rounds of guidance and refinement")
     min_drafts: int = Field(default=1, ge=1, description="drafts without which the server is not asked")
     gate: Literal["always", "disagreement"] | ConfidenceGate = Field(
-        default="always", description="when the server is asked"
+        default="always", description="when the server is asked: always, disagreement, or { confidence = 0.8 }"
     )
     shadow: bool = Field(default=False, description="ask the server all the same where the gate would skip it")
-    share: Share = Field(default="pictures", description="what the server may see")
-    thumbnail_pixels: int = Field(default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28)
-    blind: bool = Field(default=False, description="drafts without names and in an order drawn by the seed")
-    asker: str | None = Field(default=None, description="the client that asked; the first if not set")
-    settle: Literal["asker", "vote"] | None = Field(
-        default=None, description="whose answer counts; the asker's where one is named, else a vote"
+    share: Share = Field(default="pictures", description="what the server may see: pictures, thumbnails or captions")
+    thumbnail_pixels: int = Field(
+        default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="pixels of a thumbnail, with share = thumbnails"
     )
-    samples: int | None = Field(default=None, ge=1, description="for self_consistency")
-    layers: int = Field(default=2, ge=1, le=5, description="for moa")
-    seed: int = 0
-    max_loaded: int | None = Field(default=None, ge=1, description="local models in memory at once")
+    blind: bool = Field(default=False, description="show drafts without names, in an order drawn by the seed")
+    asker: str | None = Field(default=None, description="the client that asks; the first if not set")
+    settle: Literal["asker", "vote"] | None = Field(
+        default=None, description="whose answer counts: asker or vote; if not set, the asker's where one is named"
+    )
+    samples: int | None = Field(
+        default=None, ge=1, description="answers that self_consistency samples; as many as colm makes calls if not set"
+    )
+    layers: int = Field(default=2, ge=1, le=5, description="layers of moa")
+    seed: int = Field(default=0, description="for the order of blind drafts, and for sampling")
+    max_loaded: int | None = Field(
+        default=None, ge=1, description="local models in memory at once, for a team or a batch; all if not set"
+    )
     timeouts: Timeouts = Timeouts()
     sampling: StageSampling = StageSampling()
 
@@ -110,8 +125,9 @@ class Policy(_Table):
         return Sampling(chosen.max_tokens, chosen.temperature, chosen.top_p, seed)
 
     def updated(self, changes: Mapping[str, Any]) -> Policy:
-        """This policy with some fields changed and checked. Raises `ConfigError` naming the field."""
-        return _validate(Policy, self.model_dump() | dict(changes), "policy")
+        """This policy with some fields changed and checked; of a table, such as `timeouts`, only the fields given.
+        Raises `ConfigError` naming the field."""
+        return _validate(Policy, _merged(self.model_dump(), changes), "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +322,16 @@ def _validate(model: type[_Model], data: Any, where: str) -> _Model:
         key = ".".join(str(step) for step in first["loc"])
         given = "" if first["type"] == "missing" or _may_be_secret(model, first["input"]) else _given(first["input"])
         raise ConfigError(f"{where}: {key or 'value'}: {first['msg'].removeprefix('Value error, ')}{given}") from None
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = _merged(before, value)
+        merged[key] = value
+    return merged
 
 
 def _may_be_secret(model: type[BaseModel], value: Any) -> bool:

@@ -1,0 +1,124 @@
+"""The keys of a policy: listed for `--help` and README, and read from `--set key=value`.
+
+`python -m colm_vl.policies` prints README's table.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard, get_args
+
+from pydantic import BaseModel
+
+from colm_vl.errors import ConfigError
+from colm_vl.team import Policy
+from colm_vl.types import Stage
+
+_HINT = "such as --set rounds=2 or --set timeouts.draft=20; --help lists the keys"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKey:
+    """`name` has dots, and STAGE for any of `stages`."""
+
+    name: str
+    about: str
+    default: str
+    stages: Sequence[str] = ()
+
+
+def policy_keys() -> Sequence[PolicyKey]:
+    grouped: dict[tuple[str, ...], dict[str, Any]] = {}
+    about: dict[tuple[str, ...], str] = {}
+    for path, description, default in _leaves(Policy()):
+        stage = path[1] if len(path) > 1 and path[1] in get_args(Stage) else ""
+        key = (path[0], "STAGE", *path[2:]) if stage else path
+        grouped.setdefault(key, {})[stage] = default
+        about.setdefault(key, description)
+    return [
+        PolicyKey(".".join(key), about[key], _default(defaults), [stage for stage in defaults if stage])
+        for key, defaults in grouped.items()
+    ]
+
+
+def as_markdown() -> str:
+    lines = ["| key | what it does | default |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| `{key.name}` | {key.about} | {key.default} |" for key in policy_keys())])
+
+
+def as_help() -> str:
+    """A line for each key, in typer's markup."""
+    keys = policy_keys()
+    lines = [f"[bold]{key.name}[/bold]  {key.about} (default: {key.default})" for key in keys]
+    stages = next(key.stages for key in keys if key.stages)
+    return "\n".join([r"Keys of --set, as under \[policy] in a team file; STAGE is " + ", ".join(stages) + ":", *lines])
+
+
+def read_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """`["timeouts.draft=20", "gate=disagreement"]` as changes of a policy. Values are TOML; what is not is a text.
+
+    Raises `ConfigError` for what has no key, and for a key that is given twice.
+    """
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        path = [part.strip() for part in key.split(".")]
+        if not equals or not all(path):
+            raise ConfigError(f"--set {setting!r}: expected key=value", hint=_HINT)
+        table = changes
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {setting!r}: {part} is given a value already", hint=_HINT)
+        if path[-1] in table:
+            raise ConfigError(f"--set {setting!r}: {key.strip()} is given twice", hint="give it once")
+        table[path[-1]] = _value(value.strip())
+    return changes
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _leaves(model: BaseModel, *path: str) -> Iterator[tuple[tuple[str, ...], str, Any]]:
+    for name, field in type(model).model_fields.items():
+        value, about = getattr(model, name), field.description or ""
+        table = next((kind for kind in get_args(field.annotation) if _is_table(kind)), None)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, *path, name)
+        elif path and value is None:  # a stage that is as another one, which its description names
+            as_other = about.removesuffix(" if not set")
+            for inner in table.model_fields if table else [None]:
+                yield (*path, name, *filter(None, [inner])), about, as_other
+        else:
+            yield (*path, name), about, value
+
+
+def _is_table(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _default(by_stage: Mapping[str, Any]) -> str:
+    """One value, with the stages that have another."""
+    values = list(by_stage.values())
+    usual = max(values, key=values.count)
+    others = [f"{stage}: {_shown(value)}" for stage, value in by_stage.items() if value != usual]
+    return f"{_shown(usual)} ({', '.join(others)})" if others else _shown(usual)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "not set"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown() + "\n")
