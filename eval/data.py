@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from colm_vl.errors import InputError
@@ -279,13 +280,10 @@ def options_in(row: Row) -> tuple[str, ...]:
     for name in ("options", "choices"):
         if row.get(name):
             return tuple(str(option) for option in listed(row[name]))
-    found: list[str] = []
-    for letter in "ABCDEFGHIJ":
-        value = row.get(letter, row.get(f"choice_{letter.lower()}"))
-        if value is None or value == "":
-            break
-        found.append(str(value))
-    return tuple(found)
+    cells = [row.get(letter, row.get(f"choice_{letter.lower()}")) for letter in ascii_uppercase]
+    filled = [number for number, cell in enumerate(cells, 1) if cell not in (None, "")]
+    # An empty one among others keeps its letter, so that the gold letter stays right.
+    return tuple("" if cell is None else str(cell) for cell in cells[: max(filled, default=0)])
 
 
 __all__ = [

@@ -66,10 +66,11 @@ class Benchmark(ABC):
 
     def query(self, item: Item) -> Query:
         question = "\n".join(part for part in (item.question, self.instruction(item)) if part)
+        choices = self.shown_options(item)
         return Query(
             question=question,
             images=tuple(Image.open(picture) for picture in item.pictures),
-            choices=self.shown_options(item),
+            choices=choices if len(choices) > 1 else (),  # one option is no choice: MMMU-Pro has such questions
             id=item.id,
             metadata=dict(item.groups),
         )

@@ -7,7 +7,7 @@ reads what the matching cannot: compare under rule `lenient` too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -18,6 +18,8 @@ from ..data import Row, Source, open_rows, options_in
 from ..items import Item, Reading
 from ..scoring import matching
 from .base import Benchmark, first_pictures, letter_of
+
+_EMPTY_TO_PANDAS = frozenset({"None", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "#N/A"})
 
 
 class LetterBenchmark(Benchmark):
@@ -66,6 +68,16 @@ class LetterBenchmark(Benchmark):
 
     def row_id(self, row: Row, number: int) -> str:
         return next((str(row[name]) for name in self.id_columns if row.get(name) not in (None, "")), str(number))
+
+    @override
+    def notes(self, items: Sequence[Item]) -> list[str]:
+        count = sum(not _EMPTY_TO_PANDAS.isdisjoint(item.options) for item in items)
+        if not count:
+            return []
+        return [
+            f"{count} of the questions have an option spelled None, NA, nan or the like. It counts here; VLMEvalKit"
+            " loses it on reading the file, so that its figures may differ."
+        ]
 
     @override
     def official(self, item: Item, reply: str) -> Reading:

@@ -41,8 +41,20 @@ class MMBench(LetterBenchmark):
 
     @override
     def item(self, row: Row, id_: str, source: Source) -> Item:
-        # What a question does not have (a hint, options C and D) is the word "nan" on the hub.
-        return super().item({name: None if value == _NOTHING else value for name, value in row.items()}, id_, source)
+        # What a question does not have (a hint, options C and D) is the word "nan" on the hub. An option of that name
+        # has others after it, or is the answer.
+        last = max(
+            (name for name, value in row.items() if len(name) == 1 and value not in (None, "", _NOTHING)), default=""
+        )
+        kept = max(last, str(row.get("answer", "")))
+        return super().item(
+            {
+                name: None if value == _NOTHING and (len(name) > 1 or name > kept) else value
+                for name, value in row.items()
+            },
+            id_,
+            source,
+        )
 
 
 class MMBenchCircular(MMBench):

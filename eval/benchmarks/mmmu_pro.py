@@ -1,7 +1,9 @@
 """MMMU-Pro: MMMU made harder, with four or ten options, or with the question within the picture (arXiv 2409.02813).
 
 Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `mmmu-pro/evaluate.py`. Its draws are not seeded; ours are. Columns:
-MMMU/MMMU_Pro on the hub. Not every question of "10 options" has ten: they have up to twelve.
+MMMU/MMMU_Pro on the hub. Not every question of "10 options" has ten: they have up to twelve. One question is published
+with a list of three options as its only option; to the official script it has the choice A and the answer B, and so it
+is never right. Here too.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Source, open_rows, options_in, pictures_in
+from ..data import Row, Source, listed, open_rows, options_in, pictures_in
 from ..items import Figure, Item, Reading, Score, share
 from ..scoring import mmmu_pro
 from .base import Benchmark, letter_of, seeded_draws
@@ -40,7 +42,7 @@ class MMMUPro(Benchmark):
             yield Item(
                 id=str(row["id"]),
                 question=str(row.get("question") or "Answer the question in the picture."),
-                gold=(letter_of(row["answer"], options, where=str(row["id"])),),
+                gold=(_gold(row, options),),
                 options=options,
                 pictures=pictures_in(row, self.picture_columns, folder=source.folder) if source.pictures else (),
                 groups=groups_of(subject, where=str(row["id"])),
@@ -61,6 +63,12 @@ class MMMUPro(Benchmark):
     @override
     def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
         return [share("Overall", "overall", scores), *discipline_figures(items, scores)]
+
+
+def _gold(row: Row, options: Sequence[str]) -> str:
+    if any(isinstance(option, list) for option in listed(row["options"])):
+        return str(row["answer"])
+    return letter_of(row["answer"], options, where=str(row["id"]))
 
 
 class MMMUPro4(MMMUPro):

@@ -24,6 +24,7 @@ _REFUSALS = (
     "Cannot determine the answer",
 )
 _NONE_OF_THEM = "Z"
+_FAILED_CALL = "Failed to obtain answer via API"
 _TAIL = 4
 # A case-insensitive letter: "the answer is a dog" is choice A. Only four letters are looked for.
 _SAID = re.compile(r"(?i)answer\s+is\s+\**([a-d])")
@@ -39,10 +40,13 @@ def read_option(reply: str, options: Sequence[str]) -> Reading:
     words; else the letter after the first "answer is"; else the only option whose text occurs, in replies no longer
     than twice all options together.
 
-    A refusal in the toolkit's list, and the word Z where no letter stands, are read as none of the options. The four
+    A refusal in the toolkit's list, and the word Z where no letter stands, are read as none of the options; from a call
+    that failed no letter is read. Options without a text are passed over. The four
     words and the sentence are younger than most published figures: they came in August 2025 and June 2026.
     """
-    named = letters(len(options))
+    if _FAILED_CALL in reply:
+        return _by_content(reply.lower(), [str(option).lower() for option in options])
+    named = [letter for letter, option in zip(letters(len(options)), options, strict=True) if option]
     words = reply.translate(PUNCTUATION).split()
     alone = [letter for letter in named if letter in words]
     if any(refusal in reply for refusal in _REFUSALS) or (not alone and _NONE_OF_THEM in words):
@@ -58,7 +62,7 @@ def read_option(reply: str, options: Sequence[str]) -> Reading:
 def _by_content(reply: str, options: Sequence[str]) -> Reading:
     if len(reply) > 2 * sum(map(len, options)):
         return NOTHING
-    found = [letter for letter, text in zip(letters(len(options)), options, strict=True) if text in reply]
+    found = [letter for letter, text in zip(letters(len(options)), options, strict=True) if text and text in reply]
     return Reading(found[0], "content") if len(found) == 1 else NOTHING
 
 

@@ -182,3 +182,51 @@ def test_scienceqa_results_that_read_nothing_are_not_drawn(tmp_path: Path) -> No
         ("stored draw", True),
         ("drawn", True),
     ]
+
+
+def test_mmmu_pro_has_a_question_that_nobody_gets_right(tmp_path: Path) -> None:
+    row = {"id": "validation_Accounting_29", "options": "[['A', 'B', 'Not enough information']]", "answer": "B"}
+    row |= {"subject": "Accounting", "question": "?", "image_1": published.picture()}
+    published.parquet(tmp_path / "test.parquet", [row])
+    planned = plan(find("mmmu_pro"), tmp_path)
+    assert [query.choices for query in planned.questions] == [()]
+    for rule in (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT):
+        for said in ("Answer: A", "Answer: B", "B"):
+            assert not score(find("mmmu_pro"), planned.items, {planned.items[0].id: Reply(said)}, rule).overall.right
+
+
+def lettered(path: Path, *options: str, answer: str = "A") -> Item:
+    row = {"index": "1", "question": "?", "image": published.base64_png(), "category": "x", "answer": answer}
+    published.tsv(path / "x.tsv", [row | dict(zip(letters(len(options)), options, strict=True))])
+    return plan(find("mmbench"), path / "x.tsv").items[0]
+
+
+def test_an_option_called_nan_does_not_cut_the_others_off(tmp_path: Path) -> None:
+    assert lettered(tmp_path, "cat", "nan", "cow", "nan", answer="C").options == ("cat", "nan", "cow")
+    assert lettered(tmp_path, "cat", "cow", "nan", answer="C").options == ("cat", "cow", "nan")
+    assert lettered(tmp_path, "cat", "", "cow", answer="C").options == ("cat", "", "cow")
+
+
+def test_more_than_ten_lettered_columns(tmp_path: Path) -> None:
+    item = lettered(tmp_path, *(f"option {number}" for number in range(12)), answer="L")
+    assert (len(item.options), item.gold) == (12, ("L",))
+
+
+def test_options_that_vlmevalkit_loses_are_told(tmp_path: Path) -> None:
+    item = lettered(tmp_path, "cat", "None")
+    table = score(find("mmbench"), [item], {"1": Reply("A")}, Rule.OFFICIAL)
+    assert "1 of the questions have an option spelled None" in table.notes[0]
+    assert not score(find("mmbench"), [lettered(tmp_path, "cat", "cow")], {"1": Reply("A")}, Rule.OFFICIAL).notes
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("Failed to obtain answer via API. A", ""),
+        ("Failed to obtain answer via API: cow", "C"),
+        ("B", ""),
+        ("a cow", "C"),
+    ],
+)
+def test_failed_calls_and_empty_options_of_vlmevalkit(reply: str, letter: str) -> None:
+    assert matching.read_option(reply, ("a very large black cat", "", "cow")).value == letter
