@@ -20,8 +20,8 @@ from colm_vl import CoLM, Team
 from tests.batch.runs import write_questions
 from tests.endpoint import Answer, Endpoint, Fault, Seen
 
-QUESTIONS = 300
-KILLS = 30
+KILLS = int(os.environ.get("COLM_VL_KILLS", "30"))
+QUESTIONS = 10 * KILLS
 CALLS = 5  # a question: two drafts, the guidance, two refinements
 CLIENTS = ("near", "far")
 
@@ -172,8 +172,33 @@ def test_a_batch_killed_at_thirty_moments_loses_nothing_and_pays_for_nothing_twi
     assert len(script.contents) <= QUESTIONS * CALLS + KILLS * 24
 
 
-def _arguments(folder: Path, endpoint: Endpoint, out: Path) -> _Runs:
-    team, questions = _write_team(folder, endpoint.base_url), write_questions(folder, QUESTIONS)
+def test_a_batch_that_is_interrupted_and_terminated_goes_on_each_time(tmp_path: Path) -> None:
+    """Ctrl-C lets calls under way finish, so that none is made twice; SIGTERM ends the process as a kill does."""
+    script, draw, out, questions = _Counting(), random.Random(5), tmp_path / "out", 120
+    thresholds = sorted(draw.sample(range(1, questions * CALLS - 100), 12))
+    terminated = 0
+    with Endpoint(script) as endpoint, contextlib.closing(_arguments(tmp_path, endpoint, out, questions)) as runs:
+        for number, threshold in enumerate(thresholds):
+            pid = runs.begin()
+            script.wait_for(threshold)
+            kind = signal.SIGTERM if number % 2 else signal.SIGINT
+            os.kill(pid, kind)
+            assert runs.end() == (130 if kind == signal.SIGINT else -kind)
+            terminated += kind == signal.SIGTERM
+            if kind == signal.SIGINT:
+                ids = [line["id"] for line in _whole_lines(out / "answers.jsonl")]
+                assert ids == [line["id"] for line in _whole_lines(out / "traces.jsonl")]
+                assert len(_finished(out)) >= len(script.contents) - terminated * 24
+        runs.begin()
+        assert runs.end() == 0
+    answers = _whole_lines(out / "answers.jsonl")
+    assert [line["id"] for line in answers] == [f"q{number}" for number in range(questions)]
+    assert all(line["answer"] == "5" for line in answers)
+    assert len(script.contents) <= questions * CALLS + terminated * 24
+
+
+def _arguments(folder: Path, endpoint: Endpoint, out: Path, count: int = QUESTIONS) -> _Runs:
+    team, questions = _write_team(folder, endpoint.base_url), write_questions(folder, count)
     return _Runs(f"batch {questions} --team {team} --concurrency 12 --out {out}")
 
 
