@@ -128,7 +128,9 @@ def _read_path(path: str, max_pixels: int, pipes: bool) -> Encoded:
         raise
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError(
-            f"{subject} does not exist", hint="check the path; a relative one starts at the current folder"
+            f"{subject} does not exist",
+            hint="check the path"
+            + ("" if Path(path).is_absolute() else "; a relative one starts at the current folder"),
         ) from None
     except PermissionError:
         raise ImageError(
