@@ -31,7 +31,8 @@ _SHARD = re.compile(r"^(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the rows come from. `configs` are the hub's names for the parts of a benchmark; in a folder they are its
-    sub-folders. `subjects` are those asked for, none meaning all. Without `pictures`, picture columns are not read."""
+    sub-folders. `subjects` are those asked for, none meaning all. Without `pictures`, picture columns are not read.
+    `also` are other names under which the split is published."""
 
     path: Path | None
     split: str
@@ -39,6 +40,7 @@ class Source:
     configs: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     pictures: bool = True
+    also: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path | None:
@@ -97,7 +99,7 @@ def _path(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table]
 
 def _files_of_split(folder: Path, source: Source) -> list[Path]:
     """The data files of a folder that belong to the split and the configurations asked for."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix in _TABLES and file.is_file())
+    files = sorted(file for file in folder.rglob("*") if file.suffix in _TABLES and not _is_hidden(file, folder))
     files = [file for file in files if file.suffix == ".parquet"] or files
     if not files:
         raise InputError(
@@ -105,17 +107,22 @@ def _files_of_split(folder: Path, source: Source) -> list[Path]:
             hint=f"expected files that end in {', '.join(_TABLES)}, or saved_to_disk",
         )
     splits = {file: _split_of(file) for file in files}
-    chosen = [file for file in files if splits[file] in (source.split, "")]
+    # Beside files that are named for the split, one that is named for none holds something else.
+    names = (source.split, *source.also)
+    chosen = [file for file in files if splits[file] in names] or [file for file in files if not splits[file]]
     if not chosen:
         raise InputError(
             f"{folder}: no split {source.split!r}; found {', '.join(sorted(set(splits.values())))}",
             hint="choose one of them with --split",
         )
-    if not source.configs:
-        return chosen
     by_config = {name: [f for f in chosen if name in f.relative_to(folder).parts[:-1]] for name in source.configs}
     if not any(by_config.values()):
         # A folder of one configuration only, without sub-folders: the rows themselves say what they are.
+        parts = sorted({str(file.parent.relative_to(folder)) for file in chosen})
+        if len(parts) > 1:
+            raise InputError(
+                f"{folder}: data in {len(parts)} folders: {', '.join(parts[:5])}", hint="give one of them with --data"
+            )
         return chosen
     absent = [name for name, found in by_config.items() if not found]
     if absent:
@@ -123,6 +130,11 @@ def _files_of_split(folder: Path, source: Source) -> list[Path]:
             f"{folder}: no folder for {', '.join(absent)}", hint="choose the subjects that are there with --subjects"
         )
     return [file for found in by_config.values() for file in found]
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """Also for what is no file: a download may leave a cache beside the data."""
+    return not file.is_file() or any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _split_of(file: Path) -> str:
@@ -197,11 +209,12 @@ def _saved(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table
     datasets = require("datasets", "eval")
     saved = datasets.load_from_disk(str(path))
     if isinstance(saved, datasets.DatasetDict):
-        if source.split not in saved:
+        name = next((name for name in (source.split, *source.also) if name in saved), None)
+        if name is None:
             raise InputError(
                 f"{path}: no split {source.split!r}; found {', '.join(saved)}", hint="choose one of them with --split"
             )
-        saved = saved[source.split]
+        saved = saved[name]
     yield _Table(str(path), _undecoded(saved, hidden))
 
 
@@ -244,12 +257,20 @@ def pictures_in(row: Row, columns: Sequence[str], *, folder: Path | None = None)
     return tuple(found)
 
 
+def beside(folder: Path, name: str, container: str) -> Path:
+    """The picture `name` of an official file: in a folder `container`, beside the file or beside its folder."""
+    places = [place / name for place in (folder, folder / container, folder.parent / container)]
+    return next((place for place in places if place.exists()), places[0])
+
+
 def _picture(value: Any, column: str, folder: Path | None) -> bytes | Path:
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return value
-    if isinstance(value, str) and (column.endswith("path") or Path(value[-8:]).suffix):
+    if isinstance(value, str) and value.startswith("data:"):
+        value = value.partition(",")[2]
+    elif isinstance(value, str) and (column.endswith("path") or Path(value[-8:]).suffix):
         return (folder or Path()) / value
     if isinstance(value, str):
         try:
@@ -289,6 +310,7 @@ def options_in(row: Row) -> tuple[str, ...]:
 __all__ = [
     "Row",
     "Source",
+    "beside",
     "check_columns",
     "json_lines",
     "listed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,9 @@ def plan(
     `limit` takes that many questions drawn from all, always the same; those that count together stay together. Raises
     `InputError` for data that cannot be used.
     """
-    split = split or benchmark.splits[0]
-    source = benchmark.source(data, split, subjects)
-    blind = Source(source.path, source.split, source.hub, source.configs, source.subjects, pictures=False)
+    source = benchmark.source(data, split or benchmark.splits[0], subjects)
+    split = source.split
+    blind = replace(source, pictures=False)
     items = _drawn(list(benchmark.load(blind)), limit)
     if not items:
         raise InputError(

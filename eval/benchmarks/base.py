@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from colm_vl.errors import InputError
@@ -32,6 +34,10 @@ class Benchmark(ABC):
     hub: ClassVar[str] = ""
     config: ClassVar[str] = ""
     splits: ClassVar[tuple[str, ...]] = ("test",)
+    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"validation": ("val",)})
+    """Other names under which a split is published."""
+    pictured: ClassVar[bool] = True
+    """Whether every question has a picture."""
     subjects: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[tuple[Rule, ...]] = COMMON_RULES
     scored: ClassVar[bool] = True
@@ -43,13 +49,17 @@ class Benchmark(ABC):
 
     def gold(self, path: Path, split: str) -> list[Item]:
         """The items with their answers, for scoring replies that were made elsewhere: no pictures are read."""
-        return list(self.load(Source(path, split, pictures=False)))
+        return list(self.load(replace(self.source(path, split), pictures=False)))
 
     def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
         """Raises `InputError` for a split or a subject that the benchmark does not have."""
+        split = next(
+            (name for name, others in self.split_names.items() if name in self.splits and split in others), split
+        )
         known_or_error("split", [split], self.splits)
         known_or_error("subject", subjects, self.subjects)
-        return Source(path, split, self.hub, (self.config,) if self.config else (), tuple(subjects))
+        configs = (self.config,) if self.config else ()
+        return Source(path, split, self.hub, configs, tuple(subjects), also=self.split_names.get(split, ()))
 
     def instruction(self, item: Item) -> str:
         """What is added to the question, beside the form of the reply that the prompts ask for."""
@@ -65,6 +75,11 @@ class Benchmark(ABC):
         return tuple(option.strip() or "(empty)" for option in item.options)
 
     def query(self, item: Item) -> Query:
+        if self.pictured and not item.pictures:
+            raise InputError(
+                f"question {item.id} has no picture, and every question of {self.title} has one",
+                hint="give the file as it was published, with its column of pictures",
+            )
         question = "\n".join(part for part in (item.question, self.instruction(item)) if part)
         choices = self.shown_options(item)
         return Query(

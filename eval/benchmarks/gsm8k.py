@@ -22,6 +22,7 @@ class GSM8K(Benchmark):
     name = "gsm8k"
     title = "GSM8K"
     modality = "text"
+    pictured = False
     hub = "openai/gsm8k"
     config = "main"
     splits: ClassVar[tuple[str, ...]] = ("test", "train")

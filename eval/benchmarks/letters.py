@@ -26,7 +26,7 @@ class LetterBenchmark(Benchmark):
     """`group_columns` say in which columns the groups of an item may stand, the first that is there counts."""
 
     required: ClassVar[tuple[str, ...]] = ("question", "answer", "options|choices|A|choice_a")
-    picture_columns: ClassVar[tuple[str, ...]] = ("image", "image_path")
+    picture_columns: ClassVar[tuple[str, ...]] = ("image", "image_path", "images")
     group_columns: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     id_columns: ClassVar[tuple[str, ...]] = ("index", "question_id", "id")
 

@@ -31,6 +31,7 @@ class MMBench(LetterBenchmark):
     hub = "lmms-lab-encoder/MMBench"
     config = "en"
     splits: ClassVar[tuple[str, ...]] = ("dev",)
+    split_names = MappingProxyType({"dev": ("validation", "val")})
     group_columns = MappingProxyType({"ability": ("l2-category", "L2-category"), "category": ("category",)})
     note = "the dev split, each question once; the test split's answers are not public"
 

@@ -82,7 +82,7 @@ def _sum(name: str, group: str, figures: Sequence[Figure]) -> Figure:
 
 
 def _item(row: Row, number: int, source: Source) -> Item:
-    pictures = first_pictures(row, ("image", "image_path"), folder=source.folder)
+    pictures = first_pictures(row, ("image", "image_path", "images"), folder=source.folder)
     category = str(row["category"])
     # On the hub both questions about a picture carry its name as their id, so that it cannot be theirs alone.
     key = str(row.get("image_path") or row.get("question_id") or _digest(pictures) or number // 2)

@@ -27,6 +27,7 @@ class MMLUPro(Benchmark):
     name = "mmlu_pro"
     title = "MMLU-Pro"
     modality = "text"
+    pictured = False
     hub = "TIGER-Lab/MMLU-Pro"
     splits: ClassVar[tuple[str, ...]] = ("test", "validation")
     note = "12,032 test questions; asked without the five worked examples of the published figures"

@@ -61,7 +61,7 @@ class MMMU(Benchmark):
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        for row in open_rows(source, _COLUMNS, named=(_KIND,), picture_columns=(*PICTURES, "image")):
+        for row in open_rows(source, _COLUMNS, named=(_KIND,), picture_columns=(*PICTURES, "image", "images")):
             if str(row.get("split", source.split)) != source.split:  # VLMEvalKit has both splits in one file
                 continue
             item = _item(row, source)
@@ -80,7 +80,8 @@ class MMMU(Benchmark):
             answers = read_json(path)
             if isinstance(answers, dict):
                 return [_gold(key, entry, path) for key, entry in answers.items()]
-        return super().gold(path, split)
+        there = tuple(subject for subject in SUBJECTS if (path / subject).is_dir())
+        return list(self.load(replace(self.source(path, split), configs=there, pictures=False)))
 
     @override
     def instruction(self, item: Item) -> str:
@@ -147,7 +148,7 @@ def _subject(key: str) -> str:
 def _item(row: Row, source: Source) -> Item:
     key = str(row["id"])
     groups = groups_of(_subject(key), where=key)
-    pictures = pictures_in(row, (*PICTURES, "image"), folder=source.folder) if source.pictures else ()
+    pictures = pictures_in(row, (*PICTURES, "image", "images"), folder=source.folder) if source.pictures else ()
     options = options_in(row)
     if row.get("question_type", "multiple-choice" if options else "open") == "open":
         gold = tuple(str(answer) for answer in listed(row["answer"]))

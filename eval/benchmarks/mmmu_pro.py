@@ -30,7 +30,7 @@ class MMMUPro(Benchmark):
     subjects: ClassVar[tuple[str, ...]] = SUBJECTS
     note = "1,730 questions"
     columns: ClassVar[tuple[str, ...]] = ("id", "question", "options", "answer", "subject")
-    picture_columns: ClassVar[tuple[str, ...]] = PICTURES
+    picture_columns: ClassVar[tuple[str, ...]] = (*PICTURES, "images")
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
@@ -84,7 +84,7 @@ class MMMUProVision(MMMUPro):
     title = "MMMU-Pro, vision"
     config = "vision"
     columns: ClassVar[tuple[str, ...]] = ("id", "options", "answer", "subject")
-    picture_columns: ClassVar[tuple[str, ...]] = ("image",)
+    picture_columns: ClassVar[tuple[str, ...]] = ("image", "images")
     note = "1,730 questions; the question stands in the picture, and choices are told by their letters only"
 
     @override

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from ..data import Row, Source, listed, open_rows
+from ..data import Row, Source, beside, listed, open_rows
 from ..items import NOTHING, Figure, Item, Reading, Score, share
 from ..scoring import matching
 from .base import Benchmark, first_pictures
@@ -39,7 +39,7 @@ class OCRBench(Benchmark):
     @override
     def load(self, source: Source) -> Iterator[Item]:
         columns, named = ("question", "answer|answers"), ("question_type|category|type",)
-        for number, row in enumerate(open_rows(source, columns, named=named, picture_columns=("image",))):
+        for number, row in enumerate(open_rows(source, columns, named=named, picture_columns=("image", "images"))):
             kind = next((str(row[name]) for name in ("question_type", "category", "type") if row.get(name)), "")
             yield Item(
                 id=_id(row, number),
@@ -75,9 +75,8 @@ def _id(row: Row, number: int) -> str:
 
 def _pictures(row: Row, folder: Path | None) -> tuple[bytes | Path, ...]:
     """The official file's pictures lie in a folder of their own, beside the folder that has the file."""
-    found = first_pictures(row, ("image",), folder=folder)
+    found = first_pictures(row, ("image", "images"), folder=folder)
     name = row.get("image_path")
     if found or not name or folder is None:
         return found
-    places = [place / str(name) for place in (folder, folder / _PICTURES, folder.parent / _PICTURES)]
-    return (next((place for place in places if place.exists()), places[0]),)
+    return (beside(folder, str(name), _PICTURES),)

@@ -22,6 +22,7 @@ from .base import Benchmark
 class Pocket(Benchmark):
     name = "pocket"
     title = "Pocket world"
+    pictured = False
     splits: ClassVar[tuple[str, ...]] = ("test", "validation")
     note = "1,200 questions about drawn pictures, made on the spot; tells about the method, not about real pictures"
 

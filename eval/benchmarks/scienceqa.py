@@ -6,6 +6,7 @@ Rules: lupantech/ScienceQA, commit 2cbf831.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from ..scoring import scienceqa
 from .base import COMMON_RULES, Benchmark, first_pictures, letter_of, seeded_draws
 
 _SUBJECTS = {"natural science": "NAT", "social science": "SOC", "language science": "LAN"}
+_WHOLE = "ScienceQA-FULL"
 _DRAW_SEED = 42  # the official draws depend on the run that made the replies, so that no seed gives them again
 
 
@@ -28,6 +30,7 @@ class ScienceQA(Benchmark):
     hub = "derek-thomas/ScienceQA"
     splits: ClassVar[tuple[str, ...]] = ("test", "validation", "train")
     subjects: ClassVar[tuple[str, ...]] = ("IMG",)
+    pictured: ClassVar[bool] = False
     rules: ClassVar[tuple[Rule, ...]] = (*COMMON_RULES, Rule.LLAVA)
     note = "4,241 test questions, 2,017 with a picture (--subjects IMG); rule llava is the variant of LLaVA's papers"
 
@@ -39,8 +42,9 @@ class ScienceQA(Benchmark):
                 yield item
 
     @override
-    def gold(self, path: Path, split: str) -> list[Item]:
-        return list(self.load(Source(path, split, pictures=False)))
+    def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
+        """lmms-lab/ScienceQA holds the whole and, apart, the questions with pictures: of such a folder the whole."""
+        return replace(super().source(path, split, subjects), configs=(_WHOLE,) if path else ())
 
     @override
     def official(self, item: Item, reply: str) -> Reading:
@@ -76,7 +80,7 @@ def _rows(source: Source) -> Iterator[Item]:
     columns = ("question|text", "choices|options|A", "answer")
     # The picture column is read even where pictures are not wanted: whether there is one decides what the item is.
     for number, row in enumerate(open_rows(source, columns)):
-        yield _item(str(row.get("pid", row.get("id", row.get("index", number)))), row, source.pictures)
+        yield _item(str(row.get("pid", row.get("id", row.get("index", number)))), row, source.pictures, source.folder)
 
 
 def _is_official(path: Path | None) -> bool:
@@ -109,7 +113,7 @@ def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Ite
     hint = str(row.get("hint") or "")
     question = str(row.get("question") or row.get("text"))
     options = options_in(row)
-    found = first_pictures(row, ("image", "image_path"), folder=folder)
+    found = first_pictures(row, ("image", "image_path", "images"), folder=folder)
     groups = _groups(
         key, row, has_image=bool(row.get("has_image", bool(found))), has_text=row.get("has_text_context", hint != "")
     )

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Row, Source
+from ..data import Row, Source, beside
 from .letters import LetterBenchmark
 
+_PICTURES = "SEED-Bench-image"
 _DIMENSIONS = (
     "Scene Understanding",
     "Instance Identity",
@@ -47,7 +48,7 @@ class SeedBench(LetterBenchmark):
         found = super().pictures(row, source)
         if not found and row.get("data_id") and source.folder:
             # The official JSON names the picture's file, which has no ending, by the data's id.
-            return (source.folder / str(row["data_id"]),)
+            return (beside(source.folder, str(row["data_id"]), _PICTURES),)
         return found
 
     @override

@@ -16,6 +16,7 @@ class WrittenBenchmark(Benchmark):
     """`answers` makes the rows of the file that the benchmark's own judge reads."""
 
     modality = "text"
+    pictured = False
     scored: ClassVar[bool] = False
     answer_format: ClassVar[Literal["json", "jsonl"]] = "jsonl"
 

@@ -151,3 +151,93 @@ def test_gold_needs_no_pictures(tmp_path: Path) -> None:
     path = tmp_path / "gold.json"
     path.write_text(json.dumps([{"question": "?", "options": ["a", "b"], "answer": "B"}]))
     assert find("ai2d").gold(path, "test")[0].gold == ("B",)
+
+
+def test_pictures_of_a_file_of_questions_are_asked_about(tmp_path: Path) -> None:
+    """The schema of `colm-vl batch`: `images`, with paths relative to the file, and `choices`."""
+    (tmp_path / "a.png").write_bytes(published.png(1))
+    rows = [
+        {"id": str(number), "question": "?", "images": images, "choices": ["a", "b"], "answer": "A"}
+        for number, images in enumerate(
+            (["a.png"], ["a.png", "a.png"], [f"data:image/png;base64,{published.base64_png(1)}"])
+        )
+    ]
+    published.json_lines(tmp_path / "q.jsonl", rows)
+    assert [len(query.images) for query in plan(find("ai2d"), tmp_path / "q.jsonl").questions] == [1, 2, 1]
+    assert [len(query.images) for query in plan(find("scienceqa"), tmp_path / "q.jsonl").questions] == [1, 2, 1]
+
+
+def test_a_question_about_a_picture_is_not_asked_without(tmp_path: Path) -> None:
+    published.json_lines(
+        tmp_path / "q.jsonl", [{"question": "?", "choices": ["a", "b"], "answer": "A", "photo": "a.png"}]
+    )
+    with pytest.raises(InputError, match="question 0 has no picture"):
+        list(plan(find("ai2d"), tmp_path / "q.jsonl").questions)
+
+
+def test_scienceqa_with_its_picture_questions_apart_counts_them_once(tmp_path: Path) -> None:
+    rows = published.scienceqa_rows()
+    name = "test-00000-of-00001.parquet"
+    published.parquet(tmp_path / "ScienceQA-FULL" / name, rows)
+    published.parquet(tmp_path / "ScienceQA-IMG" / name, [row for row in rows if row["image"]])
+    assert [len(plan(find("scienceqa"), tmp_path, subjects=part).items) for part in ((), ["IMG"])] == [4, 2]
+    assert len(find("scienceqa").gold(tmp_path, "test")) == 4
+    assert len(plan(find("scienceqa"), tmp_path / "ScienceQA-IMG").items) == 2
+
+
+def test_data_in_several_folders_of_unknown_names_are_not_added_up(tmp_path: Path) -> None:
+    for part in ("one", "two", ".cache"):
+        published.parquet(tmp_path / part / "test-00000-of-00001.parquet", published.scienceqa_rows())
+    with pytest.raises(InputError, match="data in 2 folders: one, two"):
+        plan(find("scienceqa"), tmp_path)
+
+
+def test_gold_of_a_folder_is_of_the_part_that_is_asked(tmp_path: Path) -> None:
+    for config in ("standard (4 options)", "standard (10 options)", "vision"):
+        published.mmmu_pro(config)(tmp_path)
+    assert len(find("mmmu_pro").gold(tmp_path, "test")) == 3
+    assert len(find("mmmu").gold(published.mmmu(tmp_path / "mmmu"), "validation")) == 6
+
+
+@pytest.mark.parametrize("split", ["", "dev", "validation"])
+def test_mmbench_may_call_its_split_validation(split: str, tmp_path: Path) -> None:
+    """As HuggingFaceM4/MMBench does, with pictures in base64."""
+    row = {"index": 241, "question": "?", "hint": None, "A": "cat", "B": "dog", "C": None, "D": None, "answer": "B"}
+    row |= {"category": "x", "image": published.base64_png(), "l2-category": "y", "comment": "z", "split": "dev"}
+    published.parquet(tmp_path / "data" / "validation-00000-of-00001-93861598ee8837c0.parquet", [row])
+    published.parquet(tmp_path / "data" / "test-00000-of-00001-147b3b3e74778350.parquet", [row | {"answer": None}])
+    planned = plan(find("mmbench"), tmp_path, split)
+    assert [(item.id, item.options, item.gold) for item in planned.items] == [("241", ("cat", "dog"), ("B",))]
+    assert [len(query.images) for query in planned.questions] == [1]
+    assert len(find("mmbench").gold(tmp_path, "validation")) == 1
+
+
+def test_seed_bench_pictures_lie_beside_its_file(tmp_path: Path) -> None:
+    file = published.seed_bench(tmp_path)
+    (tmp_path / "SEED-Bench-image").mkdir()
+    for picture in tmp_path.glob("1_*"):
+        picture.rename(tmp_path / "SEED-Bench-image" / picture.name)
+    for data in (file, tmp_path):
+        assert [len(query.images) for query in plan(find("seed_bench"), data).questions] == [1, 1]
+
+
+def test_files_that_are_of_no_split_are_none_of_its_questions(tmp_path: Path) -> None:
+    """As in the `data` folder of the authors of GSM8K."""
+    published.gsm8k(tmp_path)
+    (tmp_path / "example_model_solutions.jsonl").write_text('{"6B": "…"}\n')
+    (tmp_path / "test_socratic.jsonl").write_text((tmp_path / "test.jsonl").read_text())
+    assert len(plan(find("gsm8k"), tmp_path).items) == 3
+
+
+def test_a_missing_picture_of_an_absolute_path_is_told_nothing_of_relative_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"question": "?", "options": ["a", "b"], "answer": "A", "image_path": "gone.png"}
+    published.json_lines(tmp_path / "q.jsonl", [row])
+    with pytest.raises(InputError, match=r"gone\.png' does not exist") as told:
+        list(plan(find("ai2d"), tmp_path / "q.jsonl").questions)
+    assert told.value.hint == "check the path"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as told:
+        list(plan(find("ai2d"), Path("q.jsonl")).questions)
+    assert "relative" in str(told.value.hint)
