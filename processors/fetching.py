@@ -86,19 +86,13 @@ def _resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def _tls() -> ssl.SSLContext:
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
 @dataclass(frozen=True, slots=True)
 class Network:
     """The world that a fetch goes out into. A policy cannot change it: tests replace it, to reach their own server."""
 
     resolve: Callable[[str, int], list[str]] = field(default=_resolve)
     is_public: Callable[[str], bool] = field(default=is_public)
-    tls: Callable[[], ssl.SSLContext] = field(default=_tls)
+    tls: Callable[[], ssl.SSLContext] = field(default=ssl.create_default_context)
 
 
 def fetch_picture(url: str, policy: FetchPolicy, network: Network | None = None) -> Fetched:

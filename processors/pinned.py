@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-import httpcore
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
+from yarl import URL
 
 from processors.errors import ImageError
 from processors.fetching import FetchPolicy, Network
 
 _RETRY = "try again later, or download the picture and pass its path"
 _LOCAL = "download the picture and pass its path"
+_HANG_UP_SECONDS = 1.0
+_HEADERS = {
+    "User-Agent": "colm-vl",
+    "Accept": "image/*",
+    # A compressed answer could unpack to any size; pictures are compressed as they are.
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
 
 
 class Answer(NamedTuple):
@@ -27,39 +41,69 @@ class Answer(NamedTuple):
 def get(host: str, target: str, place: str, policy: FetchPolicy, network: Network, deadline: float) -> Answer:
     """GET https://{host}{target}. `host` may carry a port; `place` is the URL for messages. Raises ImageError."""
     name, _, port = host.partition(":")
-    url = httpcore.URL(scheme=b"https", host=name.encode(), port=int(port or 443), target=target.encode())
-    headers = [
-        (b"Host", host.encode()),
-        (b"User-Agent", b"colm-vl"),
-        (b"Accept", b"image/*"),
-        # A compressed answer could unpack to any size; pictures are compressed as they are.
-        (b"Accept-Encoding", b"identity"),
-        (b"Connection", b"close"),
-    ]
-    timed_out = ImageError(
-        f"the picture at {place} did not arrive within {policy.timeout:g} s", hint=_RETRY, retryable=True
+    addresses = _checked_addresses(name, int(port or 443), place, network)
+    path, _, query = target.partition("?")
+    url = URL.build(
+        scheme="https", host=name, port=int(port) if port else None, path=path, query_string=query, encoded=True
     )
-    backend = _CheckedBackend(place, network, deadline)
+    return _run(_get(url, addresses, place, policy, network.tls(), deadline))
+
+
+def _checked_addresses(name: str, port: int, place: str, network: Network) -> Sequence[str]:
+    """The addresses of a host, looked up once: a second answer could differ."""
     try:
-        with (
-            httpcore.ConnectionPool(ssl_context=network.tls(), network_backend=backend) as pool,
-            pool.stream("GET", url, headers=headers) as response,
+        addresses = network.resolve(name, port)
+    except (OSError, UnicodeError, OverflowError):  # unknown, or a name that cannot be one
+        raise ImageError(
+            f"the picture at {place} is on a host that cannot be found",
+            hint="check its name and the network",
+            retryable=True,
+        ) from None
+    # All of them: a name with one public and one private address is a trap, or a mistake that will be one.
+    if not addresses or not all(network.is_public(address) for address in addresses):
+        raise ImageError(
+            f"the picture at {place} is on a host with a private address, which is never fetched from", hint=_LOCAL
+        )
+    return addresses
+
+
+async def _get(
+    url: URL, addresses: Sequence[str], place: str, policy: FetchPolicy, tls: ssl.SSLContext, deadline: float
+) -> Answer:
+    sockets = _Sockets(addresses)
+    connector = aiohttp.TCPConnector(ssl=tls, resolver=_Pinned(addresses), socket_factory=sockets, force_close=True)
+    try:
+        async with (
+            asyncio.timeout(deadline - time.monotonic()),
+            aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            ) as session,
+            session.get(url, headers=_HEADERS, allow_redirects=False) as response,
         ):
-            return _read(response, place, policy)
-    except httpcore.TimeoutException:
-        raise timed_out from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
-        if time.monotonic() >= deadline:
-            raise timed_out from None
+            return await _read(response, place, policy)
+    except TimeoutError:
+        raise ImageError(
+            f"the picture at {place} did not arrive within {policy.timeout:g} s", hint=_RETRY, retryable=True
+        ) from None
+    except aiohttp.ClientConnectorCertificateError:
+        raise ImageError(
+            f"the picture at {place} is on a host whose certificate is not valid for it", hint=_LOCAL
+        ) from None
+    except (aiohttp.ClientError, OSError):
         raise ImageError(
             f"the picture at {place} cannot be fetched: the connection failed", hint=_RETRY, retryable=True
         ) from None
+    finally:
+        await sockets.hang_up()
 
 
-def _read(response: httpcore.Response, place: str, policy: FetchPolicy) -> Answer:
-    headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-    if response.status in {301, 302, 303, 307, 308} and b"location" in headers:
-        return Answer(b"", headers[b"location"])
+async def _read(response: aiohttp.ClientResponse, place: str, policy: FetchPolicy) -> Answer:
+    headers = response.headers
+    if response.status in {301, 302, 303, 307, 308} and "Location" in headers:
+        return Answer(b"", headers["Location"])
     if response.status != 200:
         retryable = response.status == 429 or response.status >= 500
         raise ImageError(
@@ -67,109 +111,93 @@ def _read(response: httpcore.Response, place: str, policy: FetchPolicy) -> Answe
             hint=_RETRY if retryable else "check the URL, and whether it needs a login",
             retryable=retryable,
         )
-    if headers.get(b"content-encoding", "identity").lower() != "identity":
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ImageError(f"the picture at {place} came compressed, though asked for as it is", hint=_LOCAL)
     too_large = ImageError(
         f"the picture at {place} has more than the allowed {policy.max_bytes:,} bytes",
         hint="raise the policy's max_bytes",
     )
-    declared = headers.get(b"content-length", "0")
-    if declared.isdecimal() and int(declared) > policy.max_bytes:
+    if (response.content_length or 0) > policy.max_bytes:
         raise too_large
     data = bytearray()
-    for part in response.iter_stream():
+    async for part in response.content.iter_any():
         data += part
         if len(data) > policy.max_bytes:
             raise too_large
     return Answer(bytes(data), None)
 
 
-class _CheckedBackend(httpcore.NetworkBackend):
-    """Resolves a name once, checks every address, and connects to what it checked: a second answer cannot differ."""
+class _Pinned(AbstractResolver):
+    """Gives the addresses that were checked, and looks nothing up."""
 
-    def __init__(self, place: str, network: Network, deadline: float) -> None:
-        self._place = place
-        self._network = network
-        self._deadline = deadline
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
 
     @override
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            addresses = self._network.resolve(host, port)
-        except (OSError, UnicodeError, OverflowError):  # unknown, or a name that cannot be one
-            raise ImageError(
-                f"the picture at {self._place} is on a host that cannot be found",
-                hint="check its name and the network",
-                retryable=True,
-            ) from None
-        # All of them: a name with one public and one private address is a trap, or a mistake that will be one.
-        if not addresses or not all(self._network.is_public(address) for address in addresses):
-            raise ImageError(
-                f"the picture at {self._place} is on a host with a private address, which is never fetched from",
-                hint=_LOCAL,
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
             )
-        backend = httpcore.SyncBackend()
-        for last, address in enumerate(addresses, start=1 - len(addresses)):
-            try:
-                stream = backend.connect_tcp(
-                    address, port, timeout=_left(self._deadline), socket_options=socket_options
-                )
-            except httpcore.ConnectError:
-                if last == 0:
-                    raise
-            else:
-                return _TimedStream(stream, self._place, self._deadline)
-        raise httpcore.ConnectError
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """A stream whose every step ends at one deadline: a server that sends a byte a second gains nothing."""
-
-    def __init__(self, stream: httpcore.NetworkStream, place: str, deadline: float) -> None:
-        self._stream = stream
-        self._place = place
-        self._deadline = deadline
+            for address in self._addresses
+        ]
 
     @override
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(self._deadline))
+    async def close(self) -> None:
+        """Nothing is open."""
 
-    @override
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(self._deadline))
 
-    @override
-    def close(self) -> None:
-        self._stream.close()
+class _Sockets:
+    """Makes the socket of every connection, also of those that need no resolver, as to a host that is an address."""
 
-    @override
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
+        self._made: list[socket.socket] = []
+
+    def __call__(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, target = address
+        if target[0] not in self._addresses:
+            raise OSError("not one of the checked addresses")
+        self._made.append(socket.socket(family, kind, protocol))
+        return self._made[-1]
+
+    async def hang_up(self) -> None:
+        """End connections that are still open. aiohttp leaves those to TLS that it gave up, which waits for the other
+        side to take its leave, longer than this event loop lives."""
+        for made in self._made:
+            with suppress(OSError):  # closed, or never connected
+                made.shutdown(socket.SHUT_RDWR)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HANG_UP_SECONDS):
+                while any(made.fileno() >= 0 for made in self._made):  # noqa: ASYNC110 - sockets tell nobody
+                    await asyncio.sleep(0)
+
+
+def _run(fetching: Coroutine[Any, Any, Answer]) -> Answer:
+    """Wait for it in an event loop of its own; in a thread of its own where this thread runs a loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(fetching)
+    outcome: list[Answer | BaseException] = []
+
+    def run() -> None:
         try:
-            stream = self._stream.start_tls(ssl_context, server_hostname, _left(self._deadline))
-        except httpcore.ConnectError as error:
-            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-                raise ImageError(
-                    f"the picture at {self._place} is on a host whose certificate is not valid for it", hint=_LOCAL
-                ) from None
-            raise
-        return _TimedStream(stream, self._place, self._deadline)
+            outcome.append(asyncio.run(fetching))
+        except BaseException as error:
+            outcome.append(error)
 
-    @override
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise httpcore.ReadTimeout
-    return left
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    (found,) = outcome
+    if isinstance(found, BaseException):
+        raise found
+    return found

@@ -11,15 +11,19 @@ import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.demos.conftest import free_port
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +192,17 @@ def test_every_extra_that_a_hint_names_exists() -> None:
     }
     assert {"eval", "demo", "local", "quant"} <= named.keys()
     assert not {extra: path for extra, path in named.items() if extra not in EXTRAS}
+
+
+def test_the_base_install_brings_one_http_client() -> None:
+    """Over what is installed here: every package that a base install implies."""
+    wanted, implied = [Requirement(line) for line in PROJECT["dependencies"]], set[str]()
+    while wanted:
+        requirement = wanted.pop()
+        name = canonicalize_name(requirement.name)
+        if name in implied or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        implied.add(name)
+        wanted += [Requirement(line) for line in metadata.requires(name) or ()]
+    assert "aiohttp" in implied
+    assert not implied & {"openai", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "torch"}

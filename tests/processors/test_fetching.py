@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -106,7 +107,8 @@ def host(certificate: Path) -> Iterator[Host]:
             elif where == "/loop":
                 self.answer(307, b"", Location="/loop")
             elif where.startswith("/status"):
-                self.answer(int(where.rpartition("/")[2]), b"<html>secret</html>")
+                status = int(where.rpartition("/")[2])
+                self.answer(status, b"" if status == 304 else b"<html>secret</html>")  # 304 never has a body
             elif where == "/declared":
                 self.answer(200, b"", **{"Content-Length": "20000000000"})
             elif where == "/endless":
@@ -293,6 +295,25 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(host: Host) -> N
 def test_the_next_address_is_tried_when_one_does_not_answer(host: Host) -> None:
     two = Network(lambda *_: ["127.0.0.2", "127.0.0.1"], lambda _: True, host.network.tls)
     assert fetch_picture(host.url("/a.png"), host.policy, two).data == PNG
+
+
+def test_a_thread_whose_event_loop_runs_can_fetch_too(host: Host) -> None:
+    async def fetch() -> bytes:
+        return fetch_picture(host.url("/a.png"), host.policy, host.network).data
+
+    assert asyncio.run(fetch()) == PNG
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "2130706433", "127.1"])
+def test_a_host_that_is_an_address_is_called_at_the_checked_one_only(host: Host, name: str) -> None:
+    """aiohttp asks no resolver about such hosts."""
+    policy = FetchPolicy({f"{name}:{host.port}"}, timeout=5)
+    elsewhere = Network(lambda *_: ["127.0.0.2"], host.network.is_public, host.network.tls)
+    with pytest.raises(ImageError):
+        fetch_picture(f"https://{name}:{host.port}/a.png", policy, Network(lambda *_: ["127.0.0.2"], lambda _: True))
+    with pytest.raises(ImageError, match="private address"):
+        fetch_picture(f"https://{name}:{host.port}/a.png", policy, elsewhere)
+    assert host.seen == []
 
 
 def test_redirects_within_the_allowed_hosts(host: Host) -> None:
