@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
@@ -47,4 +49,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def folder(kind: str) -> Path:
         return tiny_models.build(kind, tmp_path_factory.mktemp("tiny") / kind)
 
+    return folder
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `certificate.pem` and `key.pem` for pictures.test, localhost and 127.0.0.1, signed by itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate for a server on loopback")
+    folder = tmp_path_factory.mktemp("certificate")
+    command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split()
+    subject = ["-subj", "/CN=pictures.test", "-addext", "subjectAltName=DNS:pictures.test,DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    subprocess.run([*command, *subject, *files], check=True, capture_output=True)
     return folder

@@ -22,7 +22,7 @@ import aiohttp
 from colm_vl import __version__
 
 _READ_TIMEOUT = 600.0
-_INFLATED_PIECE = 1 << 16
+_PIECE = 1 << 16
 _LARGE_BODY = 1 << 20
 _DRAIN_SECONDS = 0.1
 
@@ -60,10 +60,12 @@ class HttpReply:
         inflater = _inflater(self.headers.get("Content-Encoding", ""))
         sent = inflated = 0
         content = self._response.content
-        while piece := await content.readany():
+        while piece := await content.read(_PIECE):
             sent += len(piece)
             if sent > limit:
                 raise TooLarge
+            if len(piece) == _PIECE:  # more may be there already, which `read` would give without letting others run
+                await asyncio.sleep(0)
             if inflater is None:
                 yield piece
                 continue
@@ -200,11 +202,11 @@ def _inflater(encoding: str) -> zlib._Decompress | None:
 def _inflate(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
     while True:
         try:
-            part = inflater.decompress(data, _INFLATED_PIECE)
+            part = inflater.decompress(data, _PIECE)
         except zlib.error:
             raise UnusableEncoding from None
         if part:
             yield part
         data = inflater.unconsumed_tail
-        if not data and len(part) < _INFLATED_PIECE:
+        if not data and len(part) < _PIECE:
             return

@@ -116,7 +116,7 @@ async def bounded(*, megabytes: int, pause: float) -> AsyncIterator[None]:
 async def test_a_gzip_bomb_is_not_unpacked(model: Connect, status: int, stream: bool) -> None:
     start, piece = bomb()
     head = f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n\r\n".encode()
-    async with raw_server(repeat(head + start, piece, 256)) as (port, _), bounded(megabytes=60, pause=0.5):
+    async with raw_server(repeat(head + start, piece, 256)) as (port, _), bounded(megabytes=60, pause=1):
         error = await failure(model(port), stream=stream)
     assert type(error) is (BadReply if status == 200 else Unavailable)
     assert "does not end where it should" in error.message or "HTTP 500" in error.message
@@ -126,7 +126,7 @@ async def test_a_gzip_bomb_is_not_unpacked(model: Connect, status: int, stream: 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_a_body_of_a_gigabyte_is_not_read(model: Connect, status: int, kind: str) -> None:
     head = f"HTTP/1.1 {status} OK\r\nContent-Type: {kind}\r\nContent-Length: {1 << 30}\r\n\r\n".encode()
-    async with raw_server(repeat(head, MEGABYTE, 1024)) as (port, _), bounded(megabytes=60, pause=0.5):
+    async with raw_server(repeat(head, MEGABYTE, 1024)) as (port, _), bounded(megabytes=60, pause=1):
         error = await failure(model(port), stream=kind == "text/event-stream")
     assert type(error) is (BadReply if status == 200 else Unavailable)
     assert not (status == 200 and error.retryable)
@@ -134,21 +134,21 @@ async def test_a_body_of_a_gigabyte_is_not_read(model: Connect, status: int, kin
 
 async def test_a_list_of_models_without_end_is_none(model: Connect) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {1 << 30}\r\n\r\n".encode()
-    async with raw_server(repeat(head, MEGABYTE, 1024)) as (port, _), bounded(megabytes=60, pause=0.5):
+    async with raw_server(repeat(head, MEGABYTE, 1024)) as (port, _), bounded(megabytes=60, pause=1):
         assert (await model(port).capabilities()).context is None
 
 
 async def test_events_without_end_are_no_reply(model: Connect) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     piece = 1000 * b'data: {"choices": [{"index": 0, "delta": {"content": ""}}]}\n\n'
-    async with raw_server(repeat(head, piece, 20_000)) as (port, _), bounded(megabytes=60, pause=0.5):
+    async with raw_server(repeat(head, piece, 20_000)) as (port, _), bounded(megabytes=60, pause=1):
         error = await failure(model(port), stream=True)
     assert "does not end where it should" in error.message
 
 
 async def test_many_small_lists_cost_little(model: Connect) -> None:
     body = b"[" + b"[]," * 1_300_000 + b"[]]"
-    async with raw_server(response(body)) as (port, _), bounded(megabytes=200, pause=1.5):
+    async with raw_server(response(body)) as (port, _), bounded(megabytes=200, pause=2):
         assert "no completion" in (await failure(model(port))).message
 
 
