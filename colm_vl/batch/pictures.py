@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
@@ -56,17 +57,20 @@ class Pictures:
         self._recent.append(image)
         return image
 
-    async def are(self, sources: Sequence[ImageSource], kept: Sequence[Picture]) -> bool:
-        """Whether these are the pictures of which a trace tells."""
+    async def same(self, sources: Sequence[ImageSource], kept: Sequence[Picture]) -> tuple[Picture, ...] | None:
+        """What a trace keeps of these pictures, if they are those of which it told before; else None."""
         if len(sources) != len(kept):
-            return False
-        try:
-            for source, picture in zip(sources, kept, strict=True):
-                if not await self._is(source, picture):
-                    return False
-        except ImageError:
-            return False
-        return True
+            return None
+        found = []
+        for source, picture in zip(sources, kept, strict=True):
+            try:
+                digest = await self._file_digest(source, picture)
+            except ImageError:
+                digest = None
+            if digest is None:
+                return None
+            found.append(replace(picture, file_digest=digest))
+        return tuple(found)
 
     def close(self) -> None:
         """Open no more. Tasks that wait for a picture are cancelled."""
@@ -74,13 +78,15 @@ class Pictures:
         for task in self._waiting:
             task.cancel()
 
-    async def _is(self, source: ImageSource, kept: Picture) -> bool:
+    async def _file_digest(self, source: ImageSource, kept: Picture) -> str | None:
+        """None if it is another picture."""
         # The same file has the same pixels. Reading it takes a fraction of the time that decoding it takes.
         if kept.file_digest and isinstance(source, str | bytes):
             digest = await self._in_time(source, partial(file_digest, source, pipes=False))
             if digest == kept.file_digest:
-                return True
-        return (await self.open(source)).digest == kept.digest
+                return digest
+        image = await self.open(source)
+        return image.file_digest if image.digest == kept.digest else None
 
     async def _in_time(self, source: str | bytes, work: Callable[[], _T]) -> _T:
         with self._cancellable():

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -249,10 +249,7 @@ class Batch:
         wanted = {choice.team.policy.strategy: choice for choice in self._job.choices}
         wanted = {strategy: choice for strategy, choice in wanted.items() if Key(row.id, strategy) not in self._ended}
         finished = {} if row.problem else await self._finished(row, list(wanted))
-        outcomes = [
-            _Outcome(trace.with_metadata(row.metadata), kept=True, written=trace.metadata == row.metadata)
-            for trace in finished.values()
-        ]
+        outcomes = [*finished.values()]
         unanswered = [choice for strategy, choice in wanted.items() if strategy not in finished]
         if not unanswered:
             return outcomes
@@ -274,12 +271,17 @@ class Batch:
                 outcomes.append(_Outcome(trace))
         return outcomes
 
-    async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, Trace]:
-        """By strategy, the answers of an earlier run to this very question."""
+    async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, _Outcome]:
+        """By strategy, the answers of an earlier run to this very question; what else they tell of it is of today."""
         found = {strategy: trace for strategy in strategies if (trace := self._folder.finished(row, strategy))}
-        pictures = {trace.pictures for trace in found.values()}  # mostly one, which is then looked at once
-        same = {kept: await self._pictures.are(row.pictures, kept) for kept in pictures}
-        return {strategy: trace for strategy, trace in found.items() if same[trace.pictures]}
+        kept = {trace.pictures for trace in found.values()}  # mostly one, which is then looked at once
+        same = {pictures: await self._pictures.same(row.pictures, pictures) for pictures in kept}
+        outcomes = {}
+        for strategy, trace in found.items():
+            if (pictures := same[trace.pictures]) is not None:
+                today = replace(trace, pictures=pictures, metadata=dict(row.metadata))
+                outcomes[strategy] = _Outcome(today, kept=True, written=today == trace)
+        return outcomes
 
 
 def _admission(team: Team, pool: Pool) -> Admission:

@@ -16,6 +16,7 @@ from colm_vl import CoLM, Trace, prompts
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.tally import Tally
 from colm_vl.store import CallKey
+from processors import images
 from tests.batch.runs import read_lines
 
 DATA = Path(__file__).parent / "data"
@@ -49,6 +50,13 @@ def test_a_finished_run_is_resumed_without_a_call(old: Path) -> None:
     ]
     assert traces[0].metadata == {"level": "easy"}
     assert not tally.notes
+
+
+def test_a_picture_is_decoded_once_and_then_known_by_its_file(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _resume(old, Tally())
+    monkeypatch.setattr(images, "_decode", None)
+    assert _resume(old, Tally()) == first
+    assert len(first[3].pictures[0].file_digest) == 64
 
 
 def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
