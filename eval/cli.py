@@ -87,10 +87,13 @@ def run(
     from .running import plan
     from .running import run as run_plan
 
-    planned = plan(find(benchmark), data, split, _listed(subjects), limit)
     names = _listed(strategies)
+    if not names:
+        raise InputError("--strategies names none", hint="such as --strategies vote,colm")
+    planned = plan(find(benchmark), data, split, _listed(subjects), limit)
     try:
-        with CoLM.from_team(team) as colm, Progressing(len(planned.items) * len(names)) as progress:
+        # The team's own strategy is not asked, and may need a server that it does not have.
+        with CoLM.from_team(team, strategy=names[0]) as colm, Progressing(len(planned.items) * len(names)) as progress:
             traces = run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh)
             answered = sum(map(progress.count, traces))
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from colm_vl.errors import InputError
+from eval import cli
 from eval.benchmarks.catalogue import BENCHMARKS, find
 from eval.items import Rule
 from eval.names import slug
@@ -194,3 +195,16 @@ def test_clients_of_any_name_have_answer_files_of_their_own(tmp_path: Path) -> N
         strategies = [f"solo:{name}" for name in names]
         list(run(colm, plan(find("mt_bench"), published.mt_bench(tmp_path)), strategies, tmp_path / "run"))
     assert len(list((tmp_path / "run" / ANSWER_FILES).iterdir())) == len(names)
+
+
+def test_a_team_without_a_server_runs_what_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = published.gsm8k(tmp_path)
+    (tmp_path / "team.toml").write_text(
+        '[[clients]]\nname = "one"\nbackend = "scripted"\nmodel = "script"\nreplies = [{ text = "Answer: 1000" }]\n'
+    )
+    arguments = ["run", "gsm8k", "--data", data, "--team", tmp_path / "team.toml", "--out", tmp_path / "run"]
+    monkeypatch.setattr("sys.argv", ["eval", *map(str, arguments), "--strategies", "solo:one"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    assert list(read_evaluation(tmp_path / "run").traces) == ["solo:one"]
