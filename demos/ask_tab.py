@@ -15,10 +15,24 @@ from colm_vl import Trace
 from colm_vl.strategies import STRATEGIES
 
 from . import account, draw
+from .api import offer_api, visit_of
 from .board import Board
 from .desk import Asked, Busy, Desk
 from .examples import Example
-from .inputs import FIELDS, GATES, SHARES, VOTE, Field, FieldError, Limits, Settings, read_query, strategies
+from .inputs import (
+    FIELDS,
+    GATES,
+    SHARES,
+    VOTE,
+    Field,
+    FieldError,
+    Limits,
+    Settings,
+    read_choices,
+    read_query,
+    strategies,
+)
+from .known import Known, digests
 from .visit import Entry, FeedbackFile, choices_of, keepsakes, remember, remembered
 from .words import in_words
 
@@ -48,6 +62,7 @@ class AskTab:
     def lay_out(self, page: gr.Blocks) -> None:
         """Within a `gr.Tab` of the page: make the parts and wire them."""
         self.shown = gr.State(None)
+        self.known = gr.State(None)
         self.visit = gr.BrowserState([], storage_key="colm-vl-visit")
         with gr.Row(elem_classes="cv-split"):
             with gr.Column(scale=4, min_width=300, elem_id="question-side"):
@@ -55,7 +70,7 @@ class AskTab:
             with gr.Column(scale=9, min_width=300, elem_id="answer-side"):
                 self._lay_out_answer()
         self._wire(page)
-        self._offer_api()
+        offer_api(self.desk, self.limits)
 
     def _lay_out_question(self) -> None:
         self.errors: dict[Field, Any] = {}
@@ -149,22 +164,30 @@ class AskTab:
         results = [
             self.answer, self.columns, self.account, self.more, self.table, self.keepsakes, self.thanks, self.shown,
             self.visit, self.history, self.go, self.halt, self.compare, *self.errors.values(), *self.example_buttons,
+            self.choices, self.truth, self.known,
         ]  # fmt: skip
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         working: dict[str, Any] = {**private, "concurrency_limit": None}
         for trigger in (self.go.click, self.question.submit):
-            trigger(self._on_ask, [*fields, self.visit], results, **working)
+            trigger(self._on_ask, [*fields, self.known, self.visit], results, **working)
         for number, button in enumerate(self.example_buttons):
             filled = button.click(
-                self._fill_in(number), None, [self.pictures, self.question, self.choices, self.truth], **private
-            )
-            filled.then(self._on_ask, [*fields, self.visit], results, **working)
+                self._fill_in(number), None,
+                [self.pictures, self.question, self.choices, self.truth, self.known], **private,
+            )  # fmt: skip
+            filled.then(self._on_ask, [*fields, self.known, self.visit], results, **working)
         self.halt.click(self._on_stop, None, None, queue=False, **private)
         self.compare.click(
             self._on_compare, [self.shown, self.rivals],
             [self.table, self.go, self.halt, self.compare, *self.example_buttons], **working,
         )  # fmt: skip
-        self.pictures.change(self._on_pictures, self.pictures, self.errors["pictures"], **private)
+        known = [self.choices, self.truth, self.known]
+        self.pictures.change(
+            self._on_pictures, [self.pictures, *known], [self.errors["pictures"], *known], **private
+        )  # fmt: skip
+        self.question.input(
+            self._on_question, [self.question, *known], known, trigger_mode="always_last", **private
+        )  # fmt: skip
         self.gate.change(lambda gate: gr.update(visible=gate == GATES[2]), self.gate, self.confidence, **private)
         gr.on([self.history.input], self._on_open, [self.history, self.visit], results, **private)
         self.forget.click(lambda: ([], gr.update(choices=[], value=None)), None, [self.visit, self.history], **private)
@@ -176,15 +199,17 @@ class AskTab:
 
     async def _on_ask(
         self, pictures: Any, question: str, choices: str, strategy: str, asker: str, rounds: float, gate: str,
-        confidence: float, share: str, truth: str, stored: Any, request: gr.Request,
+        confidence: float, share: str, truth: str, known: Known | None, stored: Any, request: gr.Request,
     ) -> AsyncGenerator[Updates, None]:  # fmt: skip
         settings = Settings(strategy, asker, int(rounds), gate, confidence, share)
-        if self.desk.is_busy(_visit(request)):
+        if self.desk.is_busy(visit_of(request)):
             yield {self.errors["settings"]: draw.error(in_words(Busy()))}
             return
         try:
-            files = [item[0] for item in pictures or []]
-            query = await asyncio.to_thread(read_query, question, files, choices, self.limits)
+            query = await asyncio.to_thread(read_query, question, _files(pictures), choices, self.limits)
+            if known and not known.is_of(query):  # where the visitor was quicker than the page, which clears the fields
+                choices, truth = known.without(choices or "", truth or "")
+                query, known = replace(query, choices=read_choices(choices)), None
             asked = Asked(query, settings.changes(self.desk.colm.team), (truth or "").strip())
         except FieldError as error:
             yield self._told(error.field, str(error))
@@ -195,10 +220,13 @@ class AskTab:
             self.table: "",
             self.thanks: "",
             self.more: gr.update(visible=False),
+            self.choices: choices,
+            self.truth: truth,
+            self.known: replace(known, truth=asked.truth) if known else Known.of_query(query, asked.truth),
         }
         yield self._told() | clear | self._buttons(working=True)
         try:
-            async with aclosing(self.desk.ask(_visit(request), asked)) as boards:
+            async with aclosing(self.desk.ask(visit_of(request), asked)) as boards:
                 drawn: Updates = {}
                 async for board in boards:
                     now = {self.answer: draw.answer(board), self.columns: draw.columns(board)}
@@ -244,7 +272,7 @@ class AskTab:
         chosen = [name for name in self._comparable() if name in names]
         try:
             yield {self.table: account.comparison([], shown.entry.truth, chosen)} | self._buttons(working=True)
-            async with aclosing(self.desk.compare(_visit(request), shown.asked, chosen)) as progress:
+            async with aclosing(self.desk.compare(visit_of(request), shown.asked, chosen)) as progress:
                 done: list[Trace] = []
                 async for done in progress:
                     waiting = chosen[len(done) :]
@@ -257,25 +285,36 @@ class AskTab:
             yield {self.table: draw.error(in_words(error))} | self._buttons(working=False)
 
     async def _on_stop(self, request: gr.Request) -> None:
-        self.desk.stop(_visit(request))
+        self.desk.stop(visit_of(request))
 
     async def _on_leave(self, request: gr.Request) -> None:
-        self.desk.stop(_visit(request))
+        self.desk.stop(visit_of(request))
 
-    async def _on_pictures(self, pictures: Any) -> str:
+    async def _on_pictures(self, pictures: Any, choices: str, truth: str, known: Known | None) -> Updates:
         """Tell at once what is wrong with a picture, not only when the question is asked."""
         try:
-            await asyncio.to_thread(read_query, "?", [item[0] for item in pictures or []], "", self.limits)
+            query = await asyncio.to_thread(read_query, "?", _files(pictures), "", self.limits)
         except FieldError as error:
-            return draw.error(str(error))
-        return ""
+            return {self.errors["pictures"]: draw.error(str(error))}
+        cleared = self._cleared(known, choices, truth) if known and known.pictures != digests(query) else {}
+        return {self.errors["pictures"]: ""} | cleared
+
+    def _on_question(self, question: str, choices: str, truth: str, known: Known | None) -> Updates:
+        if known and known.question != (question or "").strip():
+            return self._cleared(known, choices, truth)
+        return {self.known: gr.skip()}
+
+    def _cleared(self, known: Known, choices: str, truth: str) -> Updates:
+        """What was known of the question before it was changed goes."""
+        choices, truth = known.without(choices or "", truth or "")
+        return {self.choices: choices, self.truth: truth, self.known: None}
 
     def _on_load(self, stored: Any) -> Any:
         return gr.update(choices=choices_of(remembered(stored)))
 
     def _on_open(self, number: int | None, stored: Any, request: gr.Request) -> Updates:
         entries = remembered(stored)
-        if number is None or not 0 <= number < len(entries) or self.desk.is_busy(_visit(request)):
+        if number is None or not 0 <= number < len(entries) or self.desk.is_busy(visit_of(request)):
             return {self.history: gr.update(value=None)}
         board = entries[number].board()
         return self._keep(Shown(entries[number])) | {
@@ -297,14 +336,15 @@ class AskTab:
         return add
 
     def _fill_in(self, number: int) -> Any:
-        example = self.examples[number]
+        example, known = self.examples[number], Known.of_example(self.examples[number])
 
         def fill() -> Updates:
             return {
                 self.pictures: list(example.pictures) or None,
                 self.question: example.question,
-                self.choices: "\n".join(example.choices),
-                self.truth: example.truth,
+                self.choices: known.choices,
+                self.truth: known.truth,
+                self.known: known,
             }
 
         return fill
@@ -319,45 +359,16 @@ class AskTab:
             self.example_buttons, idle
         )
 
-    # --- for programs ---
 
-    def _offer_api(self) -> None:
-        """`gradio_client`: `Client(url).predict(question=…, pictures=[handle_file(…)], api_name="/ask")`."""
-        own = Settings.of(self.desk.colm.team.policy)
-        question = gr.Textbox(label="question", visible=False)
-        # Files, and no plain paths: Gradio sees to it that they were uploaded; nobody can name one of the server's.
-        pictures = gr.File(label="pictures", file_count="multiple", visible=False)
-        choices = gr.Textbox(label="choices", visible=False, value="")
-        strategy = gr.Textbox(label="strategy", visible=False, value=own.strategy)
-        asker = gr.Textbox(label="asker", visible=False, value=own.asker)
-        rounds = gr.Number(label="rounds", visible=False, value=own.rounds, precision=0)
-        trace = gr.JSON(label="trace", visible=False)
-
-        async def ask(
-            question: str, pictures: Any, choices: str, strategy: str, asker: str, rounds: float, request: gr.Request
-        ) -> dict[str, Any]:
-            """Ask one question; the answer is the whole trace. `choices` are written one a line."""
-            settings = replace(own, strategy=strategy, asker=asker, rounds=int(rounds))
-            try:
-                query = await asyncio.to_thread(read_query, question, pictures or [], choices, self.limits)
-                asked = Asked(query, settings.changes(self.desk.colm.team))
-                return (await self.desk.answer(_visit(request), asked)).to_dict()
-            except Exception as error:
-                raise gr.Error(in_words(error), print_exception=False) from None
-
-        gr.Button(visible=False).click(
-            ask, [question, pictures, choices, strategy, asker, rounds], trace, api_name="ask", concurrency_limit=None
-        )
+def _files(pictures: Any) -> list[str]:
+    """The files of a gallery's value."""
+    return [item[0] for item in pictures or []]
 
 
 def _example_button(number: int, example: Example) -> gr.Button:
     classes = ["cv-example"] if example.pictures else ["cv-example", "cv-bare"]
     words = f"{example.title}: {example.question}"
     return gr.Button(words, elem_id=f"example-{number}", size="sm", elem_classes=classes)
-
-
-def _visit(request: gr.Request) -> str:
-    return str(request.session_hash)
 
 
 def _welcome() -> str:

@@ -142,6 +142,16 @@ def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, serve
     assert (record["thumb"], record["right_answer"], record["trace"]["answer"]) == ("up", "July", "July")
 
 
+def test_a_question_of_ones_own_is_not_marked_by_the_answer_of_an_example(visitor: Visitor) -> None:
+    visitor.page.click("#example-0")
+    visitor.see("#answer .cv-by", "right")
+    visitor.see_end()
+    visitor.ask("Whose is amber?")
+    visitor.see_end()
+    visitor.see("#answer .cv-headline", "amber")
+    sync_api.expect(visitor.page.locator("#answer")).not_to_contain_text("wrong")
+
+
 def test_a_file_that_is_no_picture_is_told_beside_the_field(visitor: Visitor, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"this is no picture")

@@ -1,0 +1,46 @@
+"""The page for programs: an endpoint that takes a question and gives the whole trace."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from .desk import Asked, Desk
+from .inputs import Limits, Settings, read_query
+from .words import in_words
+
+
+def offer_api(desk: Desk, limits: Limits) -> None:
+    """`gradio_client`: `Client(url).predict(question=…, pictures=[handle_file(…)], api_name="/ask")`."""
+    own = Settings.of(desk.colm.team.policy)
+    question = gr.Textbox(label="question", visible=False)
+    # Files, and no plain paths: Gradio sees to it that they were uploaded; nobody can name one of the server's.
+    pictures = gr.File(label="pictures", file_count="multiple", visible=False)
+    choices = gr.Textbox(label="choices", visible=False, value="")
+    strategy = gr.Textbox(label="strategy", visible=False, value=own.strategy)
+    asker = gr.Textbox(label="asker", visible=False, value=own.asker)
+    rounds = gr.Number(label="rounds", visible=False, value=own.rounds, precision=0)
+    trace = gr.JSON(label="trace", visible=False)
+
+    async def ask(
+        question: str, pictures: Any, choices: str, strategy: str, asker: str, rounds: float, request: gr.Request
+    ) -> dict[str, Any]:
+        """Ask one question; the answer is the whole trace. `choices` are written one a line."""
+        settings = replace(own, strategy=strategy, asker=asker, rounds=int(rounds))
+        try:
+            query = await asyncio.to_thread(read_query, question, pictures or [], choices, limits)
+            asked = Asked(query, settings.changes(desk.colm.team))
+            return (await desk.answer(visit_of(request), asked)).to_dict()
+        except Exception as error:
+            raise gr.Error(in_words(error), print_exception=False) from None
+
+    gr.Button(visible=False).click(
+        ask, [question, pictures, choices, strategy, asker, rounds], trace, api_name="ask", concurrency_limit=None
+    )
+
+
+def visit_of(request: gr.Request) -> str:
+    return str(request.session_hash)
