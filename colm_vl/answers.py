@@ -14,7 +14,8 @@ _NUMBER_WORDS = {
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
 }  # fmt: skip
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-_ARTICLE = re.compile(r"^(?:the|a|an)\s+")
+_CLOSING = " \t.,;:!?\"'“”‘’()[]"
+_OPENING = re.compile(rf"^(?:[{re.escape(_CLOSING)}]|(?:the|a|an)\s+)+")
 _MARKUP = re.compile(
     r"\*\*|__|`|\$|\\[()\[\]]|\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox)\{([^{}]*)\}"
 )
@@ -53,10 +54,7 @@ def normalize(answer: str) -> str:
     do not count. Idempotent."""
     text = unicodedata.normalize("NFKC", strip_markup(answer)).casefold()
     text = _THOUSANDS.sub("", " ".join(text.split()))
-    previous = None
-    while previous != text:
-        previous = text
-        text = _ARTICLE.sub("", text.strip(" \t.,;:!?\"'“”‘’()[]"))
+    text = _OPENING.sub("", text.rstrip(_CLOSING))
     text = _NUMBER_WORDS.get(text, _YES_NO.get(text, text))
     return text.removesuffix(" %").removesuffix("%") if _NUMBER.match(text) else text
 

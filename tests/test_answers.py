@@ -38,6 +38,11 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     assert answers.normalize(once) == once
 
 
+def test_a_long_answer_takes_time_that_grows_with_its_length_only() -> None:
+    assert answers.normalize("the " * 200_000 + "sky") == "sky"
+    assert answers.find_choice("the 'a " * 100_000 + "blue", ("red", "blue")) == "B"
+
+
 def test_majority_wins_and_confidence_breaks_ties() -> None:
     weights = {"Four": 0.2, "5": 0.9, "4": 0.1}
     ballots = [
