@@ -127,3 +127,10 @@ def test_guidance_can_say_that_the_drafts_are_right() -> None:
 def test_what_a_model_thinks_is_not_shown_to_others() -> None:
     said = "<think>perhaps dogs</think>Answer: cats"
     assert "perhaps" not in prompts.guidance_messages(Query("Which?"), {"near": said})[1].text
+
+
+def test_a_reply_in_the_asked_form_is_read_as_its_letter_where_choices_are_letters() -> None:
+    choices = ("D", "F", "A", "B")
+    for letter, text in zip("ABCD", choices, strict=True):
+        reply = prompts.read_reply(f"Caption: a diagram\nAnswer: ({letter})\nConfidence: 90", choices)
+        assert (reply.choice, reply.answer) == (letter, text)
