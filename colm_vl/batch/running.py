@@ -278,9 +278,13 @@ class Batch:
         same = {pictures: await self._pictures.same(row.pictures, pictures) for pictures in kept}
         outcomes = {}
         for strategy, trace in found.items():
-            if (pictures := same[trace.pictures]) is not None:
+            if (pictures := same[trace.pictures]) is None:
+                continue
+            if pictures == trace.pictures and row.metadata == trace.metadata:
+                outcomes[strategy] = _Outcome(trace, kept=True, written=True)
+            else:
                 today = replace(trace, pictures=pictures, metadata=dict(row.metadata))
-                outcomes[strategy] = _Outcome(today, kept=True, written=today == trace)
+                outcomes[strategy] = _Outcome(today, kept=True)
         return outcomes
 
 
