@@ -46,7 +46,8 @@ from colm_vl.errors import (
     Unreachable,
     Unsupported,
 )
-from colm_vl.team import ConfidenceGate, Member, Policy, SamplingPolicy, StageSampling, Team, Timeouts
+from colm_vl.gates.base import Gate
+from colm_vl.team import Member, Policy, SamplingPolicy, StageSampling, Team, Timeouts
 from colm_vl.types import (
     Call,
     ClientReply,
@@ -88,7 +89,6 @@ __all__ = [
     "CoLM",
     "ColmError",
     "Confidence",
-    "ConfidenceGate",
     "ConfigError",
     "ContextTooLong",
     "Decision",
@@ -98,6 +98,7 @@ __all__ = [
     "Failure",
     "FamilyError",
     "FetchPolicy",
+    "Gate",
     "Generation",
     "Guidance",
     "Health",

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from colm_vl.types import Confidence
+from colm_vl.types import ClientReply, Confidence
 
 _NUMBER_WORDS = {
     "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
@@ -67,6 +67,19 @@ def same(one: str, other: str) -> bool:
     if _NUMBER.fullmatch(first) and _NUMBER.fullmatch(second):
         return float(first) == float(second)
     return False
+
+
+def same_reply(one: ClientReply, other: ClientReply) -> bool:
+    """Whether two clients chose the same letter or, without choices, give answers that say the same."""
+    if one.choice or other.choice:
+        return one.choice == other.choice
+    return same(one.answer, other.answer)
+
+
+def all_agree(replies: Iterable[ClientReply]) -> bool:
+    """Whether all replies say the same. One that cannot be read agrees with nothing."""
+    first, *others = replies
+    return first.readable and all(same_reply(first, other) for other in others)
 
 
 def find_choice(text: str, choices: Sequence[str]) -> str | None:

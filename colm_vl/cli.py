@@ -13,14 +13,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, policies
+from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, policies, strategies
 from colm_vl.batch import ANSWERS, Tally, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.display import Conversation, health_table, summary
 from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.extras import part
-from colm_vl.strategies import STRATEGIES
 from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
 from colm_vl.types import Event
 
@@ -43,7 +42,9 @@ app = typer.Typer(
 team_app = typer.Typer(no_args_is_help=True, help="Look after a team file.")
 app.add_typer(team_app, name="team")
 
-_STRATEGY_HELP = "How to get to an answer: " + "; ".join(f"{name} ({s.summary})" for name, s in STRATEGIES.items())
+_STRATEGY_HELP = "How to get to an answer: " + "; ".join(
+    f"{name} ({s.summary})" for name, s in strategies.known().items()
+)
 
 TeamOption = Annotated[
     Path | None, typer.Option("--team", "-t", help="A team.toml; without it the pocket team answers.")

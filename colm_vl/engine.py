@@ -19,7 +19,7 @@ from colm_vl.errors import ConfigError, InputError, NoAnswer
 from colm_vl.pool import Pool
 from colm_vl.run import Run
 from colm_vl.store import CallStore, MemoryStore
-from colm_vl.strategies import STRATEGIES, Choice, choose
+from colm_vl.strategies import Choice, choose, known
 from colm_vl.team import Team
 from colm_vl.types import Event, Query, Trace
 from processors.images import Image, ImageSource
@@ -171,7 +171,7 @@ class AsyncCoLM:
         names = strategy.split(",") if isinstance(strategy, str) else strategy
         wanted = dict.fromkeys(name.strip() for name in names)
         if not wanted:
-            raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(STRATEGIES)}")
+            raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(known())}")
         return [self._choose({**policy, "strategy": name}) for name in wanted]
 
     # --- doing it ---

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard, get_args
 from pydantic import BaseModel
 
 from colm_vl.errors import ConfigError
+from colm_vl.gates import Gate, plain
 from colm_vl.team import Policy
 from colm_vl.types import Stage
 
@@ -90,7 +91,9 @@ def _leaves(model: BaseModel, *path: str) -> Iterator[tuple[tuple[str, ...], str
     for name, field in type(model).model_fields.items():
         value, about = getattr(model, name), field.description or ""
         table = next((kind for kind in get_args(field.annotation) if _is_table(kind)), None)
-        if isinstance(value, BaseModel):
+        if isinstance(value, Gate):
+            yield (*path, name), about, plain(value)
+        elif isinstance(value, BaseModel):
             yield from _leaves(value, *path, name)
         elif path and value is None:  # a stage that is as another one, which its description names
             as_other = about.removesuffix(" if not set")

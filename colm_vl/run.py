@@ -76,6 +76,11 @@ class Run:
         return self.team.policy
 
     @property
+    def asker(self) -> Member:
+        """The client that asks: the policy's, or the first."""
+        return self.team.client(self.policy.asker) if self.policy.asker else self.team.clients[0]
+
+    @property
     def pictures_hidden(self) -> bool:
         """Whether the server is not to see the pictures that there are."""
         return self.policy.share == "captions" and bool(self.query.images)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Generation, Message
 from colm_vl.run import Replies, Run, Turn
-from colm_vl.team import ConfidenceGate, Member
+from colm_vl.team import Member
 from colm_vl.types import (
     ClientReply,
     Confidence,
@@ -149,31 +149,24 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
 
 
 def gate(run: Run, replies: Replies, *, round: int) -> Decision:
-    """Whether the server is to be asked. Unreadable drafts agree with nothing; unknown confidence is not above any."""
-    policy = run.policy.gate
-    first, *others = list(replies.values())
-    agree = first.readable and all(_same_reply(first, other) for other in others)
-    if policy == "always":
-        asked, reason = True, "the policy asks always"
-    elif not agree:
-        asked, reason = True, "the answers differ"
-    elif isinstance(policy, ConfidenceGate) and not answers.comparable(reply.confidence for reply in replies.values()):
-        asked, reason = True, "all agree, but their confidences are unknown or of different kinds"
-    elif isinstance(policy, ConfidenceGate):
-        least = min((reply.confidence.value or 0.0) for reply in replies.values())
-        asked = least <= policy.confidence
-        reason = f"all agree, least confidence {least:.2f} against {policy.confidence:.2f}"
-    else:
-        asked, reason = False, "all answers agree"
-    watched = run.policy.shadow and not asked
-    decision = Decision(asked or watched, reason, round, shadow=watched)
+    """Whether the server is to be asked, as the policy's gate decides. With `shadow`, it is asked all the same."""
+    decided = run.policy.gate.decide(replies)
+    watched = run.policy.shadow and not decided.asked
+    decision = replace(decided, asked=decided.asked or watched, round=round, shadow=watched)
     run.record(decision)
     return decision
 
 
+def enough(run: Run, replies: Replies) -> bool:
+    """Whether there are the drafts to go on with; with fewer, what there is is voted on."""
+    if replies and len(replies) < run.policy.min_drafts:
+        run.fall_back("vote", f"{len(replies)} drafts, min_drafts is {run.policy.min_drafts}")
+    return len(replies) >= max(run.policy.min_drafts, 1)
+
+
 def settle(run: Run, replies: Replies) -> Settlement | None:
     """The answer of the client that asked, or a vote over all. None without a readable answer."""
-    asker = run.policy.asker or run.team.clients[0].name
+    asker = run.asker.name
     if (run.policy.settle or ("asker" if run.policy.asker else "vote")) == "asker":
         own = replies.get(asker)
         if own is not None and own.readable:
@@ -244,7 +237,7 @@ async def _reconsider(
         before, now = replies[client.name], _read_draft(run, client, generation)
         return Refinement(
             now.client, now.text, now.answer, now.choice, now.caption, now.confidence,
-            round, changed=not _same_reply(before, now),
+            round, changed=not answers.same_reply(before, now),
         )  # fmt: skip
 
     refined = await _for_each(run, clients, one)
@@ -281,12 +274,6 @@ def _answer_probability(generation: Generation, span: tuple[int, int] | None) ->
             probabilities.append(math.exp(token.logprob))
         position += len(token.token)
     return sum(probabilities) / len(probabilities) if probabilities else None
-
-
-def _same_reply(one: ClientReply, other: ClientReply) -> bool:
-    if one.choice or other.choice:
-        return one.choice == other.choice
-    return answers.same(one.answer, other.answer)
 
 
 def _by_heading(run: Run, replies: Replies) -> Mapping[str, str]:

@@ -8,14 +8,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
+from colm_vl import gates
 from colm_vl._toml import read_toml
 from colm_vl.backends import registry
 from colm_vl.backends.base import Options, Sampling
 from colm_vl.errors import ConfigError
+from colm_vl.gates import Gate
 from colm_vl.types import MemberInfo, Share, Stage
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -27,10 +29,6 @@ _SAMPLED_BYTES = 1 << 16
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ConfidenceGate(_Table):
-    confidence: float = Field(ge=0, le=1)
 
 
 class SamplingPolicy(_Table):
@@ -76,8 +74,9 @@ class Policy(_Table):
     )
     rounds: int = Field(default=1, ge=1, le=10, description="rounds of guidance and refinement")
     min_drafts: int = Field(default=1, ge=1, description="drafts without which the server is not asked")
-    gate: Literal["always", "disagreement"] | ConfidenceGate = Field(
-        default="always", description="when the server is asked: always, disagreement, or { confidence = 0.8 }"
+    gate: Annotated[Gate, BeforeValidator(gates.read), PlainSerializer(gates.plain)] = Field(
+        default_factory=lambda: gates.read("always"),
+        description="when the server is asked: always, disagreement, or { confidence = 0.8 }",
     )
     shadow: bool = Field(default=False, description="ask the server all the same where the gate would skip it")
     share: Share = Field(default="pictures", description="what the server may see: pictures, thumbnails or captions")
@@ -99,19 +98,6 @@ class Policy(_Table):
     )
     timeouts: Timeouts = Timeouts()
     sampling: StageSampling = StageSampling()
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _read_gate(cls, gate: object) -> object:
-        """Also takes `confidence=0.8`, as it is written on a command line."""
-        if isinstance(gate, str) and gate.startswith("confidence="):
-            gate = {"confidence": gate.removeprefix("confidence=")}
-        if gate in ("always", "disagreement") or isinstance(gate, ConfidenceGate):
-            return gate
-        try:
-            return ConfidenceGate.model_validate(gate)
-        except ValidationError:
-            raise ValueError("expected always, disagreement, or a confidence from 0 to 1") from None
 
     def timeout(self, stage: Stage) -> float | None:
         if stage == "settle":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from colm_vl import Call, Trace
+from colm_vl import Call, Trace, strategies
 from colm_vl.answers import same
 from colm_vl.types import STAGE_TITLES, Stage
 
@@ -162,8 +162,8 @@ def _compared_row(row: Compared, truth: str) -> str:
 
 def _conclusion(rows: Sequence[Compared], truth: str) -> str:
     """What the table says of this one question, and that it is one question."""
-    single = [row.trace for row in rows if row.trace.strategy.startswith("solo") or row.trace.strategy == "server"]
-    team = next((row.trace for row in rows if row.trace.strategy == "colm"), None)
+    single = [row.trace for row in rows if strategies.find(row.trace.strategy).one_model]
+    team = next((row.trace for row in rows if _is_method(row.trace)), None)
     if team is None or not single:
         return ""
     if truth:
@@ -176,6 +176,12 @@ def _conclusion(rows: Sequence[Compared], truth: str) -> str:
         )
     alike = [trace.strategy for trace in single if _says(trace, team.answer)]
     return f"{len(alike)} of {len(single)} single models say what the team says. One question proves little."
+
+
+def _is_method(trace: Trace) -> bool:
+    """Whether clients refined from guidance of the server."""
+    strategy = strategies.find(trace.strategy)
+    return strategy.refines and strategy.needs_server and not strategy.server_answers
 
 
 def _says(trace: Trace, answer: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from colm_vl import Trace
-from colm_vl.strategies import STRATEGIES
+from colm_vl.strategies import find
 
 from . import account, draw
 from .api import offer_api, visit_of
@@ -108,7 +108,7 @@ class AskTab:
         own = Settings.of(team.policy)
         names = strategies(team)
         self.strategy = gr.Dropdown(
-            [(f"{name}: {STRATEGIES[name].summary}", name) for name in names],
+            [(f"{name}: {find(name).summary}", name) for name in names],
             value=own.strategy, label="Strategy", elem_id="strategy", allow_custom_value=own.strategy not in names,
         )  # fmt: skip
         self.asker = gr.Dropdown(
@@ -135,7 +135,7 @@ class AskTab:
                 gr.HTML(draw.tag("h2", "Would a single model have done?"))
                 known = self._comparable()
                 self.rivals = gr.CheckboxGroup(
-                    known, value=[name for name in known if name not in ("moa", "self_consistency")],
+                    known, value=[name for name in known if not find(name).costly],
                     label="Answer the same question by", elem_id="rivals",
                 )  # fmt: skip
                 self.compare = gr.Button("Compare", elem_id="compare", size="sm")

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from colm_vl import Trace
-from colm_vl.strategies import STRATEGIES
+from colm_vl.strategies import find
 
 from . import draw
 from .batch_questions import Questions, read_batch
@@ -55,7 +55,7 @@ class BatchTab:
                 self.question_error = gr.HTML(elem_id="batch-question-error")
                 names = strategies(team)
                 self.strategy = gr.Dropdown(
-                    [(f"{name}: {STRATEGIES[name].summary}", name) for name in names], value=team.policy.strategy,
+                    [(f"{name}: {find(name).summary}", name) for name in names], value=team.policy.strategy,
                     label="Strategy", elem_id="batch-strategy", allow_custom_value=team.policy.strategy not in names,
                 )  # fmt: skip
                 with gr.Row(elem_classes="cv-go"):

@@ -25,8 +25,10 @@ from colm_vl import (
     Team,
     Trace,
     Verdict,
+    strategies,
 )
 from colm_vl.answers import same
+from colm_vl.strategies import Strategy
 from colm_vl.types import MemberInfo, Stage
 
 THUMBNAIL_PIXELS = 320 * 320
@@ -158,7 +160,7 @@ class Board:
     @property
     def server_answers(self) -> bool:
         """Whether the server, when it writes, writes an answer of its own and no guidance."""
-        return self.strategy in ("server", "verdict", "moa")
+        return self._strategy.server_answers
 
     @property
     def clients(self) -> tuple[MemberInfo, ...]:
@@ -202,6 +204,10 @@ class Board:
             return "kept"
         return "corrected" if self.is_right(refinement.answer) else "changed"
 
+    @property
+    def _strategy(self) -> Strategy:
+        return strategies.find(self.strategy)
+
     def _finished(self, stage: Stage, member: str, round: int, sample: int = 0) -> None:
         self.writing.pop(Place(stage, member, round, sample), None)
 
@@ -210,7 +216,7 @@ class Board:
             return frozenset(self.selection.clients)
         failed = {failure.member for failure in self.failures if failure.stage == "draft" and failure.member}
         writing = {place.member for place in self.writing if place.stage == "draft"}
-        if self.strategy == "server":
+        if not self._strategy.needs_clients:
             return frozenset()
         return frozenset({*self.drafts, *failed, *writing}) or None
 

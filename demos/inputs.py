@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from colm_vl import ColmError, Image, ImageError, Policy, Query, Team
-from colm_vl.strategies import STRATEGIES
+from colm_vl import ColmError, Image, ImageError, Policy, Query, Team, gates
+from colm_vl.strategies import known
 from colm_vl.types import Share
 
 Field = Literal["pictures", "question", "choices", "settings"]
@@ -54,9 +54,9 @@ class Settings:
     @classmethod
     def of(cls, policy: Policy) -> Settings:
         """The team's own, which the page opens with."""
-        gate = policy.gate
+        gate = gates.plain(policy.gate)
         chosen = {"always": GATES[0], "disagreement": GATES[1]}.get(gate, "") if isinstance(gate, str) else GATES[2]
-        confidence = 0.8 if isinstance(gate, str) else gate.confidence
+        confidence = 0.8 if isinstance(gate, str) else gate.get("confidence", 0.8)
         return cls(policy.strategy, policy.asker or VOTE, policy.rounds, chosen, confidence, policy.share)
 
     def changes(self, team: Team) -> Mapping[str, Any]:
@@ -82,7 +82,7 @@ class Settings:
 
 def strategies(team: Team) -> Sequence[str]:
     """Those that this team can carry out."""
-    return tuple(name for name, strategy in STRATEGIES.items() if team.server or not strategy.needs_server)
+    return tuple(name for name, strategy in known().items() if team.server or not strategy.needs_server)
 
 
 def read_query(

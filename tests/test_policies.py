@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from colm_vl import ConfigError, Policy
+from colm_vl.gates.disagreement import DisagreementGate
 from colm_vl.policies import as_markdown, policy_keys, read_settings
-from colm_vl.strategies import STRATEGIES
+from colm_vl.strategies import known
 from tests.test_cli import CLIENT, SERVER, colm_vl
 
 README = Path(__file__).parents[1] / "README.md"
@@ -23,7 +24,7 @@ def test_every_key_is_described_and_every_strategy_named() -> None:
     assert {key.name.partition(".")[0] for key in policy_keys()} == set(Policy.model_fields)
     assert all(key.about for key in policy_keys())
     strategies = next(key.about for key in policy_keys() if key.name == "strategy")
-    assert all(name in strategies for name in STRATEGIES)
+    assert all(name in strategies for name in known())
 
 
 @pytest.mark.parametrize("command", ["ask", "batch"])
@@ -39,7 +40,7 @@ def test_settings_reach_tables_and_leave_the_rest_of_them() -> None:
     policy = Policy(timeouts={"guide": 7}).updated(changes)  # type: ignore[arg-type]
     assert (policy.timeouts.draft, policy.timeouts.guide, policy.timeouts.refine) == (20, 7, 300)
     assert (policy.sampling.refine.temperature, policy.sampling.select.max_tokens) == (0.2, 64)
-    assert (policy.gate, policy.blind) == ("disagreement", True)
+    assert (policy.gate, policy.blind) == (DisagreementGate(), True)
     assert Policy().updated(read_settings(["gate = { confidence = 0.9 }"])) == Policy().updated(
         {"gate": "confidence=0.9"}
     )

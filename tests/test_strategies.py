@@ -22,7 +22,7 @@ from colm_vl import (
 )
 from colm_vl.backends.scripted import ScriptedBackend
 from colm_vl.prompts import refine_messages
-from colm_vl.strategies import STRATEGIES
+from colm_vl.strategies import known
 from tests.teams import FIVE, FOUR, GUIDANCE, scripted
 
 QUESTION = "How many dots are there?"
@@ -243,9 +243,9 @@ def test_every_strategy_answers_and_pays_for_drafts_once() -> None:
     near = lambda request: FIVE  # noqa: E731
     server = lambda request: GUIDANCE if "Write guidance" in request.messages[-1].text else "Answer: 5"  # noqa: E731
     with scripted({"near": near, "far": near}, server) as colm:
-        traces = list(colm.compare(QUESTION, STRATEGIES))
+        traces = list(colm.compare(QUESTION, known()))
         drafts = [request for request in colm.requests("far") if len(request.messages) == 2]
-    assert [trace.answer for trace in traces] == ["5"] * len(STRATEGIES)
+    assert [trace.answer for trace in traces] == ["5"] * len(known())
     assert len(drafts) == 1
     by_name = {trace.strategy: trace for trace in traces}
     assert (

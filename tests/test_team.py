@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from colm_vl import ConfigError, Team
-from colm_vl.team import ConfidenceGate, Policy
+from colm_vl.gates.confidence import ConfidenceGate
+from colm_vl.team import Policy
 
 CLIENT = '[[clients]]\nname = "near"\nbackend = "scripted"\nmodel = "x"\nreplies = ["Answer: 5"]\n'
 

@@ -7,26 +7,22 @@ of this folder are backends, and so are the modules that other packages announce
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import cast
 
-from colm_vl import backends
 from colm_vl.backends.base import Backend, Options
 from colm_vl.errors import ConfigError
 from colm_vl.extras import require
+from colm_vl.plugins import Plugins
 
 __all__ = ["connect", "names", "options_class", "require"]
 
-GROUP = "colm_vl.backends"
-_NOT_BACKENDS = frozenset({"base", "registry"})
+_BACKENDS = Plugins("colm_vl.backends", "colm_vl.backends", "backend", helpers=frozenset({"base", "registry"}))
 
 
 def names() -> tuple[str, ...]:
     """All known backends, sorted. Nothing is imported to find them."""
-    return tuple(sorted({*_own(), *_announced()}))
+    return _BACKENDS.names()
 
 
 def options_class(name: str) -> type[Options]:
@@ -49,22 +45,8 @@ def connect(name: str, options: Options) -> Backend:
     return cast("Backend", _module(name).connect(options))
 
 
-def _own() -> tuple[str, ...]:
-    found = (module.name for module in pkgutil.iter_modules(backends.__path__))
-    return tuple(name for name in found if not name.startswith("_") and name not in _NOT_BACKENDS)
-
-
-def _announced() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
 def _module(name: str) -> ModuleType:
-    if name in _own():
-        module = importlib.import_module(f"{backends.__name__}.{name}")
-    elif entry := _announced().get(name):
-        module = entry.load()
-    else:
-        raise ConfigError(f"unknown backend {name!r}", hint=f"one of: {', '.join(names())}")
+    module = _BACKENDS.module(name)
     if not callable(getattr(module, "connect", None)):
         raise ConfigError(f"backend {name!r} has no connect", hint="define connect(options) in it")
     return module

@@ -11,7 +11,7 @@ from typing import Any
 
 from colm_vl.backends.base import Backend
 from colm_vl.errors import ConfigError
-from colm_vl.strategies import SAMPLE_TEMPERATURE
+from colm_vl.strategies.self_consistency import SAMPLE_TEMPERATURE
 from colm_vl.team import Member, Team
 
 from ..names import slug

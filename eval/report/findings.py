@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from colm_vl import ConfigError, strategies
 from colm_vl.types import Trace
 
 from ..costs import CallId, Cost, Point, Times, cost, pareto
@@ -16,9 +18,6 @@ from ..scoring.table import score
 from ..show import table_as_json
 from ..statistics import Interval, Paired, compare, wilson
 from ..traces import reply_of, stands
-
-BASELINES = ("solo", "server", "vote", "self_consistency", "concat", "verdict", "moa")
-"""What collaborating is compared with, in this order; `colm` comes last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +107,11 @@ def _strategy(evaluation: Evaluation, name: str, lead: Rule, times: Times) -> St
 
 
 def _rank(strategy: str) -> tuple[int, str]:
-    base = strategy.partition(":")[0]
-    return (BASELINES.index(base) if base in BASELINES else len(BASELINES), strategy)
+    """What collaborating is compared with comes first. The name may also be that of a variant in an ablation."""
+    try:
+        return strategies.find(strategy).rank, strategy
+    except ConfigError:
+        return sys.maxsize, strategy
 
 
 def _members(traces: Sequence[Trace]) -> tuple[str, ...]:
@@ -147,4 +149,4 @@ def as_json(found: Findings) -> dict[str, Any]:
     }
 
 
-__all__ = ["BASELINES", "Findings", "StrategyFindings", "as_json", "findings"]
+__all__ = ["Findings", "StrategyFindings", "as_json", "findings"]

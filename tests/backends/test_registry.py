@@ -9,14 +9,15 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from colm_vl import plugins
 from colm_vl.backends import base, registry, scripted
 from colm_vl.errors import ConfigError, MissingPackage
 
 
 def announce(monkeypatch: pytest.MonkeyPatch, name: str, module: types.ModuleType) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    entry = EntryPoint(name, module.__name__, registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == registry.GROUP else [])
+    entry = EntryPoint(name, module.__name__, "colm_vl.backends")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == "colm_vl.backends" else [])
 
 
 def test_the_modules_of_the_folder_are_backends_but_not_its_helpers() -> None:

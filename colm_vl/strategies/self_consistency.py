@@ -1,0 +1,30 @@
+"""One client, many samples (Wang et al., arXiv 2203.11171)."""
+
+from __future__ import annotations
+
+from colm_vl.run import Run
+from colm_vl.stages import sample, settle_by_vote
+from colm_vl.strategies.base import Strategy
+
+SAMPLE_TEMPERATURE = 0.7
+
+
+async def self_consistency(run: Run) -> None:
+    """One client samples many answers and takes the majority.
+
+    Without `policy.samples` it makes as many calls as colm would, so that both write about as many tokens.
+    """
+    clients = min(run.policy.top_k or len(run.team.clients), len(run.team.clients))
+    count = run.policy.samples or clients + run.policy.rounds * (1 + clients)
+    temperature = run.policy.sampling.draft.temperature or SAMPLE_TEMPERATURE
+    settle_by_vote(run, await sample(run, run.asker, count, temperature))
+
+
+STRATEGY = Strategy(
+    self_consistency,
+    "one client samples many answers, the majority answers",
+    rank=30,
+    one_client=True,
+    samples=True,
+    costly=True,
+)
