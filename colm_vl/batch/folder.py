@@ -1,4 +1,4 @@
-"""The folder that a batch works in: what it ran with, its calls, its traces, its answers, and a lock."""
+"""The folder of a batch: its settings, calls, traces and answers, and a lock."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from colm_vl.errors import InputError
 from colm_vl.types import SCHEMA_VERSION, Trace
 
 RUN, CALLS, TRACES, ANSWERS = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl"
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # what damaged JSON may raise
 
 
 class Key(NamedTuple):
-    """What there is one trace of."""
+    """There is one trace for each question and strategy."""
 
     id: str
     strategy: str
@@ -44,16 +45,16 @@ class _Head(NamedTuple):
 
 
 class Folder:
-    """A batch's folder, locked while it is open. `notes` are what the user should know of how it was found.
+    """A batch's folder, locked while it is open. `notes` tell the user what was found in it.
 
-    Traces are added as questions are finished; a later one of the same question and strategy counts instead of the
-    earlier. `close` puts the files into the order of the questions, one line for each.
+    Traces are appended as questions are finished; a later one replaces an earlier one of the same key. `close` sorts
+    the files by the order of the questions and leaves one line for each key.
     """
 
     def __init__(self, path: Path, settings: Settings, *, fresh: bool = False, notes: list[str] | None = None) -> None:
-        """Raises `InputError` if another run is working in it, or if what is in it was made with other settings.
+        """Raises `InputError` if another run is using it, or if it was made with other settings or a newer version.
 
-        `notes` is a list to add to, also later: damage is found when a line is read.
+        `notes` is appended to as long as the folder is open, since damage is found when a line is read.
         """
         self.path = path
         self.notes = [] if notes is None else notes
@@ -106,10 +107,10 @@ class Folder:
             file.check_place()
 
     def close(self, order: Sequence[Key] = (), *, complete: bool = False) -> None:
-        """Arrange the files in this order, what is not in it behind, and give the folder free.
+        """Sort the files by `order`, with all other traces behind, and release the lock.
 
-        `complete`: these are all questions that there are. What is left of others, as from a row that could not be
-        read and was mended since, goes if it has no answer. Raises `ColmError` as `sync` does.
+        `complete` says that `order` has all questions. Traces of others without an answer, such as that of a row that
+        could not be read and was corrected since, are then removed. Raises `ColmError` as `sync` does.
         """
         with self._stack, ExitStack() as files:
             files.callback(self._close_files)
@@ -205,7 +206,7 @@ class Folder:
         }
 
     def _answers_in(self, order: Sequence[Key], sound: list[Key]) -> Iterator[bytes]:
-        """Adds to `sound` those whose traces can be read."""
+        """Appends to `sound` the keys whose traces can be read."""
         for key in order:
             trace = self._sound(key)
             if trace is not None:
@@ -213,11 +214,11 @@ class Folder:
                 yield _answer_line(trace)
 
     def _sound(self, key: Key) -> Trace | None:
-        """The trace, if something other than us has not damaged it; then it is told and forgotten."""
+        """The trace; None if its line is damaged, which is then noted and dropped."""
         place = self._places[key]
         try:
             return self._read(place)
-        except (InputError, ValueError, RecursionError):
+        except (InputError, *_UNREADABLE):
             del self._places[key]
             self._tell_damaged(place.offset)
             return None
@@ -232,8 +233,8 @@ class Folder:
 
 
 def answered_in(path: Path) -> int:
-    """How many answers a run would find in the folder, without locking or mending it. As for a run, a line that is torn
-    or damaged is none."""
+    """How many answers a run would find in the folder, without locking or changing it. Torn and damaged lines do not
+    count."""
     if not (path / TRACES).exists():
         return 0
     with (path / TRACES).open("rb") as file:
@@ -242,12 +243,12 @@ def answered_in(path: Path) -> int:
 
 
 def _head(line: bytes) -> _Head | None:
-    """None for a line that something other than us has damaged."""
+    """None for a damaged line."""
     try:
         data = json.loads(line)
         id_, strategy, version = data["id"], data["strategy"], data.get("schema_version", 1)
         answered = data.get("settlement") is not None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except _UNREADABLE:
         return None
     if not isinstance(id_, str) or not isinstance(strategy, str) or not isinstance(version, int):
         return None

@@ -11,6 +11,7 @@ from colm_vl import InputError
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import Lines, dump
 from colm_vl.batch.tally import Tally
+from colm_vl.types import SCHEMA_VERSION
 from tests.batch.runs import near_and_far, read_lines, write_questions
 
 
@@ -36,7 +37,7 @@ def _spoil(path: Path, line: int, old: str, new: str) -> None:
         ('"id":"q1"', '"id":5'),
         ('"id":"q1"', '"id":["q1"]'),
         ('"drafts":[', '"drafts":[7,'),
-        ('"schema_version":1', '"schema_version":"x"'),
+        (f'"schema_version":{SCHEMA_VERSION}', '"schema_version":"x"'),
     ],
 )
 def test_a_damaged_trace_is_told_and_asked_again(tmp_path: Path, old: str, new: str) -> None:
@@ -92,7 +93,7 @@ def test_files_of_a_newer_format_are_refused_and_left_alone(tmp_path: Path) -> N
     out = tmp_path / "out"
     _ask(tmp_path)
     for name, old, new, line in (
-        ("traces.jsonl", '"schema_version":1', '"schema_version":2', ", line 1"),
+        ("traces.jsonl", f'"schema_version":{SCHEMA_VERSION}', f'"schema_version":{SCHEMA_VERSION + 1}', ", line 1"),
         ("calls.jsonl", '"version":1', '"version":2', ", line 1"),
         ("run.json", '"schema_version": 1', '"schema_version": 2', ""),
     ):

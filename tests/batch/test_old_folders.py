@@ -59,6 +59,19 @@ def test_a_picture_is_decoded_once_and_then_known_by_its_file(old: Path, monkeyp
     assert len(first[3].pictures[0].file_digest) == 64
 
 
+@pytest.mark.parametrize("damage", ['"drafts":[7,', '"drafts":null,"was":[', '"gates":{"a":1},"was":['])
+def test_damage_in_it_is_told_and_asked_again(old: Path, damage: str) -> None:
+    path, tally = old / "run" / "traces.jsonl", Tally()
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    field = damage[: damage.index(":")]
+    lines[2] = lines[2].replace(f"{field}:[", damage)
+    path.write_text("".join(lines), "utf-8")
+    traces = _resume(old, tally)
+    assert all(trace.answer for trace in traces)
+    assert (tally.kept, tally.answered) == (8, 1)
+    assert tally.notes == ["traces.jsonl, line 3: dropped a damaged line; its question is asked again"]
+
+
 def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
     traces = [Trace.from_dict(line) for line in read_lines(old / "run" / "traces.jsonl")]
     assert [trace.strategy for trace in traces] == STRATEGIES.split(",") * 3
