@@ -20,7 +20,7 @@ _MARKUP = re.compile(
     r"\*\*|__|`|\$|\\[()\[\]]|\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox)\{([^{}]*)\}"
 )
 _NESTED = 8
-"""So many marks within marks are dropped; each takes one more look at the text."""
+"""How many levels of marks within marks are dropped; each level is one more pass over the text."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?")
 
@@ -31,12 +31,12 @@ _INTRODUCED = (
 _ONLY_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?\W*")
 _LEADING_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?(?=[\s.):,*]|$)")
 _BRACKETED = re.compile(r"(?<!\b[A-Za-z])\(([A-Za-z])\)")
-"""What stands behind a single letter is its argument: P(A), f(E)."""
+"""A bracket right after a single letter holds an argument: P(A), f(E)."""
 _WORD_FOLLOWS = re.compile(r"\s+(?!(?:is|because)\b)\w")
 _ABBREVIATED = re.compile(r"\.(?:[A-Za-z]\b|\s[a-z]\.)")
 _LISTED = re.compile(r"^[^\w\n]*([A-Za-z])[.):]\s", re.MULTILINE)
 _LOOKED_AT = 200
-"""A label that opens a reply stands within so many characters."""
+"""How many characters of a reply are searched for the label that opens it."""
 
 
 def strip_markup(text: str) -> str:
@@ -111,8 +111,8 @@ def choice_letters(count: int) -> tuple[str, ...]:
 
 
 def _labels(plain: str, letters: Sequence[str]) -> set[str]:
-    """The labels that a reply gives: the one that opens it, if a stop follows; else that one and those in brackets.
-    The one that opens a list of several is none."""
+    """The labels that a reply gives: the one that opens it alone if a full stop or line break follows, else that one and
+    all in brackets. One that opens a list of several labels does not count."""
     bracketed = _among(letters, _BRACKETED, plain)
     leading = _LEADING_LABEL.match(plain[:_LOOKED_AT])
     if leading is None or leading.group(1).upper() not in letters or _is_word(plain, leading):

@@ -95,7 +95,7 @@ class Benchmark(ABC):
         """The benchmark's own reader; what it cannot read is `unread`."""
 
     def lenient(self, item: Item, reply: str) -> Reading:
-        """Where the better reader finds nothing, the official one may."""
+        """Where the better reader finds nothing, the official reading counts, oddities included."""
         reading = lenient.read_choice(reply, item.options) if item.kind == "choice" else NOTHING
         return self.official(item, reply) if reading.how == UNREAD else reading
 

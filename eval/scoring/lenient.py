@@ -20,7 +20,7 @@ _NEXT_QUESTION = re.compile(
     re.MULTILINE,
 )
 _STATEMENTS, _STATEMENT = 20, 500
-"""So many statements of an answer are looked at, the last first, and so many characters of each."""
+"""How many statements of an answer are read, the last first, and how many characters of each."""
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 
 
