@@ -111,8 +111,8 @@ def choice_letters(count: int) -> tuple[str, ...]:
 
 
 def _labels(plain: str, letters: Sequence[str]) -> set[str]:
-    """The labels that a reply gives: the one that opens it alone if a full stop or line break follows, else that one and
-    all in brackets. One that opens a list of several labels does not count."""
+    """The labels that a reply gives: the one that opens it, alone if a full stop or line break follows, else with all
+    in brackets. One that opens a list of several labels does not count."""
     bracketed = _among(letters, _BRACKETED, plain)
     leading = _LEADING_LABEL.match(plain[:_LOOKED_AT])
     if leading is None or leading.group(1).upper() not in letters or _is_word(plain, leading):
