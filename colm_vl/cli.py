@@ -36,13 +36,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Several small vision-language models draft answers, a scarce large one guides, each refines its own.",
+    help="Small vision-language models draft answers, a large one guides them, and each refines its own.",
     epilog="Without --team the pocket team answers: four tiny models that know only a world of drawn pictures.",
 )
-team_app = typer.Typer(no_args_is_help=True, help="Look after a team file.")
+team_app = typer.Typer(no_args_is_help=True, help="Check team files.")
 app.add_typer(team_app, name="team")
 
-_STRATEGY_HELP = "How to get to an answer: " + "; ".join(
+_STRATEGY_HELP = "How the answer is reached: " + "; ".join(
     f"{name} ({s.summary})" for name, s in strategies.known().items()
 )
 
@@ -54,17 +54,17 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and 
 
 
 ClientOption = Annotated[
-    str | None, typer.Option("--client", help="The client that asks: its own answer counts, not a vote.")
+    str | None, typer.Option("--client", help="The client whose own answer counts, in place of a vote.")
 ]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds of guidance and refinement.")]
-TopKOption = Annotated[int | None, typer.Option("--top-k", help="Only so many clients, the best suited ones.")]
+TopKOption = Annotated[int | None, typer.Option("--top-k", help="Ask only the K best suited clients.")]
 ShareOption = Annotated[str | None, typer.Option(help="What the server may see: pictures, thumbnails or captions.")]
 GateOption = Annotated[
     str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the policy, listed below; repeat it for several."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the policy, listed below. Repeatable."),
 ]
 
 
@@ -80,9 +80,9 @@ def _root(
 @app.command(epilog=policies.as_help())
 def ask(
     question: Annotated[str, typer.Option("--question", "-q", help="The question; - reads it from standard input.")],
-    image: Annotated[list[str] | None, typer.Option("--image", "-i", help="A picture; repeat it for several.")] = None,
+    image: Annotated[list[str] | None, typer.Option("--image", "-i", help="A picture. Repeatable.")] = None,
     choice: Annotated[
-        list[str] | None, typer.Option("--choice", "-c", help="A choice; repeat it, and the answer is one of them.")
+        list[str] | None, typer.Option("--choice", "-c", help="A choice; the answer is one of the choices. Repeatable.")
     ] = None,
     team: TeamOption = None,
     strategy: StrategyOption = None,
@@ -92,10 +92,10 @@ def ask(
     share: ShareOption = None,
     gate: GateOption = None,
     settings: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the trace, as JSON.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Ask one question, about pictures or without, and watch the team work.
+    """Ask one question, with or without pictures, and watch the team work.
 
     [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
     """
@@ -116,13 +116,20 @@ def ask(
 @app.command(epilog=policies.as_help())
 def batch(
     questions: Annotated[
-        Path, typer.Argument(help="JSONL, CSV or Parquet with question and, where there are any, id, images, choices.")
+        Path,
+        typer.Argument(
+            help="A JSONL, CSV or Parquet file with the fields question and, optionally, id, images, choices."
+        ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder for calls, traces and answers.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Output folder for calls, traces and answers.")
+    ] = None,
     team: TeamOption = None,
     strategy: Annotated[
         str | None,
-        typer.Option("--strategy", "-s", help="One, or several as solo,vote,colm, which share their drafts."),
+        typer.Option(
+            "--strategy", "-s", help="One strategy, or several separated by commas (solo,vote,colm). Drafts are shared."
+        ),
     ] = None,
     client: ClientOption = None,
     rounds: RoundsOption = None,
@@ -130,25 +137,28 @@ def batch(
     share: ShareOption = None,
     gate: GateOption = None,
     settings: SetOption = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", "-j", min=1, help="Questions under way at once.")] = 16,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and call nothing.")] = False,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-j", min=1, help="Questions processed at the same time.")
+    ] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, help="Process only the first N questions.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report the number of calls and tokens without calling any model.")
+    ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew; what the folder holds is kept beside it, in FOLDER.1, .2, …")
+        bool, typer.Option("--fresh", help="Start over. The folder's content is moved to FOLDER.1, .2, …")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Answer many questions, several at a time, in a run that can be stopped and goes on where it was.
+    """Answer many questions concurrently. An interrupted run resumes where it stopped.
 
     [bold]colm-vl batch questions.jsonl --out runs/charts[/bold]
 
-    The same command goes on after an interruption of any kind. No finished call is made again.
-    Questions that failed are tried again.
+    Run the same command again to resume. Finished calls are not repeated; failed questions are retried.
 
-    If the server or a prompt changed, only the calls that this concerns are made again.
-    The answers so far are kept beside the folder, in FOLDER.1, FOLDER.2 and so on.
-    Other clients, another order of them, other questions or policies are refused: answers would mix.
-    To use calls that are paid for in a new folder, copy calls.jsonl into it first.
+    If the server or a prompt has changed, only the calls affected are made again.
+    Previous answers are kept beside the folder, in FOLDER.1, FOLDER.2 and so on.
+    A folder is refused if it was made with other clients, another order of them, other questions or another policy.
+    To reuse finished calls in a new folder, copy calls.jsonl into it first.
 
     Exit status: 0 if all are answered, 1 if some failed, 2 for bad input, 130 if interrupted.
     """
@@ -177,7 +187,7 @@ def batch(
     typer.echo(batch_summary(tally, progress.seconds))
     typer.echo(f"answers: {out / ANSWERS}")
     if interrupted:
-        typer.echo("interrupted: the same command goes on where it was", err=True)
+        typer.echo("interrupted: run the same command again to resume", err=True)
         raise typer.Exit(INTERRUPTED)
     if tally.failed:
         raise typer.Exit(NOT_ANSWERED)
@@ -188,7 +198,7 @@ def check(
     file: Annotated[Path | None, typer.Argument(help="The team file; without it the pocket team is checked.")] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Call every member once, with one token and a tiny picture, and say what works and how to mend what does not."""
+    """Call every member once, with a tiny picture, and report which members work and how to fix those that do not."""
     _set_up_logging(debug)
     console = Console()
     with CoLM.from_team(file) as colm, Console(stderr=True).status("asking every member…"):

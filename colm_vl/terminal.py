@@ -35,7 +35,7 @@ def run(app: typer.Typer, name: str | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        tell(f"the output cannot be written: {error.strerror}", "see to the place that it goes to")
+        tell(f"the output cannot be written: {error.strerror}", "check the disk or the program that reads it")
         sys.exit(NOT_ANSWERED)
 
 

@@ -38,13 +38,16 @@ def serve(
     team: Annotated[
         Path | None, typer.Option("--team", "-t", help="A team.toml; without it the pocket team answers.")
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 7860,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
     feedback: Annotated[
-        Path | None, typer.Option(help="Ask visitors whether answers are right, and append it all to this file.")
+        Path | None,
+        typer.Option(
+            help="Ask visitors whether answers are right, and append their replies with the trace to this file."
+        ),
     ] = None,
-    at_once: Annotated[int, typer.Option(help="Questions that are answered at the same time.", min=1)] = 4,
-    line: Annotated[int, typer.Option(help="Questions that may wait beside them.", min=0)] = 16,
+    at_once: Annotated[int, typer.Option(help="Questions answered at the same time.", min=1)] = 4,
+    line: Annotated[int, typer.Option(help="Questions that may wait in line.", min=0)] = 16,
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     _check_address(host, port)
