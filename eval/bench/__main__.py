@@ -18,6 +18,7 @@ from rich.text import Text
 from colm_vl.errors import ColmError
 from colm_vl.pocket import team_file
 
+from . import calls as calls_
 from . import endpoints
 from .figures import Figure, write
 
@@ -39,6 +40,15 @@ def throughput(
 ) -> None:
     """Questions a second where every endpoint is kept busy."""
     _finish(endpoints.throughput(questions), f"throughput --questions {questions}", save)
+
+
+@app.command()
+def calls(
+    questions: Annotated[int, typer.Option(min=1, help="In each of five rounds.")] = 400,
+    save: WriteOption = False,
+) -> None:
+    """What a call costs, beside the openai SDK's loop and a plain aiohttp loop."""
+    _finish(calls_.calls(questions), f"calls --questions {questions}", save)
 
 
 @app.command()

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from subprocess import PIPE, Popen
 
+from aiohttp import web
+
 REPLY = "Caption: five dots in two rows, all of them red, on a white ground.\nAnswer: 5\nConfidence: 90"
 
 
@@ -30,46 +32,38 @@ def endpoints(count: int, *, latency: float, places: int) -> Iterator[Sequence[s
             process.wait(10)
 
 
-class Stub:
-    """One endpoint. It reads requests as far as it must to answer them."""
+_COMPLETION = {
+    "id": "stub",
+    "object": "chat.completion",
+    "created": 0,
+    "model": "stub",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": REPLY}}],
+    "usage": {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320},
+}
 
-    def __init__(self, latency: float, places: int) -> None:
-        self._latency = latency
-        self._places = asyncio.Semaphore(places)
-        body = json.dumps(
-            {
-                "id": "stub",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "stub",
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": REPLY}}],
-                "usage": {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320},
-            }
-        ).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._response = head.encode() + body
 
-    async def serve(self) -> int:
-        """Begin to listen; returns the port."""
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=512)
-        return int(server.sockets[0].getsockname()[1])
+async def serve(latency: float, places: int) -> int:
+    """Begin to listen with one endpoint; returns the port."""
+    free = asyncio.Semaphore(places)
+    body = json.dumps(_COMPLETION).encode()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-                async with self._places:
-                    await asyncio.sleep(self._latency)
-                writer.write(self._response)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):  # the other side, or this, ends
-            writer.close()
+    async def complete(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        async with free:
+            if latency:
+                await asyncio.sleep(latency)
+        return web.Response(body=body, content_type="application/json")
+
+    runner = web.ServerRunner(web.Server(complete, access_log=None))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+    await site.start()
+    return int(runner.addresses[0][1])
 
 
 async def _main(count: int, latency: float, places: int) -> None:
-    stubs = [Stub(latency, places) for _ in range(count)]
-    for stub in stubs:
-        sys.stdout.write(f"{await stub.serve()}\n")
+    for _ in range(count):
+        sys.stdout.write(f"{await serve(latency, places)}\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
 

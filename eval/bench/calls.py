@@ -1,0 +1,128 @@
+"""What a call costs in this process: a batch with journal and traces, beside two plain loops that ask the same."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from colm_vl import CoLM, Query, prompts
+from colm_vl.errors import MissingPackage
+
+from .endpoints import CLIENTS, run_batch, team_at
+from .figures import Figure
+from .stub import endpoints
+
+_AT_ONCE = 16
+_ROUNDS = 5
+
+
+class _Cost(NamedTuple):
+    """Of one call, in seconds."""
+
+    cpu: float
+    wall: float
+
+
+def calls(questions: int) -> Sequence[Figure]:
+    """CPU time and throughput where the endpoints cost no time. The three take turns, so that whatever else the machine
+    does meets all of them."""
+    count = questions * (2 * CLIENTS + 1)
+    batches, plain, sdk = list[_Cost](), list[_Cost](), list[_Cost]()
+    with endpoints(CLIENTS + 1, latency=0.0, places=1000) as urls, CoLM(team_at(urls)) as colm:
+        run_batch(colm, [Query(f"Warm-up {number}?") for number in range(20)])
+        for round in range(_ROUNDS):
+            asked = [Query(f"How many dots are there in picture {round}-{number}?") for number in range(questions)]
+            with tempfile.TemporaryDirectory() as folder:
+                batches.append(_measured(count, partial(run_batch, colm, asked, Path(folder), concurrency=_AT_ONCE)))
+            plain.append(_measured(count, lambda: asyncio.run(_ask_plainly(urls, count))))
+            sdk.append(_measured(count, lambda: asyncio.run(_ask_with_the_sdk(urls, count))))
+    ours, bare, theirs = (statistics.median(cost.cpu for cost in costs) * 1000 for costs in (batches, plain, sdk))
+    faster = statistics.median(other.wall / own.wall for own, other in zip(batches, sdk, strict=True))
+    a_second = {
+        name: 1 / statistics.median(cost.wall for cost in costs)
+        for name, costs in (("batch", batches), ("aiohttp", plain), ("sdk", sdk))
+    }
+    how = f"median of {_ROUNDS} rounds of {count:,} calls, {_AT_ONCE} questions or calls at once, no latency"
+    return [
+        Figure(
+            "CPU time a call",
+            f"{ours:.2f} ms",
+            "≤ 0.5 ms",
+            ours <= 0.5,
+            f"{how}; batch with journal and traces; beside it a plain aiohttp loop {bare:.2f} ms, the openai SDK's "
+            f"{theirs:.2f} ms",
+        ),
+        Figure(
+            "calls a second, against the openai SDK's loop",
+            f"{faster:.1f} times",
+            "≥ 3 times",
+            faster >= 3,
+            f"{how}; batch {a_second['batch']:,.0f} a second, plain aiohttp loop {a_second['aiohttp']:,.0f}, the SDK's "
+            f"{a_second['sdk']:,.0f}",
+        ),
+    ]
+
+
+def _measured(count: int, work: Callable[[], None]) -> _Cost:
+    gc.collect()
+    wall, cpu = time.monotonic(), time.process_time()
+    work()
+    return _Cost((time.process_time() - cpu) / count, (time.monotonic() - wall) / count)
+
+
+async def _ask_plainly(urls: Sequence[str], count: int) -> None:
+    body = _body()
+    async with aiohttp.ClientSession() as session:
+
+        async def ask(number: int) -> str:
+            url = f"{urls[number % len(urls)]}/chat/completions"
+            async with session.post(url, json=body) as response:
+                return str(json.loads(await response.read())["choices"][0]["message"]["content"])
+
+        await _all(ask, count)
+
+
+async def _ask_with_the_sdk(urls: Sequence[str], count: int) -> None:
+    try:
+        import openai
+    except ImportError:
+        raise MissingPackage("package 'openai' is not installed", hint="pip install 'colm-vl[dev]'") from None
+    body: Any = _body()
+    clients = [
+        openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=openai.DefaultAioHttpClient())
+        for url in urls
+    ]
+
+    async def ask(number: int) -> str:
+        completion = await clients[number % len(urls)].chat.completions.create(**body)
+        return str(completion.choices[0].message.content)
+
+    await _all(ask, count)
+    for client in clients:
+        await client.close()
+
+
+async def _all(ask: Callable[[int], Awaitable[str]], count: int) -> None:
+    numbers = iter(range(count))
+
+    async def work() -> None:
+        for number in numbers:
+            assert await ask(number)
+
+    await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+
+
+def _body() -> dict[str, object]:
+    messages = prompts.draft_messages(Query("How many dots are there in picture 1?"), "counting")
+    turns = [{"role": message.role, "content": message.text} for message in messages]
+    return {"model": "stub", "messages": turns, "max_tokens": 512, "temperature": 0, "logprobs": True}
