@@ -304,26 +304,26 @@ async def test_waiting_for_a_place_has_a_bound_of_its_own(model: Connect) -> Non
 
 
 async def test_two_clients_at_an_endpoint_that_answers_one_at_a_time_lose_nothing(model: Connect) -> None:
-    with Endpoint(latency=0.05, places=1) as endpoint:
+    with Endpoint(latency=0.1, places=1) as endpoint:
         clients = [model(endpoint), model(endpoint, model="n")]
-        calls = [client.generate(ask("?", timeout=15 * 0.05)) for _ in range(30) for client in clients]
+        calls = [client.generate(ask("?", timeout=15 * 0.1)) for _ in range(30) for client in clients]
         assert len([generation.text for generation in await asyncio.gather(*calls)]) == 60
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_an_endpoint_that_refuses_some_gets_fewer_at_once(model: Connect, status: int) -> None:
     def script(seen: Seen) -> Fault | str:
-        return Fault("status", status=status) if endpoint.in_flight > 2 else "Answer: yes"
+        return Fault("status", status=status) if endpoint.in_flight > 3 else "Answer: yes"
 
     with Endpoint(script, latency=0.01) as endpoint:
         backend = model(endpoint, max_concurrency=32, retry_delay=0.02)
         await asyncio.gather(*(backend.generate(ask("?")) for _ in range(100)))
         refused = len(endpoint.seen) - 100
-        # Without a limit that follows, 30 of the first 32 are refused again and again.
+        # Without a limit that follows, 29 of the first 32 are refused again and again.
         assert refused < 100
         endpoint.peak = 0
         await asyncio.gather(*(backend.generate(ask("?")) for _ in range(20)))
-        assert endpoint.peak <= 4
+        assert endpoint.peak <= 8
 
 
 async def test_an_endpoint_that_takes_more_again_gets_more(model: Connect) -> None:

@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,7 +47,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         self.lock = threading.Condition()
         self.closing = threading.Event()
-        self.gate = threading.Semaphore(self.places or 10_000)
+        self.gate = _Gate(self.places or 10_000)
         self._answers = iter([]) if callable(self.script) or isinstance(self.script, Answer) else iter(self.script)
         self._last: Answer = self.script if isinstance(self.script, Answer) else "the script is empty"
 
@@ -82,6 +83,29 @@ class Endpoint:
         with self.lock:
             self._last = next(self._answers, self._last)
             return self._last
+
+
+class _Gate:
+    """Lets so many threads in at a time, in the order in which they came."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._waiting: deque[int] = deque()
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        with self._changed:
+            self._waiting.append(me)
+            self._changed.wait_for(lambda: self._places > 0 and self._waiting[0] == me)
+            self._waiting.popleft()
+            self._places -= 1
+            self._changed.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._places += 1
+            self._changed.notify_all()
 
 
 class _Server(ThreadingHTTPServer):
