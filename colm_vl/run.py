@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from colm_vl.backends.base import MAX_QUEUE_SECONDS, Generation, Message, Request, Sampling
+from colm_vl.backends.base import Generation, Message, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
 from colm_vl.pool import Pool
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
@@ -140,20 +140,16 @@ class Run:
 
     async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
         member, stage = key.member, key.stage
-        late = TimedOut(
-            f"{member.name}: no reply within {request.timeout or 0:g} s",
-            hint=f"raise policy.timeouts.{stage} or ask for less",
-        )
         try:
-            async with asyncio.timeout(_guard(member, request.timeout)):
+            async with asyncio.timeout(None if member.options.keeps_time else request.timeout):
                 generation = await self._generate(key, request)
             if not generation.text.strip():
                 raise BadReply(f"{member.name}: the reply is empty")
             return generation
         except TimeoutError:
-            error: ColmError = late
+            error: ColmError = _late(key, request)
         except TimedOut as raised:
-            error = raised if raised.limit is None else late
+            error = raised if raised.limit is None else _late(key, request)
         except ColmError as raised:
             error = raised
         except Exception as raised:  # a bug in one backend must not take the other members down
@@ -209,11 +205,11 @@ class Run:
         )
 
 
-def _guard(member: Member, timeout: float | None) -> float | None:
-    """Seconds after which a call is given up, even if its backend fails to end it."""
-    if timeout is None or not member.options.keeps_time:
-        return timeout
-    return timeout + MAX_QUEUE_SECONDS
+def _late(key: CallKey, request: Request) -> TimedOut:
+    return TimedOut(
+        f"{key.member.name}: no reply within {request.timeout or 0:g} s",
+        hint=f"raise policy.timeouts.{key.stage} or ask for less",
+    )
 
 
 Replies = Mapping[str, ClientReply]

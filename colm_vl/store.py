@@ -13,14 +13,20 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Protocol
+from functools import lru_cache, partial
+from typing import Any, Protocol
 
 from colm_vl.backends.base import Generation, Message, Sampling
 from colm_vl.team import Member
 from colm_vl.types import Failure, Stage
 
 Outcome = Generation | Failure
+
+
+@lru_cache(maxsize=256)
+def _plain(sampling: Sampling) -> dict[str, Any]:
+    """Not to be changed: it is kept for the next call with the same sampling."""
+    return asdict(sampling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class CallKey:
         ]
         # Journals from before the verdict was a stage of its own know it as guidance.
         stage = "guide" if self.stage == "verdict" else self.stage
-        place = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, asdict(self.sampling)]
+        place = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, _plain(self.sampling)]
         digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 

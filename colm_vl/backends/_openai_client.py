@@ -188,8 +188,7 @@ class OpenAIBackend:
         clock = asyncio.get_running_loop().time
         asked = clock()
         try:
-            async with asyncio.timeout(self._options.queue_timeout):
-                place = await endpoint.acquire()
+            place = await endpoint.acquire(within=self._options.queue_timeout)
         except TimeoutError:
             raise self._queue_is_full() from None
         sent = clock()

@@ -7,6 +7,7 @@ number or time out, and grows by one for each round of answers.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections import defaultdict
@@ -50,11 +51,15 @@ class Endpoint:
         endpoint._set_room(endpoint._room)
         return endpoint
 
-    async def acquire(self) -> object:
-        """Wait for a place, first come, first served. What is returned is given to `release`: a place is not bound to
-        a task, since a stream may be closed by another task than opened it."""
+    async def acquire(self, within: float) -> object:
+        """Wait for a place, first come, first served. Raises TimeoutError after `within` seconds. What is returned is
+        given to `release`: a place is not bound to a task, since a stream may be closed by another than opened it."""
         place = object()
-        await self._limiter.acquire_on_behalf_of(place)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(place)
+        except anyio.WouldBlock:
+            async with asyncio.timeout(within):
+                await self._limiter.acquire_on_behalf_of(place)
         return place
 
     def release(self, place: object) -> None:

@@ -6,7 +6,7 @@ Pictures go in as the bytes that `Image` keeps: base64 needs no escaping, so no 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from colm_vl.backends.base import Message, Sampling
@@ -34,17 +34,19 @@ def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) ->
     return kept if "max_tokens" in kept else kept | {"max_completion_tokens": sampling.max_tokens}
 
 
-def encode_messages(messages: Iterable[Message], *, max_pixels: int | None, detail: str | None) -> list[bytes]:
+def encode_messages(messages: Sequence[Message], *, max_pixels: int | None, detail: str | None) -> list[bytes]:
     """The conversation as pieces of a JSON array. Equal messages give equal bytes, so that prefixes stay prefixes.
 
     Pictures that have not been encoded yet are encoded here, which takes tens of milliseconds for a large one.
     """
+    # Turns without pictures are one string each: servers of text-only models often take nothing else.
+    if not any(message.images for message in messages):
+        return [_json([{"role": message.role, "content": message.text} for message in messages])]
     end = b'","detail":' + _json(detail) + b"}}" if detail else b'"}}'
     pieces = [b"["]
     for number, message in enumerate(messages):
         pieces.append(b"," if number else b"")
         if not message.images:
-            # A turn without pictures is one string: servers of text-only models often take nothing else.
             pieces.append(_json({"role": message.role, "content": message.text}))
             continue
         pieces.append(b'{"role":' + _json(message.role) + b',"content":[')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -128,6 +127,7 @@ def _line_adapter() -> TypeAdapter[_Line]:
 
 def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
     """`key` and `version` come first: an opening journal reads no further. The handle never leaves the process."""
+    usage, sent = generation.usage, generation.sent
     return {
         "key": digest,
         "version": SCHEMA_VERSION,
@@ -137,8 +137,8 @@ def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
         "sample": key.sample,
         "text": generation.text,
         "finish_reason": generation.finish_reason,
-        "usage": astuple(generation.usage),
-        "sent": astuple(generation.sent),
+        "usage": (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens),
+        "sent": (sent.bytes, sent.pictures, sent.pixels),
         "seconds": round(generation.seconds, 6),
         "attempts": generation.attempts,
         "logprobs": None
