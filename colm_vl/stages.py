@@ -99,7 +99,7 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
     generation = await run.call(server, "guide", messages, round=round)
     if isinstance(generation, Failure):
         return None
-    read = prompts.read_guidance(generation.text)
+    read = prompts.LABELLED_LINES.read_guidance(generation.text)
     guidance = Guidance(server.name, generation.text, round, read.evidence, read.disagreement, read.check)
     run.record(guidance)
     return guidance
@@ -246,12 +246,12 @@ async def _reconsider(
 
 
 def _read_draft(run: Run, member: Member, generation: Generation, sample: int = 0) -> Draft:
-    read = prompts.read_reply(generation.text, run.query.choices)
+    read = prompts.LABELLED_LINES.read_answer(generation.text, run.query.choices)
     confidence = _confidence(generation, read)
     return Draft(member.name, generation.text, read.answer, read.choice, read.caption, confidence, sample)
 
 
-def _confidence(generation: Generation, read: prompts.Reply) -> Confidence:
+def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence:
     probability = _answer_probability(generation, read.answer_span)
     if probability is not None:
         return Confidence(probability, "logprobs")

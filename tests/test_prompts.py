@@ -31,7 +31,7 @@ from colm_vl import Query, prompts
     ],
 )
 def test_replies_are_read_tolerantly(text: str, answer: str, caption: str, confidence: float | None) -> None:
-    read = prompts.read_reply(text)
+    read = prompts.LABELLED_LINES.read_answer(text)
     assert (read.answer, read.caption, read.stated_confidence) == (answer, caption, confidence)
 
 
@@ -52,26 +52,26 @@ def test_replies_are_read_tolerantly(text: str, answer: str, caption: str, confi
     ],
 )
 def test_choices_are_read_as_letters_or_words(text: str, choice: str | None) -> None:
-    read = prompts.read_reply(text, ("red fox", "blue whale", "cat"))
+    read = prompts.LABELLED_LINES.read_answer(text, ("red fox", "blue whale", "cat"))
     assert read.choice == choice
     assert read.answer == ("blue whale" if choice else "")
 
 
 @given(st.text(), st.lists(st.text(min_size=1), max_size=4))
 def test_any_reply_can_be_read(text: str, choices: list[str]) -> None:
-    read = prompts.read_reply(text, choices)
+    read = prompts.LABELLED_LINES.read_answer(text, choices)
     assert read.choice is None or read.answer == choices[ord(read.choice) - ord("A")]
     assert read.stated_confidence is None or 0 <= read.stated_confidence <= 1
     if read.answer_span:
         start, end = read.answer_span
         assert 0 <= start < end <= len(text)
-    prompts.read_guidance(text)
+    prompts.LABELLED_LINES.read_guidance(text)
     prompts.read_selection(text, ("near", "far"))
 
 
 def test_the_answers_place_is_not_the_captions() -> None:
     text = "Caption: 5 dots\nAnswer: 5\nConfidence: 55"
-    read = prompts.read_reply(text)
+    read = prompts.LABELLED_LINES.read_answer(text)
     assert read.answer_span == (text.index("Answer: 5") + 8, text.index("Answer: 5") + 9)
 
 
@@ -109,16 +109,16 @@ def test_a_boundary_is_drawn_for_what_is_shown() -> None:
 )
 def test_a_huge_reply_is_read_in_a_moment(text: str) -> None:
     begun = time.process_time()
-    prompts.read_reply(text)
-    prompts.read_reply(text, ("red", "blue"))
-    prompts.read_guidance(text)
+    prompts.LABELLED_LINES.read_answer(text)
+    prompts.LABELLED_LINES.read_answer(text, ("red", "blue"))
+    prompts.LABELLED_LINES.read_guidance(text)
     prompts.read_selection(text, ("near", "far"))
     assert time.process_time() - begun < 10
 
 
 def test_guidance_can_say_that_the_drafts_are_right() -> None:
     said = "Evidence: five dots\nDisagreement: none\nCheck: the drafts are right"
-    read = prompts.read_guidance(said)
+    read = prompts.LABELLED_LINES.read_guidance(said)
     assert (read.evidence, read.disagreement, read.check) == ("five dots", "none", "the drafts are right")
     assert "the drafts are right" in prompts.guidance_messages(Query("How many?"), {"near": said})[1].text
     assert "Keep your answer" in prompts.refine_messages((), "", Query("How many?"), said)[-1].text
@@ -132,5 +132,5 @@ def test_what_a_model_thinks_is_not_shown_to_others() -> None:
 def test_a_reply_in_the_asked_form_is_read_as_its_letter_where_choices_are_letters() -> None:
     choices = ("D", "F", "A", "B")
     for letter, text in zip("ABCD", choices, strict=True):
-        reply = prompts.read_reply(f"Caption: a diagram\nAnswer: ({letter})\nConfidence: 90", choices)
+        reply = prompts.LABELLED_LINES.read_answer(f"Caption: a diagram\nAnswer: ({letter})\nConfidence: 90", choices)
         assert (reply.choice, reply.answer) == (letter, text)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from colm_vl import CoLM, ColmError, InputError, Team, prompts
+from colm_vl import CoLM, ColmError, InputError, Team
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
 from colm_vl.batch.tally import Tally
+from colm_vl.prompts import sentences
 from tests.batch.runs import calls_made, near_and_far, read_lines, write_questions
 from tests.teams import FIVE
 from tests.teams import scripted as team_of
@@ -131,7 +132,7 @@ def test_a_changed_sentence_voids_only_the_calls_it_was_in(tmp_path: Path, monke
     path, out = write_questions(tmp_path, 3), tmp_path / "out"
     with near_and_far() as colm:
         list(colm.batch(path, out, strategy="vote,colm"))
-    monkeypatch.setattr(prompts, "GUIDE_SYSTEM", prompts.GUIDE_SYSTEM + " Be brief.")
+    monkeypatch.setattr(sentences, "GUIDE_SYSTEM", sentences.GUIDE_SYSTEM + " Be brief.")
     for guided in (3, 0):
         tally = Tally()
         with near_and_far() as colm:

@@ -90,8 +90,8 @@ def test_made_up_drafts_are_read_as_real_ones() -> None:
     about = [one for index in range(80) for one in rehearsal.guided(f"train/test/{index}", Random(index), 2)]
     for one in about:
         for text in one.drafts.values():
-            said = prompts.read_reply(text, one.sample.choices)
+            said = prompts.LABELLED_LINES.read_answer(text, one.sample.choices)
             assert said.answer
             assert said.stated_confidence in (0.4, 0.9)
-    right = [one.sample.answer_text in prompts.read_guidance(one.guidance).check for one in about]
+    right = [one.sample.answer_text in prompts.LABELLED_LINES.read_guidance(one.guidance).check for one in about]
     assert 0.7 < sum(right) / len(right) < 1

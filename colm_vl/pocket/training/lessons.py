@@ -146,7 +146,7 @@ class Lessons:
             return ask(guided), sure
         if aside:
             return self.writer.verdict_messages(guided), sure
-        drafted = [prompts.read_reply(text, sample.choices).answer for text in guided.drafts.values()]
+        drafted = [prompts.LABELLED_LINES.read_answer(text, sample.choices).answer for text in guided.drafts.values()]
         return self.writer.guidance_messages(guided), turns.guidance(sample.caption, sample.answer_text, drafted)
 
     def _rng(self, stage: str, step: int, index: int) -> Random:

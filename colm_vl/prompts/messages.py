@@ -1,0 +1,174 @@
+"""What each stage says to a model.
+
+The order inside a prompt is fixed so that prefixes are shared (see `refine_messages`): system, pictures, question, and
+only then what differs. Whatever one model wrote is shown to another between boundary lines that it cannot contain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from colm_vl.backends.base import Message, Part
+from colm_vl.prompts import sentences
+from colm_vl.prompts.replies import LABELLED_LINES, ReplyFormat, without_thinking
+from colm_vl.types import Query
+
+
+def draft_messages(
+    query: Query, specialty: str = "", *, reply_format: ReplyFormat = LABELLED_LINES
+) -> tuple[Message, ...]:
+    """A client's first call, or (without a specialty) the one call of a model that answers by itself."""
+    system = sentences.DRAFT_SYSTEM.format(specialty=_one_line(specialty)) if specialty else sentences.SOLO_SYSTEM
+    ask = f"{question_block(query)}\n\n{reply_format.ask_answer(query)}"
+    return Message("system", (system,)), Message("user", (*_pictures(query), ask))
+
+
+def refine_messages(
+    conversation: Sequence[Message],
+    reply: str,
+    query: Query,
+    guidance: str,
+    *,
+    reply_format: ReplyFormat = LABELLED_LINES,
+) -> tuple[Message, ...]:
+    """A client's next turn: its conversation so far with the reply as it was written, then the guidance.
+
+    The earlier messages stay as they were, so that the prompt of the draft is a prefix of this one and a cache,
+    ours or an engine's, computes neither pictures nor question again.
+    """
+    guidance = without_thinking(guidance)
+    boundary = draw_boundary(guidance)
+    ask = "\n".join(
+        (
+            sentences.GUIDANCE_INTRO.format(boundary=boundary),
+            _fence(guidance, boundary),
+            "",
+            sentences.REFINE_TASK,
+            reply_format.ask_answer(query),
+        )
+    )
+    return *conversation, Message("assistant", (reply,)), Message("user", (ask,))
+
+
+def peers_messages(
+    conversation: Sequence[Message],
+    reply: str,
+    query: Query,
+    peers: Mapping[str, str],
+    *,
+    reply_format: ReplyFormat = LABELLED_LINES,
+) -> tuple[Message, ...]:
+    """As `refine_messages`, with the other clients' replies, by name, in place of guidance."""
+    peers = _said(peers)
+    boundary = draw_boundary(*peers, *peers.values())
+    ask = "\n".join(
+        (
+            sentences.PEERS_INTRO.format(boundary=boundary),
+            _fence_all(peers, boundary),
+            "",
+            sentences.REFINE_TASK,
+            reply_format.ask_answer(query),
+        )
+    )
+    return *conversation, Message("assistant", (reply,)), Message("user", (ask,))
+
+
+def guidance_messages(
+    query: Query,
+    drafts: Mapping[str, str],
+    *,
+    pictures_hidden: bool = False,
+    reply_format: ReplyFormat = LABELLED_LINES,
+) -> tuple[Message, ...]:
+    """The server's call: pictures, question, drafts by heading, what to write.
+
+    `pictures_hidden` tells it that there are pictures which it is not shown.
+    """
+    return (
+        Message("system", (sentences.GUIDE_SYSTEM,)),
+        Message("user", (*_pictures(query), _with_drafts(query, drafts, pictures_hidden, reply_format.ask_guidance()))),
+    )
+
+
+def verdict_messages(
+    query: Query,
+    drafts: Mapping[str, str],
+    *,
+    pictures_hidden: bool = False,
+    reply_format: ReplyFormat = LABELLED_LINES,
+) -> tuple[Message, ...]:
+    """The server answers for itself, from the same material as for guidance."""
+    return (
+        Message("system", (sentences.VERDICT_SYSTEM,)),
+        Message(
+            "user", (*_pictures(query), _with_drafts(query, drafts, pictures_hidden, reply_format.ask_answer(query)))
+        ),
+    )
+
+
+def selection_messages(query: Query, specialties: Mapping[str, str], count: int) -> tuple[Message, ...]:
+    """The server picks `count` clients by name and specialty."""
+    roster = "\n".join(f"{name}: {_one_line(specialty) or 'no specialty'}" for name, specialty in specialties.items())
+    ask = f"{question_block(query)}\n\n{sentences.SELECT_TASK.format(count=count)}\n{roster}"
+    return Message("system", (sentences.SELECT_SYSTEM,)), Message("user", (*_pictures(query), ask))
+
+
+def question_block(query: Query) -> str:
+    lines = [sentences.QUESTION.format(question=query.question.strip())]
+    if query.choices:
+        lines.append(sentences.CHOICES)
+        lines += [f"({letter}) {_one_line(text)}" for letter, text in zip(query.letters, query.choices, strict=True)]
+    return "\n".join(lines)
+
+
+def draft_heading(name: str, specialty: str) -> str:
+    """How a draft is headed for the server: who wrote it and what that model is good at."""
+    return f"{_one_line(name)} ({_one_line(specialty)})" if specialty else _one_line(name)
+
+
+def draw_boundary(*texts: str) -> str:
+    """A mark that none of the texts contains, drawn from them: the same texts give the same prompt and so the same
+    journal key, and no text can hold its own mark, since one that occurs is passed over."""
+    material = hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogatepass"))
+    folded = "\n".join(texts).casefold()
+    attempt = 0
+    while True:
+        material.update(str(attempt).encode())
+        boundary = material.hexdigest()[:6]
+        if boundary not in folded:
+            return boundary
+        attempt += 1
+
+
+def _pictures(query: Query) -> tuple[Part, ...]:
+    if len(query.images) < 2:
+        return query.images
+    return tuple(part for number, image in enumerate(query.images, 1) for part in (f"Picture {number}:", image))
+
+
+def _with_drafts(query: Query, drafts: Mapping[str, str], pictures_hidden: bool, task: str) -> str:
+    drafts = _said(drafts)
+    boundary = draw_boundary(*drafts, *drafts.values())
+    parts = [question_block(query), ""]
+    if pictures_hidden:
+        parts.append(sentences.NO_PICTURES)
+    parts += [sentences.DRAFTS_INTRO.format(boundary=boundary), _fence_all(drafts, boundary), "", task]
+    return "\n".join(parts)
+
+
+def _said(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """Without what was only thought. Before a boundary is drawn: what is left might come together to that very mark."""
+    return {heading: without_thinking(text) for heading, text in texts.items()}
+
+
+def _fence(text: str, boundary: str) -> str:
+    return f"[begin {boundary}]\n{text.strip()}\n[end {boundary}]"
+
+
+def _fence_all(texts: Mapping[str, str], boundary: str) -> str:
+    return "\n".join(f"{_one_line(heading)}\n{_fence(text, boundary)}" for heading, text in texts.items())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,188 @@
+"""How models are asked to write their replies, and how the replies are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from colm_vl import answers
+from colm_vl.prompts import sentences
+from colm_vl.types import Query
+
+_LABELS = (
+    "caption",
+    "answer",
+    "confidence",
+    "evidence",
+    "disagreement",
+    "disagreements",
+    "check",
+    "checks",
+    "final answer",
+)
+_LABEL_LINE = re.compile(
+    r"^[\s>#*_\-•\d.)]*(" + "|".join(sorted(_LABELS, key=len, reverse=True)) + r")[*_`]*\s*[:：=][*_`]*\s*(.*)$",
+    re.IGNORECASE,
+)
+_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_ANSWER_IS = re.compile(r"\banswer\s+(?:is|would be)\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!](?=\s|$)|\n")
+_MAX_SENTENCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedReply:
+    """What was read from a client's reply. Empty strings and None where a line was missing; nothing is invented.
+
+    `stated_confidence` is from 0 to 1; `answer_span` is where in the text the answer stands, from and up to.
+    """
+
+    answer: str
+    choice: str | None
+    caption: str
+    stated_confidence: float | None
+    answer_span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedGuidance:
+    evidence: str
+    disagreement: str
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSelection:
+    """`names` exist and are in the order in which they were named; `dropped` do not."""
+
+    names: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+class ReplyFormat(Protocol):
+    """How a model is asked to write its reply, and how what it wrote is read."""
+
+    def ask_answer(self, query: Query) -> str:
+        """The end of a prompt that asks for an answer."""
+        ...
+
+    def ask_guidance(self) -> str:
+        """The end of a prompt that asks for guidance."""
+        ...
+
+    def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
+        """Read a draft, a refinement or a verdict. What cannot be read is left empty."""
+        ...
+
+    def read_guidance(self, text: str) -> ParsedGuidance: ...
+
+
+class LabelledLines:
+    """Lines such as "Answer: 5", read tolerantly: small models drop labels, add markdown and repeat themselves."""
+
+    def ask_answer(self, query: Query) -> str:
+        return sentences.REPLY_CHOICE if query.choices else sentences.REPLY_OPEN
+
+    def ask_guidance(self) -> str:
+        return sentences.GUIDE_TASK
+
+    def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
+        """The last answer that was given counts; a reply of one unlabelled line is its answer."""
+        spoken = without_thinking(text)
+        lines = _labelled(spoken)
+        said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken, lines)
+        choice = answers.find_choice(said, choices) if choices else None
+        answer = choices[ord(choice) - ord("A")] if choice else ("" if choices else answers.strip_markup(said))
+        return ParsedReply(
+            answer,
+            choice,
+            lines.get("caption", ""),
+            _read_confidence(lines.get("confidence", "")),
+            _find_answer(text, said) if answer else None,
+        )
+
+    def read_guidance(self, text: str) -> ParsedGuidance:
+        lines = _labelled(without_thinking(text))
+        return ParsedGuidance(
+            evidence=lines.get("evidence", ""),
+            disagreement=lines.get("disagreement", lines.get("disagreements", "")),
+            check=lines.get("check", lines.get("checks", "")),
+        )
+
+
+LABELLED_LINES = LabelledLines()
+
+
+def read_selection(text: str, known: Sequence[str]) -> ParsedSelection:
+    """Names as the server listed them, whatever bullets or remarks it added; those nobody bears are dropped."""
+    by_folded = {name.casefold(): name for name in known}
+    names: dict[str, None] = {}
+    dropped: dict[str, None] = {}
+    for line in re.split(r"[\n,;]", without_thinking(text)):
+        said = re.sub(r"^[\s>*#\-•\d.)]+", "", line)[:_MAX_SENTENCE].strip(" \t*_`\"'.")
+        said = re.split(r"\s*[:(–—]\s*|\s+-\s+", said, maxsplit=1)[0].strip(" *_`\"'")
+        if not said:
+            continue
+        name = by_folded.get(said.casefold())
+        if name:
+            names[name] = None
+        else:
+            dropped[said[:80]] = None
+    return ParsedSelection(tuple(names), tuple(dropped))
+
+
+def without_thinking(text: str) -> str:
+    """A reasoning model's reply without its `<think>` part; one that was cut off while thinking has said nothing."""
+    return _THINKING.sub("", text)
+
+
+def _labelled(text: str) -> dict[str, str]:
+    """Label (lower case) → its text, further lines included. A label that recurs: the last that says something."""
+    found: dict[str, str] = {}
+    label = ""
+    for line in text.splitlines():
+        match = _LABEL_LINE.match(line)
+        if match:
+            label = match.group(1).lower()
+            if match.group(2).strip():
+                found[label] = match.group(2).strip()
+        elif label and line.strip() and label not in ("answer", "final answer", "confidence"):
+            found[label] = f"{found.get(label, '')} {line.strip()}".strip()
+        elif label in ("answer", "final answer") and line.strip() and label not in found:
+            found[label] = line.strip()
+    return found
+
+
+def _unlabelled_answer(text: str, lines: Mapping[str, str]) -> str:
+    """A model that ignores the labels but says "the answer is …", or just writes one short line, has answered."""
+    if lines.keys() - {"caption"}:
+        return ""
+    for found in reversed(list(_ANSWER_IS.finditer(text))):
+        # In steps, over a bounded text: one pattern for all of it takes minutes over a reply of spaces.
+        rest = text[found.end() : found.end() + _MAX_SENTENCE].lstrip().removeprefix(":").lstrip()
+        end = _SENTENCE_END.search(rest, 1)
+        if sentence := rest[: end.start() if end else None].strip():
+            return sentence
+    written = [line.strip() for line in text.splitlines() if line.strip()]
+    return written[0] if not lines and len(written) == 1 and len(written[0]) <= 200 else ""
+
+
+def _find_answer(text: str, said: str) -> tuple[int, int] | None:
+    """Where `said` stands: behind the last label that it follows, so that a number in a caption is not taken for it."""
+    labels = list(re.finditer(r"answer\b", text, re.IGNORECASE))
+    for start in (*(label.end() for label in reversed(labels)), 0):
+        position = text.find(said, start)
+        if position >= 0:
+            return position, position + len(said)
+    return None
+
+
+def _read_confidence(text: str) -> float | None:
+    match = re.search(r"(\d+(?:\.\d+)?)\s*(%|/\s*100)?", text)
+    if not match:
+        return None
+    number = float(match.group(1))
+    scaled = number if "." in match.group(1) and number <= 1 and not match.group(2) else number / 100
+    return scaled if 0 <= scaled <= 1 else None
