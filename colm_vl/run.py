@@ -101,8 +101,8 @@ class Run:
         if self._emit:
             self._emit(event)
 
-    def begin(self, stage: Stage, members: Sequence[Member], round: int = 0) -> None:
-        self.record(StageStarted(stage, tuple(member.name for member in members), round))
+    def begin(self, stage: Stage, members: Sequence[str], round: int = 0) -> None:
+        self.record(StageStarted(stage, tuple(members), round))
 
     def fall_back(self, strategy: str, reason: str) -> None:
         self.fallback = strategy

@@ -7,20 +7,19 @@ the stage; the stage goes on with the others. The method is CoLM (arXiv 2511.069
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from colm_vl import answers, prompts
-from colm_vl.backends.base import Generation, Message
+from colm_vl.backends.base import Message
+from colm_vl.guides import guide_of
+from colm_vl.replies import by_heading, read_draft
 from colm_vl.run import Replies, Run, Turn
 from colm_vl.team import Member
 from colm_vl.types import (
     ClientReply,
-    Confidence,
     Decision,
     Draft,
     Failure,
@@ -45,8 +44,9 @@ async def select(run: Run) -> tuple[Member, ...]:
         run.record(Selection(tuple(client.name for client in clients)))
         return clients
     selection = None
-    if run.policy.select == "server" and run.team.server:
-        selection = await _ask_server_to_select(run, run.team.server, top_k)
+    if run.policy.select == "server" and (guide := guide_of(run)):
+        run.begin("select", [guide.name])
+        selection = await guide.select(run.server_query, clients, top_k)
     if selection is None:
         reason = "words that the question shares with the specialty"
         selection = Selection(_rank_by_specialty(run.query.question, clients)[:top_k], "specialty", reason=reason)
@@ -60,7 +60,7 @@ async def select(run: Run) -> tuple[Member, ...]:
 
 async def draft(run: Run, clients: Sequence[Member]) -> Replies:
     """Each client answers on its own."""
-    run.begin("draft", clients)
+    run.begin("draft", [client.name for client in clients])
 
     async def one(client: Member) -> Draft | None:
         messages = prompts.draft_messages(run.query, client.specialty)
@@ -68,21 +68,23 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
         if isinstance(generation, Failure):
             return None
         run.turns[client.name] = Turn(messages, generation)
-        return _read_draft(run, client, generation)
+        return read_draft(client.name, generation, run.query.choices)
 
     return await _for_each(run, clients, one)
 
 
 async def sample(run: Run, client: Member, count: int, temperature: float) -> Sequence[Draft]:
     """The same client answers `count` times, each time with a seed of its own. Failed samples are left out."""
-    run.begin("draft", [client])
+    run.begin("draft", [client.name])
     messages = prompts.draft_messages(run.query, client.specialty)
     base = replace(run.policy.sampling_for("draft"), temperature=temperature)
 
     async def one(number: int) -> Draft | None:
         sampling = replace(base, seed=run.policy.seed + number)
         generation = await run.call(client, "draft", messages, sample=number, sampling=sampling)
-        return None if isinstance(generation, Failure) else _read_draft(run, client, generation, number)
+        return (
+            None if isinstance(generation, Failure) else read_draft(client.name, generation, run.query.choices, number)
+        )
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_recorded(run, one(number))) for number in range(1, count + 1)]
@@ -91,17 +93,13 @@ async def sample(run: Run, client: Member, count: int, temperature: float) -> Se
 
 async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | None:
     """The server sees question, pictures and all drafts, and writes guidance. None if it is gone or there is none."""
-    server = run.team.server
-    if server is None:
+    guide = guide_of(run)
+    if guide is None:
         return None
-    run.begin("guide", [server], round)
-    messages = prompts.guidance_messages(run.server_query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
-    generation = await run.call(server, "guide", messages, round=round)
-    if isinstance(generation, Failure):
-        return None
-    read = prompts.LABELLED_LINES.read_guidance(generation.text)
-    guidance = Guidance(server.name, generation.text, round, read.evidence, read.disagreement, read.check)
-    run.record(guidance)
+    run.begin("guide", [guide.name], round)
+    guidance = await guide.guide(run.server_query, replies, round=round)
+    if guidance is not None:
+        run.record(guidance)
     return guidance
 
 
@@ -123,7 +121,7 @@ async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
         return replies
 
     def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
-        peers = _by_heading(run, {name: reply for name, reply in replies.items() if name != client})
+        peers = by_heading(run.team, {name: reply for name, reply in replies.items() if name != client})
         return prompts.peers_messages(turn.messages, turn.generation.text, run.query, peers)
 
     return await _reconsider(run, replies, conversation, round)
@@ -131,20 +129,13 @@ async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
 
 async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | None:
     """The server answers: with drafts, from pictures and drafts; without, as a model that is asked alone."""
-    server = run.team.server
-    if server is None:
+    guide = guide_of(run)
+    if guide is None:
         return None
-    run.begin("verdict", [server], round)
-    if replies:
-        messages = prompts.verdict_messages(run.server_query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
-    else:
-        messages = prompts.draft_messages(run.server_query)
-    generation = await run.call(server, "verdict", messages, round=round)
-    if isinstance(generation, Failure):
-        return None
-    draft = _read_draft(run, server, generation)
-    said = Verdict(server.name, draft.text, draft.answer, draft.choice, draft.caption, draft.confidence)
-    run.record(said)
+    run.begin("verdict", [guide.name], round)
+    said = await guide.verdict(run.server_query, replies, round=round)
+    if said is not None:
+        run.record(said)
     return said
 
 
@@ -225,7 +216,7 @@ async def _reconsider(
 ) -> Replies:
     """One more turn for each client. One that fails keeps the answer it had."""
     clients = [client for client in run.team.clients if client.name in replies]
-    run.begin("refine", clients, round)
+    run.begin("refine", [client.name for client in clients], round)
 
     async def one(client: Member) -> Refinement | None:
         turn = run.turns[client.name]
@@ -234,7 +225,7 @@ async def _reconsider(
         if isinstance(generation, Failure):
             return None
         run.turns[client.name] = Turn(messages, generation)
-        before, now = replies[client.name], _read_draft(run, client, generation)
+        before, now = replies[client.name], read_draft(client.name, generation, run.query.choices)
         return Refinement(
             now.client, now.text, now.answer, now.choice, now.caption, now.confidence,
             round, changed=not answers.same_reply(before, now),
@@ -243,73 +234,6 @@ async def _reconsider(
     refined = await _for_each(run, clients, one)
     # An unreadable refinement does not take away an answer that could be read.
     return {name: new if (new := refined.get(name)) and new.readable else old for name, old in replies.items()}
-
-
-def _read_draft(run: Run, member: Member, generation: Generation, sample: int = 0) -> Draft:
-    read = prompts.LABELLED_LINES.read_answer(generation.text, run.query.choices)
-    confidence = _confidence(generation, read)
-    return Draft(member.name, generation.text, read.answer, read.choice, read.caption, confidence, sample)
-
-
-def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence:
-    probability = _answer_probability(generation, read.answer_span)
-    if probability is not None:
-        return Confidence(probability, "logprobs")
-    if read.stated_confidence is not None:
-        return Confidence(read.stated_confidence, "stated")
-    return Confidence()
-
-
-def _answer_probability(generation: Generation, span: tuple[int, int] | None) -> float | None:
-    """Mean probability of the tokens that the answer is written in; None without log-probabilities."""
-    if not generation.logprobs or span is None:
-        return None
-    written = "".join(token.token for token in generation.logprobs)
-    shift = written.find(generation.text)  # backends strip white space that the tokens still have
-    if shift < 0:
-        return None
-    start, end, position, probabilities = span[0] + shift, span[1] + shift, 0, []
-    for token in generation.logprobs:
-        if position < end and position + len(token.token) > start:
-            probabilities.append(math.exp(token.logprob))
-        position += len(token.token)
-    return sum(probabilities) / len(probabilities) if probabilities else None
-
-
-def _by_heading(run: Run, replies: Replies) -> Mapping[str, str]:
-    """The replies' texts, each under a heading of its own, also where name and specialty read like those of another."""
-    texts: dict[str, str] = {}
-    for name, reply in replies.items():
-        heading = prompts.draft_heading(name, run.team.client(name).specialty)
-        number = 1
-        while (unique := heading if number == 1 else f"{heading} {number}") in texts:
-            number += 1
-        texts[unique] = reply.text
-    return texts
-
-
-def _shown(run: Run, replies: Replies) -> Mapping[str, str]:
-    """The drafts as the server sees them, by heading: in the team's order, or blind, without names and shuffled."""
-    if not run.policy.blind:
-        return _by_heading(run, replies)
-    texts = [reply.text for reply in replies.values()]
-    random.Random(f"{run.policy.seed} {run.query.question}").shuffle(texts)
-    return {f"Model {number}": text for number, text in enumerate(texts, 1)}
-
-
-async def _ask_server_to_select(run: Run, server: Member, top_k: int) -> Selection | None:
-    run.begin("select", [server])
-    specialties = {client.name: client.specialty for client in run.team.clients}
-    messages = prompts.selection_messages(run.server_query, specialties, top_k)
-    generation = await run.call(server, "select", messages)
-    if isinstance(generation, Failure):
-        run.record(Note("the server could not be asked to select; the clients' specialties decide"))
-        return None
-    read = prompts.read_selection(generation.text, tuple(specialties))
-    if not read.names:
-        run.record(Note("the server named no client that exists; the clients' specialties decide"))
-        return None
-    return Selection(read.names[:top_k], "server", read.dropped)
 
 
 def _rank_by_specialty(question: str, clients: Sequence[Member]) -> tuple[str, ...]:
