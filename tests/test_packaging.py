@@ -56,6 +56,9 @@ class Installed:
     def colm_vl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._run(str(self.scripts / "colm-vl"), *arguments)
 
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run(str(self.scripts / "python"), *arguments)
+
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         environment = self.environment()
         return subprocess.run(
@@ -80,6 +83,24 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         assert f"colm_vl/{needed}" in files
     assert any(file.startswith("colm_vl/pocket/weights/server/") for file in files)
     assert not [file for file in files if "/training/" in file or "test" in Path(file).name]
+
+
+EVERY_MODULE = """
+import importlib, pkgutil, colm_vl, processors
+for package in (colm_vl, processors):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+            print(module.name)
+"""
+
+
+def test_every_module_of_the_wheel_finds_the_others(installed: Installed) -> None:
+    """One that says `from eval import …` finds nothing, or another project's package."""
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
+    done = installed.python("-c", EVERY_MODULE)
+    assert done.returncode == 0, done.stderr
+    assert {"colm_vl.eval.report.write", "colm_vl.demos.ask_tab"} <= set(done.stdout.split())
 
 
 def test_eval_runs_after_an_install(installed: Installed) -> None:
