@@ -79,7 +79,14 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         files = set(archive.namelist())
     top = {file.partition("/")[0] for file in files if ".dist-info/" not in file}
     assert top == {"colm_vl", "processors"}
-    for needed in ("eval/cli.py", "demos/style.css", "demos/page.js", "pocket/team.toml", "py.typed"):
+    for needed in (
+        "eval/cli.py",
+        "eval/report/report.html.jinja",
+        "demos/style.css",
+        "demos/page.js",
+        "pocket/team.toml",
+        "py.typed",
+    ):
         assert f"colm_vl/{needed}" in files
     assert any(file.startswith("colm_vl/pocket/weights/server/") for file in files)
     assert not [file for file in files if "/training/" in file or "test" in Path(file).name]
@@ -149,7 +156,7 @@ def test_in_a_checkout_both_are_found_whatever_else_bears_their_names(tmp_path: 
         assert shown in done.stdout, done.stderr
 
 
-HEAVY = ("datasets", "gradio", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "torch")
+HEAVY = ("datasets", "gradio", "jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "torch")
 HELP = f"""
 import sys
 from colm_vl import cli

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import base64
+from base64 import b64encode
 from dataclasses import dataclass
-from html import escape
+from functools import partial
+from pathlib import Path
+
+from colm_vl.extras import require
+
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,10 @@ class Plot:
     png: bytes
     told: str
 
+    @property
+    def base64(self) -> str:
+        return b64encode(self.png).decode("ascii")
+
 
 Part = Heading | Text | Grid | Plot
 
@@ -53,9 +62,18 @@ def to_markdown(document: Document) -> str:
 
 
 def to_html(document: Document) -> str:
-    body = "\n".join(map(_html, document.parts))
-    title = escape(document.title)
-    return _PAGE.format(title=title, style=_STYLE, body=body)
+    jinja2 = require("jinja2", "eval")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    for kind in (Heading, Grid, Plot):
+        environment.tests[kind.__name__.lower()] = partial(_is_a, kind)
+    page: str = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(document=document)
+    return page
+
+
+def _is_a(kind: type, part: Part) -> bool:
+    return isinstance(part, kind)
 
 
 def _markdown(part: Part) -> str:
@@ -77,59 +95,3 @@ def _markdown(part: Part) -> str:
 
 def _row(cells: tuple[str, ...] | list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _html(part: Part) -> str:
-    match part:
-        case Heading(text):
-            return f"<h2>{escape(text)}</h2>"
-        case Text(text):
-            return f"<p>{escape(text)}</p>"
-        case Plot(_, png, told):
-            data = base64.b64encode(png).decode("ascii")
-            return f'<img alt="{escape(told)}" src="data:image/png;base64,{data}">'
-        case Grid(head, rows, strong):
-            top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-            body = "\n".join(_html_row(row, index in strong) for index, row in enumerate(rows))
-            return (
-                f'<div class="scroll" tabindex="0"><table><thead><tr>{top}</tr></thead>'
-                f"<tbody>{body}</tbody></table></div>"
-            )
-
-
-def _html_row(cells: tuple[str, ...], strong: bool) -> str:
-    first, *rest = (escape(cell) for cell in cells)
-    others = "".join(f"<td>{cell}</td>" for cell in rest)
-    return f'<tr{" class=strong" if strong else ""}><th scope="row">{first}</th>{others}</tr>'
-
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 60rem; font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-img { width: 100%; max-width: 44rem; height: auto; background: #fff; border-radius: 6px; margin: .75rem 0; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child { text-align: left; position: sticky; left: 0; background: Canvas;
-  min-width: 7rem; max-width: 42vw; white-space: normal; }
-thead th { background: var(--soft); vertical-align: bottom; white-space: normal; }
-tbody th { font-weight: normal; } .strong th, .strong td { font-weight: 600; }
-tbody tr:last-child > * { border-bottom: 0; }
-"""
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>{title}</h1>
-{body}
-</body>
-</html>
-"""
