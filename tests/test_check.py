@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from colm_vl import CoLM, Team
 from colm_vl.backends.base import Request
 from colm_vl.errors import Unsupported
+from tests.endpoint import Answer, Endpoint, Fault, Reply, Seen
 from tests.teams import scripted
 
 
@@ -35,3 +37,18 @@ def test_a_member_that_takes_pictures_is_asked_once() -> None:
         (row,) = colm.check()
     assert (row.works, row.pictures, len(asked)) == (True, None, 1)
     assert asked[0].images
+
+
+def llama_cpp(asked: Seen) -> Answer:
+    if asked.pictures:
+        return Fault("status", status=500, message="image input is not supported - hint: provide the mmproj")
+    return Reply("Yes.")
+
+
+def test_a_text_only_endpoint_works_without_pictures() -> None:
+    with Endpoint(llama_cpp) as endpoint:
+        member = {"name": "reader", "backend": "openai", "model": "m", "base_url": endpoint.base_url}
+        with CoLM(Team.from_dict({"clients": [member], "policy": {"strategy": "vote"}})) as colm:
+            (row,) = colm.check()
+    assert (row.works, row.pictures) == (True, 0)
+    assert row.detail.startswith("works without pictures")
