@@ -70,7 +70,7 @@ class Journal(CallsUnderWay):
             return None
         try:
             line = _line_adapter().validate_python(json.loads(self._lines.read(offset)))
-        except (ValueError, RecursionError):  # damaged by something other than us: as if it were not there
+        except (ValueError, RecursionError):  # damaged: as if it were not there
             del self._places[_short(digest)]
             self._tell_damaged(offset)
             return None

@@ -21,9 +21,9 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """A file to which whole lines are added, and of which any can be read again.
+    """A file to which whole lines are appended, and of which any can be read again.
 
-    What a crash left of a last line is cut off when the file is opened; `torn` tells whether there was such a thing.
+    A last line that a crash left incomplete is removed when the file is opened; `torn` says whether there was one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,8 +46,8 @@ class Lines:
                 offset += len(data)
 
     def append(self, data: bytes) -> int:
-        """Add a line and return its offset. `data` ends with its only line feed. Raises `ColmError` if it cannot be
-        written; the file is as before then."""
+        """Append a line and return its offset. `data` ends with its only line feed. Raises `ColmError` if it cannot be
+        written, and leaves the file as it was."""
         offset, rest = self._end, memoryview(data)
         try:
             while rest:
@@ -64,7 +64,7 @@ class Lines:
         return self._in.readline()
 
     def number(self, offset: int) -> int:
-        """Which line of the file it is that stands there, counted from 1."""
+        """The number of the line at `offset`, counted from 1."""
         with self.path.open("rb") as file:
             return 1 + sum(file.read(min(_CHUNK, offset - start)).count(b"\n") for start in range(0, offset, _CHUNK))
 
@@ -81,8 +81,8 @@ class Lines:
             )
 
     def sync(self) -> None:
-        """Have the disk keep what was added, against power cuts. Takes milliseconds; may be called in any thread, and
-        is to be over before the file is closed. Raises `ColmError` if the disk does not keep it."""
+        """Flush what was appended to the disk, so that it survives a power cut. Takes milliseconds; may be called in
+        any thread, but must return before the file is closed. Raises `ColmError` if the disk fails."""
         if self._dirty:
             self._dirty = False
             try:
@@ -103,7 +103,7 @@ def dump(data: Mapping[str, Any]) -> bytes:
 
 
 def replace_file(path: Path, content: Iterable[bytes]) -> None:
-    """Put a new file in the place of `path`; whoever looks sees the old one or the new one, whole."""
+    """Replace the file at `path` atomically: a reader sees the old content or the new, never a part of it."""
     new = path.with_name(f"{path.name}.new")
     try:
         with new.open("wb") as file:
@@ -116,7 +116,10 @@ def replace_file(path: Path, content: Iterable[bytes]) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> ColmError:
-    return ColmError(f"{path}: cannot be written ({error.strerror})", hint="mend that; the same command then goes on")
+    return ColmError(
+        f"{path}: cannot be written ({error.strerror})",
+        hint="fix that and run the same command again: it goes on where it stopped",
+    )
 
 
 def _whole_length(path: Path) -> int:

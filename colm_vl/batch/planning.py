@@ -35,8 +35,8 @@ class PlannedCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """At most so many calls: where a gate may skip the server, it is counted all the same, and so is what an earlier
-    run has finished. `usage` is an estimate, from the text and the pictures of the first questions."""
+    """An upper bound: `calls` includes those that a gate may skip and those that an earlier run has finished. `usage`
+    is an estimate, from the text and the pictures of the first questions."""
 
     questions: int
     unusable: int
@@ -53,7 +53,7 @@ class Plan:
 
 
 async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
-    """Go through the strategies with made-up replies for the first questions, and reckon from them to all.
+    """Run the strategies on the first questions with made-up replies, and extrapolate to all.
 
     Raises `InputError` for a source that can be read only once, or in which an id occurs twice.
     """

@@ -17,13 +17,14 @@ SCHEMA_VERSION = 1
 """Of `run.json`; one that does not tell it is of version 1."""
 
 _PACKAGES = ("colm-vl", "openai", "pillow", "torch", "transformers")
-# These change how long a run takes and what it does at once, and no answer; strategies each have answers of their own.
+# Answers do not depend on time-outs and memory, and those of different strategies are kept apart.
 _INDIFFERENT = frozenset({"strategy", "timeouts", "max_loaded"})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`record` is plain JSON. Under `settings` stands what the answers depend on; the rest is for the reader."""
+    """`record` is plain JSON. Answers depend on its `settings` and on the prompts among its `versions`; the rest is for
+    information."""
 
     record: Mapping[str, Any]
 
@@ -53,7 +54,8 @@ class Settings:
 
 
 class Difference(NamedTuple):
-    """Each as `what: before → now`. What leaves finished calls valid, a new server or other prompts, is told apart."""
+    """Each as `what: before → now`. `answers` are changes of the server or the prompts, which leave other calls
+    valid."""
 
     answers: tuple[str, ...]
     others: tuple[str, ...]
@@ -75,10 +77,10 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
 
 
 def _comparable(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record's settings, with what is no value of its own in them: the order of the clients, which decides who asks
-    where nobody is named and what a server reads first; and the prompts, which a call's key covers."""
+    """A record's settings, with the prompts, and with the order of the clients as a value: it decides which client asks
+    if none is named, and in which order the server reads drafts."""
     settings = dict(record["settings"])
-    defaults = Policy().model_dump(mode="json", exclude=set(_INDIFFERENT))  # of fields that were added since
+    defaults = Policy().model_dump(mode="json", exclude=set(_INDIFFERENT))  # of fields that were added later
     return {
         **settings,
         "order of clients": ", ".join(settings.get("clients", ())),
@@ -92,8 +94,8 @@ def _leaves_calls(name: str) -> bool:
 
 
 def _told_by_others(name: str, changed: Sequence[str]) -> bool:
-    """A member's fingerprint follows from its settings, and the order of the clients from which there are; they speak
-    only where those say nothing."""
+    """A member's fingerprint follows from its settings, and the order of clients from their names: each is shown only
+    if nothing else explains the change."""
     if name == "order of clients":
         return any(other.startswith("clients.") for other in changed)
     member, _, field = name.rpartition(".")
@@ -101,8 +103,8 @@ def _told_by_others(name: str, changed: Sequence[str]) -> bool:
 
 
 def _member(member: Member) -> dict[str, Any]:
-    """Values that hold other values, such as an endpoint's extra fields, may hold secrets: their fingerprint tells
-    enough."""
+    """Values that hold other values, such as an endpoint's extra fields, may hold secrets: only their digest is
+    written."""
     options = member.options.deciding()
     return {
         "model": member.label,

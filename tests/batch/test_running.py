@@ -295,7 +295,7 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(tmp_path: Path)
         out, err = run.communicate(timeout=30)
     assert time.monotonic() - begun < 10
     assert run.returncode == 130
-    assert "the same command goes on" in err
+    assert "run the same command again" in err
     assert "of 400 answered" in out
     answered = len(read_lines(tmp_path / "out" / "answers.jsonl"))
     assert answered == len(read_lines(calls)) > 0
