@@ -8,14 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from .desk import Asked, Desk
 from .inputs import Limits, Settings, read_query
-from .words import in_words
+from .messages import in_words
+from .service import Asked, Service
 
 
-def offer_api(desk: Desk, limits: Limits) -> None:
+def offer_api(service: Service, limits: Limits) -> None:
     """`gradio_client`: `Client(url).predict(question=…, pictures=[handle_file(…)], api_name="/ask")`."""
-    own = Settings.of(desk.colm.team.policy)
+    own = Settings.of(service.colm.team.policy)
     question = gr.Textbox(label="question", visible=False)
     # Files, and no plain paths: Gradio sees to it that they were uploaded; nobody can name one of the server's.
     pictures = gr.File(label="pictures", file_count="multiple", visible=False)
@@ -32,8 +32,8 @@ def offer_api(desk: Desk, limits: Limits) -> None:
         settings = replace(own, strategy=strategy, asker=asker, rounds=int(rounds))
         try:
             query = await asyncio.to_thread(read_query, question, pictures or [], choices, limits)
-            asked = Asked(query, settings.changes(desk.colm.team))
-            return (await desk.answer(visit_of(request), asked)).to_dict()
+            asked = Asked(query, settings.changes(service.colm.team))
+            return (await service.answer(visit_of(request), asked)).to_dict()
         except Exception as error:
             raise gr.Error(in_words(error), print_exception=False) from None
 

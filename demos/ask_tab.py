@@ -14,11 +14,10 @@ import gradio as gr
 from colm_vl import Trace
 from colm_vl.strategies import find
 
-from . import account, draw
+from . import costs, draw
 from .api import offer_api, visit_of
-from .board import Board
-from .desk import Asked, Busy, Desk
 from .examples import Example
+from .history import Entry, FeedbackFile, choices_of, keepsakes, remember, remembered
 from .inputs import (
     FIELDS,
     GATES,
@@ -33,8 +32,9 @@ from .inputs import (
     strategies,
 )
 from .known import Known, digests
-from .visit import Entry, FeedbackFile, choices_of, keepsakes, remember, remembered
-from .words import in_words
+from .messages import in_words
+from .service import Asked, Busy, Service
+from .view import View
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,10 @@ class Shown:
 
 
 class AskTab:
-    def __init__(self, desk: Desk, limits: Limits, feedback: FeedbackFile | None, examples: Sequence[Example]) -> None:
-        self.desk = desk
+    def __init__(
+        self, service: Service, limits: Limits, feedback: FeedbackFile | None, examples: Sequence[Example]
+    ) -> None:
+        self.service = service
         self.limits = limits
         self.feedback = feedback
         self.examples = examples
@@ -70,7 +72,7 @@ class AskTab:
             with gr.Column(scale=9, min_width=300, elem_id="answer-side"):
                 self._lay_out_answer()
         self._wire(page)
-        offer_api(self.desk, self.limits)
+        offer_api(self.service, self.limits)
 
     def _lay_out_question(self) -> None:
         self.errors: dict[Field, Any] = {}
@@ -104,7 +106,7 @@ class AskTab:
             self.forget = gr.Button("Forget them", size="sm", elem_id="forget")
 
     def _lay_out_settings(self) -> None:
-        team = self.desk.colm.team
+        team = self.service.colm.team
         own = Settings.of(team.policy)
         names = strategies(team)
         self.strategy = gr.Dropdown(
@@ -150,7 +152,7 @@ class AskTab:
                 self.thanks = gr.HTML(elem_id="thanks")
 
     def _comparable(self) -> list[str]:
-        team = self.desk.colm.team
+        team = self.service.colm.team
         alone = [f"solo:{client.name}" for client in team.clients]
         return [*alone, *(name for name in strategies(team) if name != "solo")]
 
@@ -202,7 +204,7 @@ class AskTab:
         confidence: float, share: str, truth: str, known: Known | None, stored: Any, request: gr.Request,
     ) -> AsyncGenerator[Updates, None]:  # fmt: skip
         settings = Settings(strategy, asker, int(rounds), gate, confidence, share)
-        if self.desk.is_busy(visit_of(request)):
+        if self.service.is_busy(visit_of(request)):
             yield {self.errors["settings"]: draw.error(in_words(Busy()))}
             return
         try:
@@ -210,7 +212,7 @@ class AskTab:
             if known and not known.is_of(query):  # where the visitor was quicker than the page, which clears the fields
                 choices, truth = known.without(choices or "", truth or "")
                 query, known = replace(query, choices=read_choices(choices)), None
-            asked = Asked(query, settings.changes(self.desk.colm.team), (truth or "").strip())
+            asked = Asked(query, settings.changes(self.service.colm.team), (truth or "").strip())
         except FieldError as error:
             yield self._told(error.field, str(error))
             return
@@ -226,22 +228,22 @@ class AskTab:
         }
         yield self._told() | clear | self._buttons(working=True)
         try:
-            async with aclosing(self.desk.ask(visit_of(request), asked)) as boards:
+            async with aclosing(self.service.ask(visit_of(request), asked)) as views:
                 drawn: Updates = {}
-                async for board in boards:
-                    now = {self.answer: draw.answer(board), self.columns: draw.columns(board)}
+                async for view in views:
+                    now = {self.answer: draw.answer(view), self.columns: draw.columns(view)}
                     fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
                     # Something is yielded in any case: that is how a visitor who has left is noticed.
                     yield fresh or {self.answer: gr.skip()}
                     drawn = now
-            yield self._buttons(working=False) | self._finished(board, asked, stored)
+            yield self._buttons(working=False) | self._finished(view, asked, stored)
         except Exception as error:
             yield self._told("settings", in_words(error)) | {self.answer: _welcome()} | self._buttons(working=False)
 
-    def _finished(self, board: Board, asked: Asked, stored: Any) -> Updates:
-        if board.trace is None:
+    def _finished(self, view: View, asked: Asked, stored: Any) -> Updates:
+        if view.trace is None:
             return {}
-        entry = Entry(board.trace, board.thumbnails, asked.truth, asked.changes)
+        entry = Entry(view.trace, view.thumbnails, asked.truth, asked.changes)
         kept = remember(stored, entry)
         return self._keep(Shown(entry, asked)) | {
             self.visit: kept,
@@ -249,10 +251,10 @@ class AskTab:
         }
 
     def _keep(self, shown: Shown) -> Updates:
-        team = self.desk.colm.team
+        team = self.service.colm.team
         return {
             self.shown: shown,
-            self.account: account.account(shown.entry.trace),
+            self.account: costs.account(shown.entry.trace),
             self.keepsakes: keepsakes(shown.entry, team.source, pocket=team.is_pocket),
             self.compare: gr.update(interactive=shown.asked is not None),
             self.table: ""
@@ -271,24 +273,24 @@ class AskTab:
         # In the order of the list, so that the table reads from one model to many, whatever was ticked last.
         chosen = [name for name in self._comparable() if name in names]
         try:
-            yield {self.table: account.comparison([], shown.entry.truth, chosen)} | self._buttons(working=True)
-            async with aclosing(self.desk.compare(visit_of(request), shown.asked, chosen)) as progress:
+            yield {self.table: costs.comparison([], shown.entry.truth, chosen)} | self._buttons(working=True)
+            async with aclosing(self.service.compare(visit_of(request), shown.asked, chosen)) as progress:
                 done: list[Trace] = []
                 async for done in progress:
                     waiting = chosen[len(done) :]
-                    yield {self.table: account.comparison(account.compared(done), shown.entry.truth, waiting)}
+                    yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth, waiting)}
             if len(done) < len(chosen):
                 rest = draw.tag("p", "Stopped before all had answered.", "cv-aside")
-                yield {self.table: account.comparison(account.compared(done), shown.entry.truth) + rest}
+                yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth) + rest}
             yield self._buttons(working=False)
         except Exception as error:
             yield {self.table: draw.error(in_words(error))} | self._buttons(working=False)
 
     async def _on_stop(self, request: gr.Request) -> None:
-        self.desk.stop(visit_of(request))
+        self.service.stop(visit_of(request))
 
     async def _on_leave(self, request: gr.Request) -> None:
-        self.desk.stop(visit_of(request))
+        self.service.stop(visit_of(request))
 
     async def _on_pictures(self, pictures: Any, choices: str, truth: str, known: Known | None) -> Updates:
         """Tell at once what is wrong with a picture, not only when the question is asked."""
@@ -314,12 +316,12 @@ class AskTab:
 
     def _on_open(self, number: int | None, stored: Any, request: gr.Request) -> Updates:
         entries = remembered(stored)
-        if number is None or not 0 <= number < len(entries) or self.desk.is_busy(visit_of(request)):
+        if number is None or not 0 <= number < len(entries) or self.service.is_busy(visit_of(request)):
             return {self.history: gr.update(value=None)}
-        board = entries[number].board()
+        view = entries[number].view()
         return self._keep(Shown(entries[number])) | {
-            self.answer: draw.answer(board),
-            self.columns: draw.columns(board),
+            self.answer: draw.answer(view),
+            self.columns: draw.columns(view),
         }
 
     def _on_thumb(self, thumb: Literal["up", "down"]) -> Any:

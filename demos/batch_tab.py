@@ -19,9 +19,9 @@ from colm_vl.strategies import find
 
 from . import draw
 from .batch_questions import Questions, read_batch
-from .desk import Desk
 from .inputs import FieldError, Limits, strategies
-from .words import in_words
+from .messages import in_words
+from .service import Service
 
 SHOWN = 8
 """Answers in the table; all are in the file."""
@@ -30,13 +30,13 @@ Updates = dict[Any, Any]
 
 
 class BatchTab:
-    def __init__(self, desk: Desk, limits: Limits) -> None:
-        self.desk = desk
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self.service = service
         self.limits = limits
 
     def lay_out(self, page: gr.Blocks) -> None:
         """Within a `gr.Tab` of the page: make the parts and wire them."""
-        team = self.desk.colm.team
+        team = self.service.colm.team
         with gr.Row(elem_classes="cv-split"):
             with gr.Column(scale=4, min_width=300):
                 self.file = gr.File(label="Questions (JSONL)", file_types=[".jsonl"], height=120, elem_id="batch-file")
@@ -94,7 +94,7 @@ class BatchTab:
         }  # fmt: skip
         begun, done = time.monotonic(), list[Trace]()
         try:
-            async with aclosing(self.desk.batch(visit, questions, {"strategy": strategy})) as progress:
+            async with aclosing(self.service.batch(visit, questions, {"strategy": strategy})) as progress:
                 async for done in progress:
                     yield {self.progress: _progress(done, questions, time.monotonic() - begun, over=False)}
             drawn = {self.progress: _progress(done, questions, time.monotonic() - begun, over=True)}
@@ -117,7 +117,7 @@ class BatchTab:
             asyncio.get_running_loop().call_later(60, shutil.rmtree, folder, True)
 
     async def _on_stop(self, request: gr.Request) -> Any:
-        self.desk.stop(f"batch {request.session_hash}")
+        self.service.stop(f"batch {request.session_hash}")
         return gr.update(interactive=False)
 
     def _buttons(self, *, working: bool) -> Updates:

@@ -1,4 +1,4 @@
-"""A `Board` as HTML. Whatever a visitor or a model wrote goes through `text`, which escapes it.
+"""A `View` as HTML. Whatever a visitor or a model wrote goes through `text`, which escapes it.
 
 Blocks are made of a few helpers, so that no function here writes a tag around an unescaped value.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Verdict
 from colm_vl.types import MemberInfo, Stage
 
-from .board import Board, Line, Mark, Place
+from .view import Line, Mark, Place, View
 
 _CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "as it says itself", "unknown": ""}
 _MARKS: dict[Mark, tuple[str, str]] = {
@@ -46,27 +46,27 @@ def tag(name: str, content: str, classes: str = "", **attributes: object) -> str
     return f"<{name}{inside}>{content}</{name}>"
 
 
-def answer(board: Board) -> str:
+def answer(view: View) -> str:
     """The top of the right side: what was asked, how far it is, and the settled answer."""
-    lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(board.choices))
+    lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(view.choices))
     choices = tag("p", text(lettered), "cv-choices") if lettered else ""
-    asked = tag("p", text(board.question), "cv-question") + choices + _pictures(board)
-    return tag("section", asked + _headline(board), "cv-answer", aria_label="Answer", data_phase=board.phase)
+    asked = tag("p", text(view.question), "cv-question") + choices + _pictures(view)
+    return tag("section", asked + _headline(view), "cv-answer", aria_label="Answer", data_phase=view.phase)
 
 
-def columns(board: Board) -> str:
+def columns(view: View) -> str:
     """A column for each client, the server's guidance between drafts and refined answers."""
-    parts = [_drafts(board)] if board.clients else []
-    for round in board.rounds:
-        parts.append(_guidance(board, round))
-        parts.append(_refinements(board, round))
-    if not board.guidance and board.gates and not board.gates[-1].asked:
-        reason = tag("p", text(f"The server was not asked: {board.gates[-1].reason}."), "cv-aside")
+    parts = [_drafts(view)] if view.clients else []
+    for round in view.rounds:
+        parts.append(_guidance(view, round))
+        parts.append(_refinements(view, round))
+    if not view.guidance and view.gates and not view.gates[-1].asked:
+        reason = tag("p", text(f"The server was not asked: {view.gates[-1].reason}."), "cv-aside")
         parts.append(reason)
-    parts.append(_verdict(board))
-    if board.passed_over:
-        parts.append(tag("p", text(f"Not asked this time: {', '.join(board.passed_over)}."), "cv-aside"))
-    parts += [tag("p", text(note), "cv-aside cv-note") for note in board.notes]
+    parts.append(_verdict(view))
+    if view.passed_over:
+        parts.append(tag("p", text(f"Not asked this time: {', '.join(view.passed_over)}."), "cv-aside"))
+    parts += [tag("p", text(note), "cv-aside cv-note") for note in view.notes]
     return tag("section", "".join(parts), "cv-board", aria_label="How the team worked")
 
 
@@ -83,20 +83,20 @@ def labelled(choice: str | None, said: str) -> str:
     return f"({choice}) {said}" if choice else said
 
 
-def _headline(board: Board) -> str:
-    if board.settlement is not None and board.over:
-        return _settled(board)
-    if board.phase == "stopped":
+def _headline(view: View) -> str:
+    if view.settlement is not None and view.over:
+        return _settled(view)
+    if view.phase == "stopped":
         return tag("p", "Stopped", "cv-headline cv-quiet", role="status") + tag(
             "p", "What the team had written by then stands below.", "cv-by"
         )
-    if board.phase == "done":
-        return tag("p", "No answer", "cv-headline cv-quiet", role="status") + tag("p", text(_why_none(board)), "cv-by")
-    if board.phase == "waiting":
-        return _progress(_place_in_line(board.line) if board.line else "Starting", board)
-    stage = _STAGES[board.stage.stage] if board.stage else "starting"
-    which = f", round {board.stage.round}" if board.stage and board.stage.round > 1 else ""
-    return _progress(f"{stage[0].upper()}{stage[1:]}{which}", board)
+    if view.phase == "done":
+        return tag("p", "No answer", "cv-headline cv-quiet", role="status") + tag("p", text(_why_none(view)), "cv-by")
+    if view.phase == "waiting":
+        return _progress(_place_in_line(view.line) if view.line else "Starting", view)
+    stage = _STAGES[view.stage.stage] if view.stage else "starting"
+    which = f", round {view.stage.round}" if view.stage and view.stage.round > 1 else ""
+    return _progress(f"{stage[0].upper()}{stage[1:]}{which}", view)
 
 
 def _place_in_line(line: Line) -> str:
@@ -104,23 +104,23 @@ def _place_in_line(line: Line) -> str:
     return f"Waiting: {before}, {line.length} in line"
 
 
-def _progress(words: str, board: Board) -> str:
-    clock = tag("span", text(f"{board.seconds:.0f} s"), "cv-clock", aria_hidden="true")
+def _progress(words: str, view: View) -> str:
+    clock = tag("span", text(f"{view.seconds:.0f} s"), "cv-clock", aria_hidden="true")
     return tag("p", tag("span", text(words), role="status") + clock, "cv-headline cv-quiet cv-busy")
 
 
-def _settled(board: Board) -> str:
-    settlement = board.settlement
+def _settled(view: View) -> str:
+    settlement = view.settlement
     assert settlement is not None
     said = tag("p", text(labelled(settlement.choice, settlement.answer)), "cv-headline", role="status")
-    lines = [tag("p", _behind(board) + _rightness(board, settlement.answer), "cv-by")]
-    if board.trace is not None and board.trace.degraded:
-        lines.append(tag("p", text(_missing(board)), "cv-by cv-warn"))
+    lines = [tag("p", _behind(view) + _rightness(view, settlement.answer), "cv-by")]
+    if view.trace is not None and view.trace.degraded:
+        lines.append(tag("p", text(_missing(view)), "cv-by cv-warn"))
     return said + "".join(lines)
 
 
-def _behind(board: Board) -> str:
-    settlement = board.settlement
+def _behind(view: View) -> str:
+    settlement = view.settlement
     assert settlement is not None
     if settlement.method == "server":
         return text("The server's word")
@@ -138,62 +138,62 @@ def _behind(board: Board) -> str:
     return text(f"{agree}; {', '.join(others)}")
 
 
-def _rightness(board: Board, said: str) -> str:
-    right = board.is_right(said)
+def _rightness(view: View, said: str) -> str:
+    right = view.is_right(said)
     if right is None:
         return ""
-    words = "right" if right else f"wrong: it is {board.truth}"
+    words = "right" if right else f"wrong: it is {view.truth}"
     return " " + tag("span", text(words), f"cv-chip cv-{'right' if right else 'wrong'}")
 
 
-def _missing(board: Board) -> str:
-    assert board.trace is not None
-    parts = [f"{failure.member} failed" for failure in board.failures]
-    if board.trace.fallback:
-        parts.append(f"fell back to {board.trace.fallback}")
+def _missing(view: View) -> str:
+    assert view.trace is not None
+    parts = [f"{failure.member} failed" for failure in view.failures]
+    if view.trace.fallback:
+        parts.append(f"fell back to {view.trace.fallback}")
     return "Something was missing: " + "; ".join(dict.fromkeys(parts))
 
 
-def _why_none(board: Board) -> str:
-    if board.failures:
+def _why_none(view: View) -> str:
+    if view.failures:
         return "Nobody could answer. What went wrong stands below."
     return "Nothing that was written could be read as an answer."
 
 
-def _pictures(board: Board) -> str:
+def _pictures(view: View) -> str:
     # The data URIs are our own, yet a browser kept those of earlier questions: they are escaped like all else.
-    shown = [uri for uri in board.thumbnails if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
+    shown = [uri for uri in view.thumbnails if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
     pictures = "".join(
         f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">' for number, uri in enumerate(shown, 1)
     )
     return tag("div", pictures, "cv-thumbs") if pictures else ""
 
 
-def _drafts(board: Board) -> str:
-    return tag("div", "".join(_draft_card(board, client) for client in board.clients), "cv-columns")
+def _drafts(view: View) -> str:
+    return tag("div", "".join(_draft_card(view, client) for client in view.clients), "cv-columns")
 
 
-def _draft_card(board: Board, client: MemberInfo) -> str:
+def _draft_card(view: View, client: MemberInfo) -> str:
     head = tag("h3", text(client.name)) + tag("p", text(client.specialty), "cv-specialty")
-    body = "".join(_reply(board, reply) for reply in board.drafts.get(client.name, []))
-    body += _failed(board.failure("draft", client.name))
-    body += "" if board.samples and body else _writing(board, Place("draft", client.name, 0))
-    if not body and not board.over:
+    body = "".join(_reply(view, reply) for reply in view.drafts.get(client.name, []))
+    body += _failed(view.failure("draft", client.name))
+    body += "" if view.samples and body else _writing(view, Place("draft", client.name, 0))
+    if not body and not view.over:
         body = tag("p", "waiting", "cv-idle")
     return tag("article", tag("header", head) + body, "cv-card", aria_label=f"{client.name}: draft")
 
 
-def _refinements(board: Board, round: int) -> str:
-    cards = "".join(_refinement_card(board, client, round) for client in board.clients)
+def _refinements(view: View, round: int) -> str:
+    cards = "".join(_refinement_card(view, client, round) for client in view.clients)
     return tag("div", cards, "cv-columns") if cards else ""
 
 
-def _refinement_card(board: Board, client: MemberInfo, round: int) -> str:
-    reply = board.refinements.get((round, client.name))
-    body = _refined(board, reply) if reply else ""
-    body += _failed(board.failure("refine", client.name, round)) + _writing(board, Place("refine", client.name, round))
+def _refinement_card(view: View, client: MemberInfo, round: int) -> str:
+    reply = view.refinements.get((round, client.name))
+    body = _refined(view, reply) if reply else ""
+    body += _failed(view.failure("refine", client.name, round)) + _writing(view, Place("refine", client.name, round))
     if not body:
-        return tag("div", "", "cv-card cv-empty", aria_hidden="true") if _reached(board, round) else ""
+        return tag("div", "", "cv-card cv-empty", aria_hidden="true") if _reached(view, round) else ""
     head = tag("h4", text(client.name) + tag("span", text(_of_round(round, "looked again")), "cv-role"))
     return tag(
         "article",
@@ -203,21 +203,21 @@ def _refinement_card(board: Board, client: MemberInfo, round: int) -> str:
     )
 
 
-def _refined(board: Board, reply: Refinement) -> str:
-    mark = board.mark(reply)
+def _refined(view: View, reply: Refinement) -> str:
+    mark = view.mark(reply)
     sign, words = _MARKS[mark]
-    before = board.before(reply)
+    before = view.before(reply)
     said = words + (
         f", it was {labelled(before.choice, before.answer) or 'unreadable'}" if reply.changed and before else ""
     )
     icon = tag("span", sign, aria_hidden="true")
-    return _reply(board, reply, tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark))
+    return _reply(view, reply, tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark))
 
 
-def _reply(board: Board, reply: ClientReply | Verdict, mark: str = "") -> str:
+def _reply(view: View, reply: ClientReply | Verdict, mark: str = "") -> str:
     said = text(labelled(reply.choice, reply.answer)) if reply.answer else "no readable answer"
     parts = [tag("p", text(reply.caption), "cv-caption")] if reply.caption else []
-    parts.append(tag("p", said + _rightness(board, reply.answer), "cv-said" if reply.answer else "cv-said cv-warn"))
+    parts.append(tag("p", said + _rightness(view, reply.answer), "cv-said" if reply.answer else "cv-said cv-warn"))
     parts.append(_confidence(reply.confidence))
     parts += [mark, _as_written(reply.text)]
     return "".join(parts)
@@ -240,10 +240,10 @@ def _as_written(reply: str) -> str:
     return tag("details", tag("summary", "as it was written") + tag("pre", text(reply.strip())), "cv-raw")
 
 
-def _writing(board: Board, place: Place) -> str:
-    if place not in board.writing:
+def _writing(view: View, place: Place) -> str:
+    if place not in view.writing:
         return ""
-    so_far = "several answers at once" if board.samples else board.writing[place]
+    so_far = "several answers at once" if view.samples else view.writing[place]
     if not so_far.strip():
         return tag("p", "thinking", "cv-idle cv-busy")
     return tag("p", text(so_far), "cv-writing cv-busy")
@@ -256,13 +256,13 @@ def _failed(failure: Failure | None) -> str:
     return tag("div", tag("p", text(failure.message)) + hint, "cv-failure")
 
 
-def _guidance(board: Board, round: int) -> str:
-    server = board.server
-    if server is None or board.server_answers:
+def _guidance(view: View, round: int) -> str:
+    server = view.server
+    if server is None or view.server_answers:
         return ""
-    said = board.guidance.get(round)
-    body = _guidance_parts(said) if said else _writing(board, Place("guide", server.name, round))
-    body += _failed(board.failure("guide", server.name, round))
+    said = view.guidance.get(round)
+    body = _guidance_parts(said) if said else _writing(view, Place("guide", server.name, round))
+    body += _failed(view.failure("guide", server.name, round))
     if not body:
         return ""
     role = tag("span", text(_of_round(round, "guidance for the clients")), "cv-role")
@@ -280,22 +280,22 @@ def _guidance_parts(guidance: Guidance) -> str:
     return tag("dl", "".join(rows)) + _as_written(guidance.text)
 
 
-def _verdict(board: Board) -> str:
-    server = board.server
-    if server is None or not board.server_answers:
+def _verdict(view: View) -> str:
+    server = view.server
+    if server is None or not view.server_answers:
         return ""
-    body = _reply(board, board.verdict) if board.verdict else ""
-    body += "".join(_writing(board, place) for place in board.writing if place.member == server.name)
-    body += "".join(_failed(failure) for failure in board.failures if failure.member == server.name)
+    body = _reply(view, view.verdict) if view.verdict else ""
+    body += "".join(_writing(view, place) for place in view.writing if place.member == server.name)
+    body += "".join(_failed(failure) for failure in view.failures if failure.member == server.name)
     if not body:
         return ""
     head = tag("h3", text(server.name) + tag("span", "its own answer", "cv-role"))
     return tag("article", tag("header", head) + body, "cv-guidance", aria_label="The server's answer")
 
 
-def _reached(board: Board, round: int) -> bool:
-    return any(reached == round for reached, _ in board.refinements) or any(
-        place.stage == "refine" and place.round == round for place in board.writing
+def _reached(view: View, round: int) -> bool:
+    return any(reached == round for reached, _ in view.refinements) or any(
+        place.stage == "refine" and place.round == round for place in view.writing
     )
 
 

@@ -62,9 +62,9 @@ def serve(
 def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16) -> Any:
     """Start serving in the background; returns the page, whose `close` ends it. Raises `MissingPackage`."""
     require("gradio", "demo")
-    from .look import SCRIPT, css, theme
     from .page import Options, build, examples_for
     from .privacy import middleware
+    from .theme import SCRIPT, css, theme
 
     examples = examples_for(colm.team)
     page = build(colm, Options(at_once, line, feedback), examples)

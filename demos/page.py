@@ -1,4 +1,4 @@
-"""The page: what stands where, and which handler hears what. Drawing is `draw`'s, the work is `desk`'s."""
+"""The page: what stands where, and which handler hears what. Drawing is `draw`'s, the work is `service`'s."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from colm_vl import CoLM, Team
 from . import draw
 from .ask_tab import AskTab
 from .batch_tab import BatchTab
-from .desk import Desk
 from .examples import Example, drawn_examples, pocket_examples
+from .history import FeedbackFile
 from .inputs import Limits
-from .turnstile import Turnstile
-from .visit import FeedbackFile
+from .service import Service
+from .waiting import WaitingLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ def examples_for(team: Team) -> Sequence[Example]:
 
 def build(colm: CoLM, options: Options, examples: Sequence[Example]) -> gr.Blocks:
     """The page over a team. What it serves is answered by `colm`, which the caller closes."""
-    desk = Desk(colm, Turnstile(options.width, options.line))
+    service = Service(colm, WaitingLine(options.width, options.line))
     feedback = FeedbackFile(options.feedback) if options.feedback else None
     with gr.Blocks(title="colm-vl", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(_masthead(colm.team), elem_id="masthead")
         with gr.Tabs():
             with gr.Tab("Ask", id="ask"):
-                AskTab(desk, options.limits, feedback, examples).lay_out(page)
+                AskTab(service, options.limits, feedback, examples).lay_out(page)
             with gr.Tab("Batch", id="batch"):
-                BatchTab(desk, options.limits).lay_out(page)
+                BatchTab(service, options.limits).lay_out(page)
     return page
 
 

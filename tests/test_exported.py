@@ -54,7 +54,7 @@ def test_every_error_is_of_one_tree_and_exported() -> None:
 
 
 def test_the_errors_of_the_page_and_of_training_are_of_that_tree() -> None:
-    for module, name in (("demos.inputs", "FieldError"), ("demos.desk", "Busy"), ("demos.turnstile", "Full")):
+    for module, name in (("demos.inputs", "FieldError"), ("demos.service", "Busy"), ("demos.waiting", "Full")):
         assert issubclass(getattr(importlib.import_module(module), name), ColmError)
 
 

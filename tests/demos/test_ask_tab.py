@@ -16,8 +16,8 @@ from tests.teams import FIVE, scripted
 
 gr = pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
 from demos.ask_tab import AskTab  # noqa: E402
-from demos.desk import Desk  # noqa: E402
-from demos.turnstile import Turnstile  # noqa: E402
+from demos.service import Service  # noqa: E402
+from demos.waiting import WaitingLine  # noqa: E402
 
 WHITE = PIL.Image.new("RGB", (64, 64), "white")
 EXAMPLE = Example("Dots", "How many dots?", (WHITE,), "4", ("4", "5"))
@@ -53,7 +53,7 @@ class Visitor:
 
     async def ask(self) -> str:
         """The answer that is shown in the end."""
-        own = Settings.of(self.tab.desk.colm.team.policy)
+        own = Settings.of(self.tab.service.colm.team.policy)
         settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
         pictures, question = self.fields.get(self.tab.pictures), self.fields[self.tab.question]
         choices, truth, known = self._known()
@@ -89,7 +89,7 @@ class Visitor:
 @pytest.fixture
 async def visitor(tmp_path: Path) -> AsyncIterator[Visitor]:
     with scripted({"one": [FIVE]}, strategy="vote") as colm, gr.Blocks() as page:
-        tab = AskTab(Desk(colm, Turnstile(2, 2)), Limits(), None, [EXAMPLE])
+        tab = AskTab(Service(colm, WaitingLine(2, 2)), Limits(), None, [EXAMPLE])
         with gr.Tab("Ask"):
             tab.lay_out(page)
         yield Visitor(tab, tmp_path)
@@ -108,7 +108,7 @@ async def test_a_question_of_ones_own_has_no_known_answer_and_no_choices(visitor
     answer = await visitor.ask()
     assert "wrong" not in answer
     assert visitor.choices_and_truth == ("", "")
-    assert visitor.tab.desk.colm.requests("one")[-1].messages[-1].text.count("(A)") == 0  # type: ignore[attr-defined]
+    assert visitor.tab.service.colm.requests("one")[-1].messages[-1].text.count("(A)") == 0  # type: ignore[attr-defined]
 
 
 async def test_another_picture_has_no_known_answer(visitor: Visitor) -> None:

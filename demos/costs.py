@@ -10,8 +10,8 @@ from colm_vl import Call, Trace, strategies
 from colm_vl.answers import same
 from colm_vl.types import STAGE_TITLES, Stage
 
-from .board import calls_avoided
 from .draw import labelled, tag, text
+from .view import calls_avoided
 
 _AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reused": "already at hand"}
 

@@ -1,4 +1,4 @@
-"""Answers visitors: one `CoLM` for all of them, a line where there are many, and every question's work cancellable."""
+"""Answers visitors' questions with one `CoLM`, through a waiting line; every question can be cancelled."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from colm_vl import CoLM, ColmError, Query, Trace
 
-from .board import Board, Line, thumbnails
-from .turnstile import Ticket, Turnstile
+from .view import Line, View, thumbnails
+from .waiting import Ticket, WaitingLine
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +45,12 @@ class Busy(ColmError):
         super().__init__("your last question is still being answered", hint="stop it first")
 
 
-class Desk:
+class Service:
     """`visit` is any text that tells one visitor from another. Not more than one question of a visitor runs at once."""
 
-    def __init__(self, colm: CoLM, turnstile: Turnstile) -> None:
+    def __init__(self, colm: CoLM, waiting: WaitingLine) -> None:
         self.colm = colm
-        self.turnstile = turnstile
+        self.waiting = waiting
         self._stops: dict[str, asyncio.Event] = {}
 
     def stop(self, visit: str) -> None:
@@ -61,37 +61,37 @@ class Desk:
     def is_busy(self, visit: str) -> bool:
         return visit in self._stops
 
-    async def ask(self, visit: str, asked: Asked) -> AsyncGenerator[Board, None]:
-        """The board, again and again as it fills. Closing the generator cancels the work.
+    async def ask(self, visit: str, asked: Asked) -> AsyncGenerator[View, None]:
+        """The view, again and again as it fills. Closing the generator cancels the work.
 
         Raises `Full`, `Busy`, and `ColmError` for a policy that cannot be followed.
         """
         team = self.colm.team.with_policy(**asked.changes)
-        board = Board.begin(team, team.policy.strategy, asked.query.question, asked.query.choices)
-        board.truth, board.thumbnails = asked.truth, thumbnails(asked.query.images)
+        view = View.begin(team, team.policy.strategy, asked.query.question, asked.query.choices)
+        view.truth, view.thumbnails = asked.truth, thumbnails(asked.query.images)
         with self._begin(visit) as ticket:
             stopped = self._stops[visit]
             try:
                 async for _ in _until(ticket.admitted, stopped):
-                    board.line = Line(ticket.ahead, self.turnstile.waiting)
-                    yield board
-                board.line = None
+                    view.line = Line(ticket.ahead, self.waiting.waiting)
+                    yield view
+                view.line = None
                 if not stopped.is_set():
                     events = self.colm.stream(asked.query, **asked.changes)
-                    async with aclosing(self._drain(events, board.take, stopped, board)) as turns:
+                    async with aclosing(self._drain(events, view.take, stopped, view)) as turns:
                         async for _ in turns:
-                            yield board
+                            yield view
             finally:
                 del self._stops[visit]
-        if stopped.is_set() and not board.over:
-            board.stop()
-        yield board
+        if stopped.is_set() and not view.over:
+            view.stop()
+        yield view
 
     async def answer(self, visit: str, asked: Asked) -> Trace:
         """As `ask`, for a program that wants nothing but the end."""
         trace = None
-        async for board in self.ask(visit, asked):
-            trace = board.trace
+        async for view in self.ask(visit, asked):
+            trace = view.trace
         if trace is None:
             raise ColmError("stopped before there was an answer")
         return trace
@@ -127,12 +127,12 @@ class Desk:
     def _begin(self, visit: str) -> Ticket:
         if visit in self._stops:
             raise Busy
-        ticket = self.turnstile.line_up()
+        ticket = self.waiting.line_up()
         self._stops[visit] = asyncio.Event()
         return ticket
 
     async def _drain(
-        self, items: AsyncIterable[_T], take: Callable[[_T], None], stopped: asyncio.Event, board: Board | None = None
+        self, items: AsyncIterable[_T], take: Callable[[_T], None], stopped: asyncio.Event, view: View | None = None
     ) -> AsyncGenerator[None, None]:
         """Take the items; yield when something is new, but not too often, and every second all the same."""
         news, begun = asyncio.Event(), time.monotonic()
@@ -151,8 +151,8 @@ class Desk:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), TICK_SECONDS)
                 news.clear()
-                if board is not None and not board.over:
-                    board.seconds = time.monotonic() - begun
+                if view is not None and not view.over:
+                    view.seconds = time.monotonic() - begun
                 yield
                 await asyncio.sleep(REDRAW_SECONDS)
             if work.done():

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from colm_vl import Query, Trace
-from demos.board import thumbnails
-from demos.visit import KEPT, Entry, FeedbackFile, as_python, keepsakes, remember, remembered
+from demos.history import KEPT, Entry, FeedbackFile, as_python, keepsakes, remember, remembered
+from demos.view import thumbnails
 from tests.teams import FIVE, GUIDANCE, scripted
 
 
@@ -28,7 +28,7 @@ def test_a_browser_keeps_the_visit_the_latest_first(trace: Trace, dots: Query) -
     entries = remembered(json.loads(json.dumps(stored)))
     assert len(entries) == KEPT
     assert entries[0] == Entry(trace, thumbnails(dots.images), str(KEPT + 2), {"rounds": 2})
-    assert entries[0].board().settlement == trace.settlement
+    assert entries[0].view().settlement == trace.settlement
 
 
 @pytest.mark.parametrize("stored", [None, "x", [1], [{}], [{"trace": {}}], [{"trace": 1, "thumbnails": 2}], {"a": 1}])

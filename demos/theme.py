@@ -1,4 +1,4 @@
-"""How the framework's own parts look: the colours of style.css, which know light and dark themselves."""
+"""Gradio's theme, with the colours of style.css for light and dark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page knows of one question: events come in, one record to draw from stands ready."""
+"""What the page shows of one question: built from events as they arrive, or from a finished trace."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ _ROUNDS: frozenset[Stage] = frozenset({"guide", "verdict", "refine"})
 
 
 @dataclass(slots=True)
-class Board:
-    """One question as the page shows it. It is folded from events, or made again from a `Trace` of earlier.
+class View:
+    """One question as the page shows it.
 
     `truth` is the right answer where somebody gave one: an example, or the visitor. No model is told. `thumbnails` are
     data URIs of the pictures, small. `writing` is what members that have not finished have written so far;
@@ -90,19 +90,19 @@ class Board:
     trace: Trace | None = None
 
     @classmethod
-    def begin(cls, team: Team, strategy: str, question: str, choices: Iterable[str] = ()) -> Board:
+    def begin(cls, team: Team, strategy: str, question: str, choices: Iterable[str] = ()) -> View:
         return cls(question, strategy, tuple(member.info for member in team.members), tuple(choices))
 
     @classmethod
-    def from_trace(cls, trace: Trace, thumbnails: Iterable[str] = (), truth: str = "") -> Board:
-        board = cls(trace.question, trace.strategy, trace.members, trace.choices, tuple(thumbnails), truth)
+    def from_trace(cls, trace: Trace, thumbnails: Iterable[str] = (), truth: str = "") -> View:
+        view = cls(trace.question, trace.strategy, trace.members, trace.choices, tuple(thumbnails), truth)
         told: list[Event] = [*trace.drafts, *trace.guidance, *trace.refinements, *trace.gates, *trace.failures]
         rare = (trace.selection, trace.verdict, trace.settlement)
         for event in (*told, *(one for one in rare if one is not None)):
-            board.take(event)
-        board.notes = list(trace.notes)
-        board.take(trace)
-        return board
+            view.take(event)
+        view.notes = list(trace.notes)
+        view.take(trace)
+        return view
 
     def take(self, event: Event) -> None:
         match event:

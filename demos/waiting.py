@@ -1,4 +1,4 @@
-"""Who is asked next, when more visitors ask than the models should serve at once."""
+"""The waiting line for visitors' questions, when more are asked than the models should answer at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Full(ColmError):
         super().__init__("too many questions are waiting at the moment", hint="try again in a minute")
 
 
-class Turnstile:
+class WaitingLine:
     """Lets `width` in at once, in order of arrival, and up to `length` wait. For one event loop."""
 
     def __init__(self, width: int, length: int) -> None:
@@ -59,18 +59,18 @@ class Turnstile:
 class Ticket:
     """A place in the line. `with` gives it back."""
 
-    def __init__(self, turnstile: Turnstile) -> None:
+    def __init__(self, waiting: WaitingLine) -> None:
         self.admitted = asyncio.Event()
         self.gone = False
-        self._turnstile = turnstile
+        self._line = waiting
 
     @property
     def ahead(self) -> int:
         """How many wait before this one."""
-        return self._turnstile.ahead_of(self)
+        return self._line.ahead_of(self)
 
     def __enter__(self) -> Ticket:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._turnstile.leave(self)
+        self._line.leave(self)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from colm_vl import ColmError, Trace
 
-from .board import Board
 from .draw import labelled, tag, text
+from .view import View
 
 KEPT = 20
 """Questions of a visit; the browser has room for a few megabytes."""
@@ -35,8 +35,8 @@ class Entry:
         said = labelled(self.trace.choice, self.trace.answer) or "no answer"
         return f"{_short(self.trace.question, 60)} → {_short(said, 30)}"
 
-    def board(self) -> Board:
-        return Board.from_trace(self.trace, self.thumbnails, self.truth)
+    def view(self) -> View:
+        return View.from_trace(self.trace, self.thumbnails, self.truth)
 
     def to_dict(self) -> dict[str, Any]:
         return {

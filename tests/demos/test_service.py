@@ -6,70 +6,70 @@ from contextlib import aclosing
 import pytest
 
 from colm_vl import Query
-from demos.board import Line
-from demos.desk import Asked, Busy, Desk
-from demos.turnstile import Full, Turnstile
+from demos.service import Asked, Busy, Service
+from demos.view import Line
+from demos.waiting import Full, WaitingLine
 from tests.teams import FIVE, GUIDANCE, scripted
 
 SLOW = {"text": FIVE, "delay": 30}
 
 
 async def test_the_turnstile_admits_in_order_and_refuses_when_full() -> None:
-    turnstile = Turnstile(width=1, length=2)
-    first, second, third = turnstile.line_up(), turnstile.line_up(), turnstile.line_up()
+    waiting = WaitingLine(width=1, length=2)
+    first, second, third = waiting.line_up(), waiting.line_up(), waiting.line_up()
     assert [ticket.admitted.is_set() for ticket in (first, second, third)] == [True, False, False]
     assert (second.ahead, third.ahead) == (0, 1)
     with pytest.raises(Full):
-        turnstile.line_up()
-    turnstile.leave(second)
-    turnstile.leave(first)
-    turnstile.leave(first)
+        waiting.line_up()
+    waiting.leave(second)
+    waiting.leave(first)
+    waiting.leave(first)
     assert third.admitted.is_set()
-    assert turnstile.waiting == 0
+    assert waiting.waiting == 0
 
 
 async def test_a_question_is_answered() -> None:
     with scripted({"one": [FIVE], "two": [FIVE]}, [GUIDANCE]) as colm:
-        trace = await Desk(colm, Turnstile(1, 1)).answer("a", Asked(Query("How many dots?"), {"strategy": "vote"}))
+        trace = await Service(colm, WaitingLine(1, 1)).answer("a", Asked(Query("How many dots?"), {"strategy": "vote"}))
     assert (trace.answer, trace.strategy) == ("5", "vote")
 
 
 async def test_stop_ends_the_work_and_leaves_what_there_is() -> None:
     with scripted({"one": [FIVE], "two": [SLOW]}, [GUIDANCE]) as colm:
-        desk = Desk(colm, Turnstile(1, 1))
-        async for board in desk.ask("a", Asked(Query("How many dots?"), {})):
-            if board.drafts:
-                desk.stop("a")
-        assert (board.phase, list(board.drafts), desk.is_busy("a")) == ("stopped", ["one"], False)
+        service = Service(colm, WaitingLine(1, 1))
+        async for view in service.ask("a", Asked(Query("How many dots?"), {})):
+            if view.drafts:
+                service.stop("a")
+        assert (view.phase, list(view.drafts), service.is_busy("a")) == ("stopped", ["one"], False)
 
 
 async def test_leaving_cancels_the_work_and_lets_the_next_in() -> None:
     with scripted({"one": [SLOW, FIVE]}, [GUIDANCE]) as colm:
-        desk = Desk(colm, Turnstile(1, 1))
-        async with aclosing(desk.ask("a", Asked(Query("How many dots?"), {}))) as boards:
-            async for board in boards:
-                if board.stage:
+        service = Service(colm, WaitingLine(1, 1))
+        async with aclosing(service.ask("a", Asked(Query("How many dots?"), {}))) as views:
+            async for view in views:
+                if view.stage:
                     break
         async with asyncio.timeout(5):
-            trace = await desk.answer("b", Asked(Query("How many dots?"), {}))
+            trace = await service.answer("b", Asked(Query("How many dots?"), {}))
         assert trace.answer == "5"
 
 
 async def test_who_waits_is_told_and_may_stop_waiting() -> None:
     with scripted({"one": [SLOW]}, [GUIDANCE]) as colm:
-        desk = Desk(colm, Turnstile(1, 2))
+        service = Service(colm, WaitingLine(1, 2))
         lines = []
-        first = desk.ask("a", Asked(Query("How many dots?"), {}))
+        first = service.ask("a", Asked(Query("How many dots?"), {}))
         await anext(first)
-        second = desk.ask("b", Asked(Query("How many dots?"), {}))
+        second = service.ask("b", Asked(Query("How many dots?"), {}))
         await anext(second)
-        async for board in desk.ask("c", Asked(Query("How many dots?"), {})):
-            lines.append(board.line)
-            desk.stop("c")
+        async for view in service.ask("c", Asked(Query("How many dots?"), {})):
+            lines.append(view.line)
+            service.stop("c")
         assert lines[0] == Line(ahead=1, length=2)
-        assert board.phase == "stopped"
+        assert view.phase == "stopped"
         with pytest.raises(Busy):
-            await anext(desk.ask("a", Asked(Query("How many dots?"), {})))
+            await anext(service.ask("a", Asked(Query("How many dots?"), {})))
         await first.aclose()
         await second.aclose()
 
@@ -80,18 +80,18 @@ async def test_visitors_at_once_get_their_own_answers() -> None:
         return f"Answer: {next(word for word in ('amber', 'violet', 'indigo') if word in text)}"
 
     with scripted({"one": echo, "two": echo}, [GUIDANCE]) as colm:
-        desk = Desk(colm, Turnstile(2, 4))
+        service = Service(colm, WaitingLine(2, 4))
         words = ["amber", "violet", "indigo"]
-        traces = await asyncio.gather(*(desk.answer(word, Asked(Query(f"Say {word}"), {})) for word in words))
+        traces = await asyncio.gather(*(service.answer(word, Asked(Query(f"Say {word}"), {})) for word in words))
     assert [trace.answer for trace in traces] == words
 
 
 async def test_strategies_are_compared_and_a_batch_is_answered() -> None:
     with scripted({"one": [FIVE], "two": [FIVE]}, [GUIDANCE]) as colm:
-        desk = Desk(colm, Turnstile(1, 1))
+        service = Service(colm, WaitingLine(1, 1))
         asked = Asked(Query("How many dots?"), {"strategy": "colm", "rounds": 2})
-        done = [list(traces) async for traces in desk.compare("a", asked, ["solo:one", "vote"])][-1]
+        done = [list(traces) async for traces in service.compare("a", asked, ["solo:one", "vote"])][-1]
         assert [trace.strategy for trace in done] == ["solo:one", "vote"]
         queries = [Query("How many dots?", id=str(number)) for number in range(5)]
-        done = [list(traces) async for traces in desk.batch("a", queries, {"strategy": "vote"})][-1]
+        done = [list(traces) async for traces in service.batch("a", queries, {"strategy": "vote"})][-1]
         assert [trace.id for trace in done] == list("01234")
