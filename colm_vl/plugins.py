@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
@@ -50,8 +53,22 @@ class Plugins:
         raise ConfigError(f"unknown {self.kind} {name!r}", hint=f"one of: {', '.join(self.names())}")
 
     def _own(self) -> tuple[str, ...]:
-        found = (module.name for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__))
+        found = _modules(tuple(importlib.import_module(self.package).__path__))
         return tuple(name for name in found if not name.startswith("_") and name not in self.helpers)
 
     def _announced(self) -> dict[str, EntryPoint]:
-        return {entry.name: entry for entry in entry_points(group=self.group)}
+        return _entries(entry_points, self.group, tuple(sys.path))
+
+
+# Both read folders, the second those of all installed packages: too much for every question.
+
+
+@lru_cache(maxsize=64)
+def _modules(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(module.name for module in pkgutil.iter_modules(folders))
+
+
+@lru_cache(maxsize=64)
+def _entries(find: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """By name; not to be changed. `path` is where they are looked for."""
+    return {entry.name: entry for entry in find(group=group)}
