@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import json
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import aiohttp
-
-from colm_vl import CoLM, Query, prompts
-from colm_vl.errors import MissingPackage
+from colm_vl import CoLM, Query
 
 from .endpoints import CLIENTS, run_batch, team_at
 from .figures import Figure
+from .loops import PlainLoop, SdkLoop
 from .stub import endpoints
 
 _AT_ONCE = 16
@@ -38,14 +34,19 @@ def calls(questions: int) -> Sequence[Figure]:
     does meets all of them."""
     count = questions * (2 * CLIENTS + 1)
     batches, plain, sdk = list[_Cost](), list[_Cost](), list[_Cost]()
-    with endpoints(CLIENTS + 1, latency=0.0, places=1000) as urls, CoLM(team_at(urls)) as colm:
+    with (
+        endpoints(CLIENTS + 1, latency=0.0, places=1000) as urls,
+        CoLM(team_at(urls)) as colm,
+        PlainLoop(urls) as plain_loop,
+        SdkLoop(urls) as sdk_loop,
+    ):
         run_batch(colm, [Query(f"Warm-up {number}?") for number in range(20)])
         for round in range(_ROUNDS):
             asked = [Query(f"How many dots are there in picture {round}-{number}?") for number in range(questions)]
             with tempfile.TemporaryDirectory() as folder:
                 batches.append(_measured(count, partial(run_batch, colm, asked, Path(folder), concurrency=_AT_ONCE)))
-            plain.append(_measured(count, lambda: asyncio.run(_ask_plainly(urls, count))))
-            sdk.append(_measured(count, lambda: asyncio.run(_ask_with_the_sdk(urls, count))))
+            plain.append(_measured(count, partial(plain_loop.ask, count, at_once=_AT_ONCE)))
+            sdk.append(_measured(count, partial(sdk_loop.ask, count, at_once=_AT_ONCE)))
     ours, bare, theirs = (statistics.median(cost.cpu for cost in costs) * 1000 for costs in (batches, plain, sdk))
     faster = statistics.median(other.wall / own.wall for own, other in zip(batches, sdk, strict=True))
     a_second = {
@@ -78,51 +79,3 @@ def _measured(count: int, work: Callable[[], None]) -> _Cost:
     wall, cpu = time.monotonic(), time.process_time()
     work()
     return _Cost((time.process_time() - cpu) / count, (time.monotonic() - wall) / count)
-
-
-async def _ask_plainly(urls: Sequence[str], count: int) -> None:
-    body = _body()
-    async with aiohttp.ClientSession() as session:
-
-        async def ask(number: int) -> str:
-            url = f"{urls[number % len(urls)]}/chat/completions"
-            async with session.post(url, json=body) as response:
-                return str(json.loads(await response.read())["choices"][0]["message"]["content"])
-
-        await _all(ask, count)
-
-
-async def _ask_with_the_sdk(urls: Sequence[str], count: int) -> None:
-    try:
-        import openai
-    except ImportError:
-        raise MissingPackage("package 'openai' is not installed", hint="pip install 'colm-vl[dev]'") from None
-    body: Any = _body()
-    clients = [
-        openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=openai.DefaultAioHttpClient())
-        for url in urls
-    ]
-
-    async def ask(number: int) -> str:
-        completion = await clients[number % len(urls)].chat.completions.create(**body)
-        return str(completion.choices[0].message.content)
-
-    await _all(ask, count)
-    for client in clients:
-        await client.close()
-
-
-async def _all(ask: Callable[[int], Awaitable[str]], count: int) -> None:
-    numbers = iter(range(count))
-
-    async def work() -> None:
-        for number in numbers:
-            assert await ask(number)
-
-    await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
-
-
-def _body() -> dict[str, object]:
-    messages = prompts.draft_messages(Query("How many dots are there in picture 1?"), "counting")
-    turns = [{"role": message.role, "content": message.text} for message in messages]
-    return {"model": "stub", "messages": turns, "max_tokens": 512, "temperature": 0, "logprobs": True}
