@@ -9,8 +9,10 @@ from colm_vl.types import Sent
 
 def check_pictures(request: Request, limit: int | None, model: str) -> None:
     """Raises Unsupported if the request carries more pictures than `limit` (None: any number)."""
+    if limit is None:
+        return
     count = len(request.images)
-    if limit is None or count <= limit:
+    if count <= limit:
         return
     if limit == 0:
         raise Unsupported(

@@ -244,12 +244,13 @@ class OpenAIBackend:
         """The reply to the first request that is accepted: parameters that are refused are left out."""
         session = self._session()
         model = self._options.model
+        timed = call.deadline is not None
         while True:
             settings = parameters(call.request.sampling, stream=stream, refused=session.endpoint.refused[model])
             body = encode_body(messages, {"model": model, "stream": stream, **settings, **self._options.extra_body})
             call.attempts += 1
             call.body_bytes = len(body)
-            reply = await self._told(session.http.post("/chat/completions", body, stream=stream))
+            reply = await self._told(session.http.post("/chat/completions", body, stream=stream, timed=timed))
             if 200 <= reply.status < 300:
                 return reply
             failure = await self._status_error(reply, most=_MAX_ERROR_BYTES + len(body))

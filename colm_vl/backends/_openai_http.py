@@ -112,6 +112,8 @@ class HttpSession:
             # nevertheless: `HttpReply.pieces` takes what they send, within bounds.
             "Accept-Encoding": "identity",
         }
+        self._timed = aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect)
+        self._untimed = aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect, sock_read=_READ_TIMEOUT)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,  # `_openai_endpoint.py` bounds them
@@ -120,30 +122,32 @@ class HttpSession:
                 else True,
                 resolver=aiohttp.ThreadedResolver(),
             ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect, sock_read=_READ_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
 
     async def get(self, path: str) -> HttpReply:
-        return await self._request("GET", path, None, self._headers)
+        return await self._request("GET", path, None, self._headers, timed=True)
 
-    async def post(self, path: str, body: bytes, *, stream: bool) -> HttpReply:
-        """Send JSON."""
+    async def post(self, path: str, body: bytes, *, stream: bool, timed: bool) -> HttpReply:
+        """Send JSON. `timed`: the caller ends the request in time; others end when nothing comes for minutes."""
         headers = self._headers | {"Content-Type": "application/json"}
         if stream:
             headers["Accept"] = "text/event-stream"
         # A large body goes out in pieces, so that others get their turn in between.
-        return await self._request("POST", path, body if len(body) < _LARGE_BODY else io.BytesIO(body), headers)
+        data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
+        return await self._request("POST", path, data, headers, timed=timed)
 
     async def _request(
-        self, method: str, path: str, data: bytes | io.BytesIO | None, headers: dict[str, str]
+        self, method: str, path: str, data: bytes | io.BytesIO | None, headers: dict[str, str], *, timed: bool
     ) -> HttpReply:
         response = await self._session.request(
             method,
             self._base_url + path,
             data=data,
             headers=headers,
+            # Without the timer that each arrival of data sets anew, which takes a fiftieth of a call's time.
+            timeout=self._timed if timed else self._untimed,
             proxy=self._proxy,
             proxy_headers=self._proxy_headers,
             # A redirect may lead to another host, which must get neither the key nor the pictures.
