@@ -88,8 +88,8 @@ def overhead(questions: int) -> Sequence[Figure]:
             f"{more:.1%}",
             "≤ 3 %",
             more <= 0.03,
-            f"median of {questions}: {question * 1000:.1f} ms, against {calls * 1000:.1f} ms for three calls in a row by "
-            f"a plain aiohttp loop; at the endpoint these take {own * 1000:.0f} ms, "
+            f"median of {questions}: {question * 1000:.1f} ms, against {calls * 1000:.1f} ms for three calls in a row "
+            f"by a plain aiohttp loop; at the endpoint these take {own * 1000:.0f} ms, "
             f"to which the question adds {question / own - 1:.1%}",
         )
     ]
