@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from colm_vl.backends._common import check_pictures, pictures_sent
+from colm_vl.backends._openai_call import Call, InPlace
 from colm_vl.backends._openai_endpoint import Endpoint
 from colm_vl.backends._openai_errors import Place, StatusError, of_failure, of_status, refused_parameter, retry_after
 from colm_vl.backends._openai_events import EventReader
@@ -26,10 +27,8 @@ from colm_vl.backends.base import Capabilities, Generation, Request
 from colm_vl.errors import (
     BackendError,
     ModelNotFound,
-    RateLimited,
     Refused,
     TimedOut,
-    Unavailable,
     Unreachable,
 )
 from colm_vl.types import Sent
@@ -42,7 +41,6 @@ MAX_ASKED_WAIT = 60.0
 MODELS_TIMEOUT = 10.0
 _MAX_MODELS_BYTES = 4 << 20
 _MAX_ERROR_BYTES = 1 << 20
-_BUSY_STATUSES = frozenset({503, 504, 529})
 _END: Final = object()
 
 _T = TypeVar("_T")
@@ -54,31 +52,6 @@ class _Session:
 
     http: HttpSession
     endpoint: Endpoint
-
-
-@dataclass(slots=True)
-class _Call:
-    """A request under way. Times are the loop's; `asked_wait` is in seconds, as the last refusal said. `crowded`: the
-    last attempt was refused for its number, with others of ours in flight."""
-
-    request: Request
-    started: float | None = None
-    deadline: float | None = None
-    attempts: int = 0
-    retries: int = 0
-    asked_wait: float | None = None
-    crowded: bool = False
-    body_bytes: int = 0
-
-    def resume(self, now: float, waited: float) -> None:
-        """Let the time run, for the first time or after `waited` seconds in the queue."""
-        if self.started is None:
-            self.started = now
-            self.deadline = None if self.request.timeout is None else now + self.request.timeout
-            return
-        self.started += waited
-        if self.deadline is not None:
-            self.deadline += waited
 
 
 class OpenAIBackend:
@@ -143,22 +116,22 @@ class OpenAIBackend:
 
     # --- one attempt ---
 
-    def _begin(self, request: Request) -> _Call:
+    def _begin(self, request: Request) -> Call:
         check_pictures(request, self._options.max_images, self._options.model)
-        return _Call(request)
+        return Call(request)
 
-    async def _attempt(self, call: _Call) -> Generation:
+    async def _attempt(self, call: Call) -> Generation:
         messages = await self._messages(call)
-        async with self._in_place(call):
+        async with InPlace(call, self._session().endpoint, self._place, self._options.queue_timeout):
             body = await self._in_time(call, self._exchange(call, messages))
         reader = ReplyReader(self._place, call.request.sampling.max_tokens, streamed=False)
         reader.add(parse_completion(body, self._place))
         return self._generation(call, reader)
 
-    async def _attempt_stream(self, call: _Call) -> AsyncGenerator[str | Generation, None]:
+    async def _attempt_stream(self, call: Call) -> AsyncGenerator[str | Generation, None]:
         max_tokens = call.request.sampling.max_tokens
         messages = await self._messages(call)
-        async with self._in_place(call):
+        async with InPlace(call, self._session().endpoint, self._place, self._options.queue_timeout):
             reply = await self._in_time(call, self._send(call, messages, stream=True))
             try:
                 reader = ReplyReader(self._place, max_tokens, streamed=reply.is_event_stream)
@@ -171,7 +144,7 @@ class OpenAIBackend:
                 reply.close()
         yield self._generation(call, reader)
 
-    async def _messages(self, call: _Call) -> list[bytes]:
+    async def _messages(self, call: Call) -> list[bytes]:
         options = self._options
 
         def encode() -> list[bytes]:
@@ -181,38 +154,7 @@ class OpenAIBackend:
             return encode()
         return await asyncio.to_thread(encode)  # other calls go on meanwhile
 
-    @asynccontextmanager
-    async def _in_place(self, call: _Call) -> AsyncIterator[None]:
-        """Wait for a place at the endpoint, let the call's time run, and hold the place."""
-        endpoint = self._session().endpoint
-        clock = asyncio.get_running_loop().time
-        asked = clock()
-        try:
-            place = await endpoint.acquire(within=self._options.queue_timeout)
-        except TimeoutError:
-            raise self._queue_is_full() from None
-        sent = clock()
-        call.resume(sent, sent - asked)
-        try:
-            yield
-        except BackendError as error:
-            if _is_for_load(error):
-                call.crowded = endpoint.refused_load(sent, clock())
-            raise
-        else:
-            endpoint.took()
-        finally:
-            endpoint.release(place)
-
-    def _queue_is_full(self) -> TimedOut:
-        error = TimedOut(
-            f"{self._place.label}: not sent, for all its places were taken for {self._options.queue_timeout:g} s",
-            hint="ask fewer questions at once, or raise max_concurrency or queue_timeout",
-        )
-        error.retryable = False  # it would wait as long again
-        return error
-
-    async def _in_time(self, call: _Call, waiting: Awaitable[_T]) -> _T:
+    async def _in_time(self, call: Call, waiting: Awaitable[_T]) -> _T:
         try:
             async with asyncio.timeout_at(call.deadline):
                 return await waiting
@@ -233,14 +175,14 @@ class OpenAIBackend:
         # Raised outside of `except`: aiohttp's errors hold the request, with the key and the pictures.
         raise failure
 
-    async def _exchange(self, call: _Call, messages: list[bytes]) -> bytes:
+    async def _exchange(self, call: Call, messages: list[bytes]) -> bytes:
         reply = await self._send(call, messages, stream=False)
         try:
             return await self._told(reply.read(most_bytes(call.request.sampling.max_tokens, stream=False)))
         finally:
             reply.close()
 
-    async def _send(self, call: _Call, messages: list[bytes], *, stream: bool) -> HttpReply:
+    async def _send(self, call: Call, messages: list[bytes], *, stream: bool) -> HttpReply:
         """The reply to the first request that is accepted: parameters that are refused are left out."""
         session = self._session()
         model = self._options.model
@@ -277,7 +219,7 @@ class OpenAIBackend:
             endpoint.learn_refusal(self._options.model, parameter)
         return True
 
-    async def _raise_status(self, call: _Call, failure: StatusError) -> NoReturn:
+    async def _raise_status(self, call: Call, failure: StatusError) -> NoReturn:
         call.asked_wait = retry_after(failure.headers)
         error = of_status(failure, self._place)
         if isinstance(error, ModelNotFound):
@@ -303,7 +245,7 @@ class OpenAIBackend:
                         return
                     yield parse_chunk(data, self._place)
 
-    def _generation(self, call: _Call, reader: ReplyReader) -> Generation:
+    def _generation(self, call: Call, reader: ReplyReader) -> Generation:
         reader.check_complete()
         endpoint = self._session().endpoint
         known = endpoint.gives_logprobs.get(self._options.model)
@@ -322,7 +264,7 @@ class OpenAIBackend:
 
     # --- between two attempts ---
 
-    async def _back_off(self, call: _Call, error: BackendError) -> None:
+    async def _back_off(self, call: Call, error: BackendError) -> None:
         """Sleep until the next attempt; raise `error` if there shall be none, or none is possible in time."""
         asked, call.asked_wait = call.asked_wait or 0.0, None
         crowded, call.crowded = call.crowded, False
@@ -384,16 +326,6 @@ class OpenAIBackend:
         if names and self._options.model not in names:
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
             error.hint = f"set model to one of: {self._place.scrub(', '.join(names[:10]))}{more}"
-
-
-def _is_for_load(error: BackendError) -> bool:
-    """Whether an endpoint that gets fewer requests at once may not fail in this way."""
-    timed_out = isinstance(error, TimedOut) and error.limit is not None
-    return (
-        timed_out
-        or isinstance(error, RateLimited)
-        or (isinstance(error, Unavailable) and error.status in _BUSY_STATUSES)
-    )
 
 
 async def _read_or_nothing(reply: HttpReply, most: int) -> bytes:

@@ -81,6 +81,9 @@ class HttpReply:
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises TooLarge if it has more than `limit` bytes."""
+        content = self._response.content
+        if content.is_eof() and content.total_bytes <= limit and "Content-Encoding" not in self.headers:
+            return content.read_nowait()  # it came with the head
         return b"".join([piece async for piece in self.pieces(limit)])
 
     async def drain(self) -> None:
@@ -112,6 +115,8 @@ class HttpSession:
             # nevertheless: `HttpReply.pieces` takes what they send, within bounds.
             "Accept-Encoding": "identity",
         }
+        self._headers_of_posts = self._headers | {"Content-Type": "application/json"}
+        self._headers_of_streams = self._headers_of_posts | {"Accept": "text/event-stream"}
         self._timed = aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect)
         self._untimed = aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect, sock_read=_READ_TIMEOUT)
         self._session = aiohttp.ClientSession(
@@ -131,9 +136,7 @@ class HttpSession:
 
     async def post(self, path: str, body: bytes, *, stream: bool, timed: bool) -> HttpReply:
         """Send JSON. `timed`: the caller ends the request in time; others end when nothing comes for minutes."""
-        headers = self._headers | {"Content-Type": "application/json"}
-        if stream:
-            headers["Accept"] = "text/event-stream"
+        headers = self._headers_of_streams if stream else self._headers_of_posts
         # A large body goes out in pieces, so that others get their turn in between.
         data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
         return await self._request("POST", path, data, headers, timed=timed)

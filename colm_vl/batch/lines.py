@@ -12,6 +12,8 @@ from colm_vl.errors import ColmError
 
 _CHUNK = 1 << 16
 
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 class Line(NamedTuple):
     """A line, its line feed included, and where it stands in its file."""
@@ -99,7 +101,7 @@ class Lines:
 
 
 def dump(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+    return _encoder.encode(data).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def replace_file(path: Path, content: Iterable[bytes]) -> None:

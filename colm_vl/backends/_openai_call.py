@@ -1,0 +1,88 @@
+"""One request under way: when it was sent, and its place at the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+
+from colm_vl.backends._openai_endpoint import Endpoint
+from colm_vl.backends._openai_errors import Place
+from colm_vl.backends.base import Request
+from colm_vl.errors import BackendError, RateLimited, TimedOut, Unavailable
+
+_BUSY_STATUSES = frozenset({503, 504, 529})
+
+
+@dataclass(slots=True)
+class Call:
+    """A request under way. Times are the loop's; `asked_wait` is in seconds, as the last refusal said. `crowded`: the
+    last attempt was refused for its number, with others of ours in flight."""
+
+    request: Request
+    started: float | None = None
+    deadline: float | None = None
+    attempts: int = 0
+    retries: int = 0
+    asked_wait: float | None = None
+    crowded: bool = False
+    body_bytes: int = 0
+
+    def resume(self, now: float, waited: float) -> None:
+        """Let the time run, for the first time or after `waited` seconds in the queue."""
+        if self.started is None:
+            self.started = now
+            self.deadline = None if self.request.timeout is None else now + self.request.timeout
+            return
+        self.started += waited
+        if self.deadline is not None:
+            self.deadline += waited
+
+
+class InPlace:
+    """Waits for a place at the endpoint, lets the call's time run, and holds the place."""
+
+    __slots__ = ("_call", "_endpoint", "_holder", "_place", "_sent", "_within")
+
+    def __init__(self, call: Call, endpoint: Endpoint, place: Place, within: float) -> None:
+        self._call = call
+        self._endpoint = endpoint
+        self._place = place
+        self._within = within
+
+    async def __aenter__(self) -> None:
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        try:
+            self._holder = await self._endpoint.acquire(self._within)
+        except TimeoutError:
+            raise self._queue_is_full() from None
+        self._sent = clock()
+        self._call.resume(self._sent, self._sent - asked)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._endpoint.took()
+        elif isinstance(error, BackendError) and _is_for_load(error):
+            self._call.crowded = self._endpoint.refused_load(self._sent, asyncio.get_running_loop().time())
+        self._endpoint.release(self._holder)
+
+    def _queue_is_full(self) -> TimedOut:
+        error = TimedOut(
+            f"{self._place.label}: not sent, for all its places were taken for {self._within:g} s",
+            hint="ask fewer questions at once, or raise max_concurrency or queue_timeout",
+        )
+        error.retryable = False  # it would wait as long again
+        return error
+
+
+def _is_for_load(error: BackendError) -> bool:
+    """Whether an endpoint that gets fewer requests at once may not fail in this way."""
+    timed_out = isinstance(error, TimedOut) and error.limit is not None
+    return (
+        timed_out
+        or isinstance(error, RateLimited)
+        or (isinstance(error, Unavailable) and error.status in _BUSY_STATUSES)
+    )
