@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -23,18 +22,12 @@ def require(package: str, extra: str) -> ModuleType:
 
 
 def part(module: str) -> ModuleType:
-    """Import a module of `eval` or `demos`, such as "eval.cli".
+    """Import a module of `eval` or `demos`, such as "eval.cli", as a part of `colm_vl`: `colm_vl.eval.cli`.
 
-    A wheel has these packages inside `colm_vl`, because others on the registry bear their names. A checkout has them
-    beside `colm_vl`, and they are loaded from there whatever else bears their name.
+    A wheel has these packages inside `colm_vl`, because others on the registry have their names. A checkout has them
+    beside `colm_vl`: its root is then added to where submodules of `colm_vl` are searched.
     """
     top = module.partition(".")[0]
-    if find_spec(f"colm_vl.{top}"):
-        return importlib.import_module(f"colm_vl.{module}")
-    if top not in sys.modules:
-        spec = spec_from_file_location(top, Path(__file__).parents[1] / top / "__init__.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[top] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[top])
-    return importlib.import_module(module)
+    if not find_spec(f"colm_vl.{top}"):
+        importlib.import_module("colm_vl").__path__.append(str(Path(__file__).parents[1]))
+    return importlib.import_module(f"colm_vl.{module}")

@@ -1,3 +1,3 @@
-from .cli import main
+from colm_vl.extras import part
 
-main()
+part("eval.cli").main()
