@@ -30,10 +30,10 @@ BenchmarkName = Annotated[str, typer.Argument(metavar="BENCHMARK", help="one of 
 @app.command("list")
 def list_benchmarks() -> None:
     """Show the benchmarks, their splits and how they are read."""
-    from .benchmarks.catalogue import BENCHMARKS
+    from .benchmarks.registry import known
     from .show import catalogue
 
-    Console().print(catalogue(BENCHMARKS.values()))
+    Console().print(catalogue(known().values()))
 
 
 @app.command()
@@ -49,7 +49,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
     """Score anybody's predictions. Loads no model."""
-    from .benchmarks.catalogue import find
+    from .benchmarks.registry import find
     from .predictions import read_predictions
     from .scoring.table import score as score_replies
     from .show import table_as_json, tables_for_people
@@ -82,7 +82,7 @@ def run(
     """Ask a benchmark of a team, by several strategies on the same drafts."""
     from colm_vl import CoLM
 
-    from .benchmarks.catalogue import find
+    from .benchmarks.registry import find
     from .progress import Progressing, run_summary
     from .running import plan
     from .running import run as run_plan
@@ -140,7 +140,7 @@ def ablate(
 
     from .ablations.study import study
     from .ablations.variants import Choices
-    from .benchmarks.catalogue import find
+    from .benchmarks.registry import find
     from .report.write import write_document
     from .running import plan
 

@@ -16,7 +16,7 @@ from colm_vl.types import Query, Trace
 from processors.errors import ImageError
 
 from .benchmarks.base import Benchmark
-from .benchmarks.written import WrittenBenchmark
+from .benchmarks.judged import JudgedBenchmark
 from .data import Source
 from .items import Item
 from .names import slug
@@ -100,14 +100,14 @@ def run(
     write_evaluation(out, plan.benchmark, plan.split, plan.items)
     yield from first
     yield from traces
-    if isinstance(plan.benchmark, WrittenBenchmark):
+    if isinstance(plan.benchmark, JudgedBenchmark):
         for strategy in strategies:
             yield from _follow_up(colm, plan, plan.benchmark, strategy, out, options)
             _write_answers(plan, plan.benchmark, strategy, out)
 
 
 def _follow_up(
-    colm: CoLM, plan: Plan, benchmark: WrittenBenchmark, strategy: str, out: Path, options: dict[str, Any]
+    colm: CoLM, plan: Plan, benchmark: JudgedBenchmark, strategy: str, out: Path, options: dict[str, Any]
 ) -> Iterator[Trace]:
     """The second turn depends on how this strategy answered the first, so that each has a folder of its own for it."""
     items = benchmark.follow_up(plan.items, _replies(strategy, [out]))
@@ -116,7 +116,7 @@ def _follow_up(
         yield from colm.batch(questions, _second(out, strategy), strategy=strategy, **options)
 
 
-def _write_answers(plan: Plan, benchmark: WrittenBenchmark, strategy: str, out: Path) -> None:
+def _write_answers(plan: Plan, benchmark: JudgedBenchmark, strategy: str, out: Path) -> None:
     replies = _replies(strategy, [out, _second(out, strategy)])
     answered = [item for item in plan.items if item.id in replies]
     rows = benchmark.answers(answered, replies, strategy)

@@ -13,7 +13,7 @@ from colm_vl.errors import InputError
 from colm_vl.types import Trace
 
 from .benchmarks.base import Benchmark
-from .benchmarks.catalogue import find
+from .benchmarks.registry import find
 from .data import json_lines, read_json
 from .items import Item
 

@@ -36,6 +36,42 @@ class LongAnswerGate(Gate):
 
 GATE = LongAnswerGate
 '''
+BENCHMARK = """
+from colm_vl.eval.benchmarks.base import Benchmark
+from colm_vl.eval.data import open_rows
+from colm_vl.eval.items import Item, Reading
+
+class Capitals(Benchmark):
+    name = "capitals"
+    title = "Capital cities"
+    modality = "text"
+    pictured = False
+    note = "of countries"
+
+    def load(self, source):
+        for number, row in enumerate(open_rows(source, ("country", "capital"))):
+            yield Item(str(number), f"What is the capital of {row['country']}?", (row["capital"],), "open")
+
+    def official(self, item, reply):
+        return Reading(reply.strip(), "whole reply")
+
+BENCHMARKS = (Capitals(),)
+"""
+FAMILY = """
+MODEL_TYPES = frozenset({"tiny_vl", "llava"})
+
+def load(config, source, budget):
+    return f"the family of {config.model_type}"
+"""
+LOAD = """
+import sys
+from types import SimpleNamespace
+from processors.families import Budget, Source, load
+print(load(SimpleNamespace(model_type="tiny_vl"), Source("folder"), Budget(), sees=True))
+from processors import families
+print(families._module_for("llava", True).__name__, families._module_for("unheard_of", True).__name__)
+assert "torch" not in sys.modules
+"""
 PROGRAM = """
 import json
 from colm_vl import CoLM, Team
@@ -63,6 +99,8 @@ def elsewhere(tmp_path: Path) -> Path:
     (tmp_path / "mine" / "__init__.py").touch()
     (tmp_path / "mine" / "first_two.py").write_text(STRATEGY)
     (tmp_path / "mine" / "long_answer.py").write_text(GATE)
+    (tmp_path / "mine" / "capitals.py").write_text(BENCHMARK)
+    (tmp_path / "mine" / "tiny_vl.py").write_text(FAMILY)
     (tmp_path / "mine" / "broken.py").write_text("raise RuntimeError('not today')")
     info = tmp_path / "mine-1.0.dist-info"
     info.mkdir()
@@ -70,6 +108,8 @@ def elsewhere(tmp_path: Path) -> Path:
     (info / "entry_points.txt").write_text(
         "[colm_vl.strategies]\nfirst_two = mine.first_two\nbroken = mine.broken\n"
         "[colm_vl.gates]\nlong_answer = mine.long_answer\n"
+        "[colm_vl.benchmarks]\ncapitals = mine.capitals\nbroken = mine.broken\n"
+        "[processors.families]\nbroken = mine.broken\ntiny = mine.tiny_vl\n"
     )
     return tmp_path
 
@@ -101,3 +141,42 @@ def test_the_command_line_lists_them_and_tells_one_that_cannot_be_loaded(elsewhe
     assert "strategy 'broken' cannot be imported from mine.broken: RuntimeError: not today" in refused.stderr
     wrong = run(elsewhere, "-m", "colm_vl.cli", "ask", "-q", "How many?", "--gate", "long_answer=long")
     assert "gate: long_answer: Input should be a valid integer" in wrong.stderr
+
+
+def test_a_benchmark_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
+    listed = run(elsewhere, "-m", "colm_vl.cli", "eval", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "Capital cities" in listed.stdout
+    assert "benchmark 'broken' cannot be imported from mine.broken: RuntimeError: not today" in listed.stderr
+    rows = [{"country": "France", "capital": "Paris"}, {"country": "Peru", "capital": "Lima"}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "team.toml").write_text(
+        '[[clients]]\nname = "one"\nbackend = "scripted"\nmodel = "m"\nreplies = [{ text = "Answer: Lima" }]\n'
+    )
+    files = [
+        "--data",
+        str(tmp_path / "rows.json"),
+        "--team",
+        str(tmp_path / "team.toml"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    asked = run(elsewhere, "-m", "colm_vl.cli", "eval", "run", "capitals", *files, "--strategies", "solo:one")
+    assert asked.returncode == 0, asked.stderr
+    assert "50.0%" in asked.stdout
+    report = ["eval", "report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]
+    assert run(elsewhere, "-m", "colm_vl.cli", *report).returncode == 0
+    refused = run(elsewhere, "-m", "colm_vl.cli", "eval", "run", "broken", *files)
+    assert refused.returncode == 2
+    assert "benchmark 'broken' cannot be imported" in refused.stderr.splitlines()[-1]
+
+
+def test_a_family_from_elsewhere(elsewhere: Path) -> None:
+    """Families of the project's own come first; a module that cannot be imported is passed over."""
+    done = run(elsewhere, "-c", LOAD)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "the family of tiny_vl",
+        "processors.families.llava processors.families.generic",
+    ]
+    assert "family 'broken' cannot be imported from mine.broken" in done.stderr

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from .letters import LetterBenchmark
+from .multiple_choice import MultipleChoiceBenchmark
 
 
-class AI2D(LetterBenchmark):
+class AI2D(MultipleChoiceBenchmark):
     name = "ai2d"
     title = "AI2D"
     hub = "lmms-lab-encoder/ai2d"
     group_columns = MappingProxyType({"category": ("category",)})
     note = "3,088 test questions about diagrams"
+
+
+BENCHMARKS = (AI2D(),)

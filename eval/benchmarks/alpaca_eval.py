@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from ..data import Source, open_rows
 from ..items import Item
-from .written import WrittenBenchmark
+from .judged import JudgedBenchmark
 
 
-class AlpacaEval(WrittenBenchmark):
+class AlpacaEval(JudgedBenchmark):
     name = "alpaca_eval"
     title = "AlpacaEval 2.0"
     hub = "tatsu-lab/alpaca_eval"
@@ -37,3 +37,6 @@ class AlpacaEval(WrittenBenchmark):
             }
             for item in items
         ]
+
+
+BENCHMARKS = (AlpacaEval(),)

@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from ..data import Source, listed, open_rows
 from ..items import Item
-from .written import WrittenBenchmark
+from .judged import JudgedBenchmark
 
 
-class ArenaHard(WrittenBenchmark):
+class ArenaHard(JudgedBenchmark):
     name = "arena_hard"
     title = "Arena-Hard 2.0"
     hub = "lmarena-ai/arena-hard-auto"
@@ -48,3 +48,6 @@ def _first_turn(turns: Any) -> str:
     """The first version writes a prompt as a list of turns with one entry."""
     first = listed(turns)[0]
     return str(first["content"] if isinstance(first, dict) else first)
+
+
+BENCHMARKS = (ArenaHard(),)

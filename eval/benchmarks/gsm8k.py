@@ -57,3 +57,6 @@ class GSM8K(Benchmark):
 def _plain(number: str) -> str:
     """Without decimals that are noughts: 7.00 is 7, as gold is written."""
     return number.rstrip("0").rstrip(".") if "." in number else number
+
+
+BENCHMARKS = (GSM8K(),)

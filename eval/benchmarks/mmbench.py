@@ -18,14 +18,14 @@ from typing_extensions import override
 
 from ..data import Row, Source
 from ..items import Figure, Item, Score, letters, share
-from .letters import LetterBenchmark
+from .multiple_choice import MultipleChoiceBenchmark
 
 ROTATION = 1_000_000
 """The k-th rotation of a question has its index plus k million."""
 _NOTHING = "nan"
 
 
-class MMBench(LetterBenchmark):
+class MMBench(MultipleChoiceBenchmark):
     name = "mmbench"
     title = "MMBench"
     hub = "lmms-lab-encoder/MMBench"
@@ -112,3 +112,6 @@ def rotations(item: Item) -> Iterator[Item]:
 def _question(index: str) -> str:
     """The index of the question that a row asks, whichever rotation it is."""
     return str(int(index) % ROTATION) if index.isdecimal() else index
+
+
+BENCHMARKS = (MMBench(), MMBenchCircular())

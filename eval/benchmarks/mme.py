@@ -100,3 +100,6 @@ def _item(row: Row, number: int, source: Source) -> Item:
 def _digest(pictures: Sequence[bytes | Path]) -> str:
     first = pictures[0] if pictures else b""
     return hashlib.sha256(first).hexdigest() if isinstance(first, bytes) and first else str(first or "")
+
+
+BENCHMARKS = (MME(),)

@@ -64,3 +64,6 @@ class MMLUPro(Benchmark):
             if reading.how != matching.MMLU_PRO_SENTENCE:
                 generator.choice(letters(10))
         return [generator.choice(letters(10)) for _ in unread]
+
+
+BENCHMARKS = (MMLUPro(),)

@@ -166,4 +166,6 @@ def _gold(key: str, entry: Any, path: Path) -> Item:
     return Item(key, "", gold, kind, groups=groups_of(_subject(key), where=f"{path}: {key}"))
 
 
-__all__ = ["DISCIPLINES", "MMMU", "PICTURES", "SUBJECTS", "discipline_figures", "groups_of"]
+BENCHMARKS = (MMMU(),)
+
+__all__ = ["BENCHMARKS", "DISCIPLINES", "MMMU", "PICTURES", "SUBJECTS", "discipline_figures", "groups_of"]

@@ -90,3 +90,6 @@ class MMMUProVision(MMMUPro):
     @override
     def shown_options(self, item: Item) -> tuple[str, ...]:
         return item.letters
+
+
+BENCHMARKS = (MMMUPro(), MMMUPro4(), MMMUProVision())

@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from ..data import Source, listed, open_rows
 from ..items import Item
-from .written import WrittenBenchmark
+from .judged import JudgedBenchmark
 
 _SECOND = "/2"
 
 
-class MTBench(WrittenBenchmark):
+class MTBench(JudgedBenchmark):
     """The second turn is asked with the first one, as it was answered, before it."""
 
     name = "mt_bench"
@@ -61,3 +61,6 @@ class MTBench(WrittenBenchmark):
                 {"question_id": number, "answer_id": answer_id, "model_id": model, "choices": choices, "tstamp": 0}
             )
         return rows
+
+
+BENCHMARKS = (MTBench(),)

@@ -80,3 +80,6 @@ def _pictures(row: Row, folder: Path | None) -> tuple[bytes | Path, ...]:
     if found or not name or folder is None:
         return found
     return (beside(folder, str(name), _PICTURES),)
+
+
+BENCHMARKS = (OCRBench(),)

@@ -62,3 +62,6 @@ def _png(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, format="PNG")
     return file.getvalue()
+
+
+BENCHMARKS = (Pocket(),)

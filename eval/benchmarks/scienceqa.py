@@ -147,3 +147,6 @@ def _groups(key: str, row: Mapping[str, Any], *, has_image: bool, has_text: bool
             )
         groups["grade"] = "G1-6" if int(grade) <= 6 else "G7-12"
     return groups
+
+
+BENCHMARKS = (ScienceQA(),)

@@ -14,7 +14,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from ..data import Row, Source, beside
-from .letters import LetterBenchmark
+from .multiple_choice import MultipleChoiceBenchmark
 
 _PICTURES = "SEED-Bench-image"
 _DIMENSIONS = (
@@ -30,7 +30,7 @@ _DIMENSIONS = (
 )
 
 
-class SeedBench(LetterBenchmark):
+class SeedBench(MultipleChoiceBenchmark):
     name = "seed_bench"
     title = "SEED-Bench (image)"
     hub = "lmms-lab-encoder/SEED-Bench"
@@ -61,3 +61,6 @@ def _kind(row: Row) -> int:
     """The number of the question's type, from 1; 0 where the file does not say."""
     kind = str(row.get("question_type_id", ""))
     return int(kind) if kind.isdecimal() else 0
+
+
+BENCHMARKS = (SeedBench(),)

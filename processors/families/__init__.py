@@ -1,13 +1,19 @@
 """From conversations to a model's inputs: one file a family.
 
 A family is a module of this folder with `MODEL_TYPES`, the values of `model_type` in the checkpoints' config.json, and
-`load`, as below without `sees`. Types that no module names go to `generic` if the model takes pictures, else to `text`.
+`load`, as below without `sees`. Other packages announce such modules as entry points of the group
+`processors.families`; where both name a type, the module of this folder counts. Types that no module names go to
+`generic`. Models that take no pictures go to `text`.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +22,10 @@ from processors.families.base import Budget, Conversation, Family, Source
 
 __all__ = ["Budget", "Conversation", "Family", "FamilyError", "Source", "load"]
 
+logger = logging.getLogger(__name__)
+
 _SHARED = "base"
+_GROUP = "processors.families"
 
 
 def load(config: Any, source: Source, budget: Budget, *, sees: bool) -> Family:
@@ -32,10 +41,21 @@ def load(config: Any, source: Source, budget: Budget, *, sees: bool) -> Family:
 def _module_for(model_type: str, sees: bool) -> ModuleType:
     if not sees:
         return importlib.import_module(f"{__name__}.text")
-    for found in pkgutil.iter_modules(__path__):
-        if found.name == _SHARED:
-            continue
-        module = importlib.import_module(f"{__name__}.{found.name}")
-        if model_type in module.MODEL_TYPES:
+    for module in chain(_own(), _announced()):
+        if model_type in getattr(module, "MODEL_TYPES", ()):
             return module
     return importlib.import_module(f"{__name__}.generic")
+
+
+def _own() -> Iterator[ModuleType]:
+    for found in pkgutil.iter_modules(__path__):
+        if found.name != _SHARED:
+            yield importlib.import_module(f"{__name__}.{found.name}")
+
+
+def _announced() -> Iterator[ModuleType]:
+    for entry in entry_points(group=_GROUP):
+        try:
+            yield entry.load()
+        except Exception as error:  # whatever another package does when it is imported
+            logger.warning("family %r cannot be imported from %s: %r", entry.name, entry.value, error)

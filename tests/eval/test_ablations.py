@@ -20,7 +20,7 @@ from eval.ablations.study import study
 from eval.ablations.variants import VARIANTS, Choices
 from eval.ablations.wire import Line, Proxy
 from eval.ablations.wrapping import Advice, Misguiding, Reseeded, Shared
-from eval.benchmarks.catalogue import find
+from eval.benchmarks.registry import find
 from eval.names import slug
 from eval.running import Plan, plan
 from tests.eval import published

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from colm_vl.errors import InputError
-from eval.benchmarks.catalogue import find
+from eval.benchmarks.registry import find
 from eval.items import Figure, Item, Reply, Rule, Score, letters
 from eval.predictions import read_predictions
 from eval.running import plan

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eval.benchmarks.catalogue import find
+from eval.benchmarks.registry import find
 from eval.items import Figure, Rule, Table
 from eval.predictions import read_predictions
 from eval.scoring.table import score

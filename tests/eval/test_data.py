@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from colm_vl.errors import InputError
-from eval.benchmarks.catalogue import find
+from eval.benchmarks.registry import find
 from eval.running import plan
 from tests.eval import published
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.benchmarks.catalogue import BENCHMARKS
+from eval.benchmarks.registry import find
 from eval.items import DRAWN, UNREAD, Item, Reply, Rule, letters
 from eval.scoring import lenient, matching, mmmu, mmmu_pro, scienceqa
 from eval.scoring.table import score
@@ -143,7 +143,7 @@ def test_lenient_leaves_to_the_official_reader_what_it_cannot_read() -> None:
     """So that it is not the worse one for replies such as these, which name several."""
     reply = "It could be (A) but also, as I see it, (B)"
     assert lenient.read_choice(reply, OPTIONS).how == UNREAD
-    assert BENCHMARKS["mmmu"].read(item(0), reply, Rule.LENIENT).value == "B"
+    assert find("mmmu").read(item(0), reply, Rule.LENIENT).value == "B"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_order_changes_no_figure_but_the_draws_and_official_without_draws_is_str
     shuffled = list(items)
     randomly.shuffle(shuffled)  # type: ignore[attr-defined]
     for name in ("mmmu", "scienceqa"):
-        benchmark = BENCHMARKS[name]
+        benchmark = find(name)
         official = score(benchmark, items, said, Rule.OFFICIAL)
         strict = score(benchmark, items, said, Rule.STRICT)
         undrawn = {one.id for one in official.scores if one.right and one.how != DRAWN}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colm_vl.types import Call, Decision, Draft, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
-from eval.benchmarks.catalogue import find
+from eval.benchmarks.registry import find
 from eval.costs import Point, Times, cost, journalled_seconds, pareto, seconds_of_calls
 from eval.items import Item, Rule
 from eval.ledger import flips, oracle

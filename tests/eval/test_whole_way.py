@@ -10,7 +10,7 @@ import pytest
 
 from colm_vl.errors import InputError
 from eval import cli
-from eval.benchmarks.catalogue import BENCHMARKS, find
+from eval.benchmarks.registry import find, known
 from eval.items import Rule
 from eval.names import slug
 from eval.report.write import write_report
@@ -20,8 +20,8 @@ from tests.eval import published
 from tests.teams import Scripted, scripted
 
 STRATEGIES = ("solo:one", "vote", "colm")
-SCORED = [name for name, benchmark in BENCHMARKS.items() if benchmark.scored and name != "pocket"]
-WRITTEN = [name for name, benchmark in BENCHMARKS.items() if not benchmark.scored]
+SCORED = [name for name, benchmark in known().items() if benchmark.scored and name != "pocket"]
+WRITTEN = [name for name, benchmark in known().items() if not benchmark.scored]
 
 
 def team(answer: str, refined: str | None = None) -> Scripted:

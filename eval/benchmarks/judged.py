@@ -12,7 +12,7 @@ from ..items import Item, Reading
 from .base import Benchmark
 
 
-class WrittenBenchmark(Benchmark):
+class JudgedBenchmark(Benchmark):
     """`answers` makes the rows of the file that the benchmark's own judge reads."""
 
     modality = "text"

@@ -22,7 +22,7 @@ from .base import Benchmark, first_pictures, letter_of
 _EMPTY_TO_PANDAS = frozenset({"None", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "#N/A"})
 
 
-class LetterBenchmark(Benchmark):
+class MultipleChoiceBenchmark(Benchmark):
     """`group_columns` say in which columns the groups of an item may stand, the first that is there counts."""
 
     required: ClassVar[tuple[str, ...]] = ("question", "answer", "options|choices|A|choice_a")
