@@ -29,7 +29,7 @@ class Health:
 
     member: Member
     seconds: float
-    pictures: int | None = None
+    images: int | None = None
     logprobs: bool | None = None
     detail: str = ""
     problem: str = ""
@@ -54,17 +54,17 @@ async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
     try:
         async with asyncio.timeout(limit), pool.use(member) as backend:
             can = await backend.capabilities()
-            if can.pictures != 0:
+            if can.images != 0:
                 picture = Image.open(PIL.Image.new("RGB", (_SIDE, _SIDE), "white"))
                 try:
                     reply = await backend.generate(_request(limit, picture, _QUESTION))
                 except Unsupported:  # many endpoints do not say beforehand that their model is for text only
                     reply = await backend.generate(_request(limit, _QUESTION))
-                    can = replace(can, pictures=0, detail=f"works without pictures; {can.detail}".rstrip("; "))
+                    can = replace(can, images=0, detail=f"works without pictures; {can.detail}".rstrip("; "))
             else:
                 reply = await backend.generate(_request(limit, _QUESTION))
         logprobs = can.logprobs if can.logprobs is not None else reply.logprobs is not None
-        return Health(member, time.monotonic() - begun, can.pictures, logprobs, can.detail)
+        return Health(member, time.monotonic() - begun, can.images, logprobs, can.detail)
     except TimeoutError:
         error: ColmError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
     except ColmError as raised:

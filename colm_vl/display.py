@@ -175,7 +175,7 @@ def _health_cells(row: Health, width: int = sys.maxsize) -> Sequence[Text]:
         shown(f"{row.member.label} ({row.member.backend})"),
         Text("yes", style="green") if row.works else Text("no", style="red"),
         Text(f"{row.seconds:.1f}"),
-        Text({None: "yes", 0: "none"}.get(row.pictures, f"up to {row.pictures}") if row.works else "?"),
+        Text({None: "yes", 0: "none"}.get(row.images, f"up to {row.images}") if row.works else "?"),
         Text({True: "yes", False: "no", None: "?"}[row.logprobs]),
         shown(row.problem + (f" ({row.hint})" if row.hint else ""), "red") if row.problem else shown(row.detail),
     )

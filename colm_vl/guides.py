@@ -68,7 +68,7 @@ class ServerGuide:
     async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None:
         """The server sees question, pictures and all drafts, and writes guidance."""
         run = self._run
-        messages = prompts.guidance_messages(query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
+        messages = prompts.guidance_messages(query, _shown(run, replies), images_hidden=run.images_hidden)
         generation = await run.call(self._server, "guide", messages, round=round)
         if isinstance(generation, Failure):
             return None
@@ -79,7 +79,7 @@ class ServerGuide:
         """With drafts, from pictures and drafts; without, as a model that is asked alone."""
         run = self._run
         if replies:
-            messages = prompts.verdict_messages(query, _shown(run, replies), pictures_hidden=run.pictures_hidden)
+            messages = prompts.verdict_messages(query, _shown(run, replies), images_hidden=run.images_hidden)
         else:
             messages = prompts.draft_messages(query)
         generation = await run.call(self._server, "verdict", messages, round=round)

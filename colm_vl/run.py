@@ -26,8 +26,8 @@ from colm_vl.types import (
     Event,
     Failure,
     Guidance,
+    ImageInfo,
     Note,
-    Picture,
     Query,
     Refinement,
     Selection,
@@ -81,7 +81,7 @@ class Run:
         return self.team.client(self.policy.asker) if self.policy.asker else self.team.clients[0]
 
     @property
-    def pictures_hidden(self) -> bool:
+    def images_hidden(self) -> bool:
         """Whether the server is not to see the pictures that there are."""
         return self.policy.share == "captions" and bool(self.query.images)
 
@@ -183,8 +183,8 @@ class Run:
             strategy=self.policy.strategy,
             id=query.id,
             choices=query.choices,
-            pictures=tuple(
-                Picture(image.digest, image.width, image.height, image.source, image.note, image.file_digest)
+            images=tuple(
+                ImageInfo(image.digest, image.width, image.height, image.source, image.note, image.file_digest)
                 for image in query.images
             ),
             members=tuple(member.info for member in self.team.members),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
 
 from colm_vl import gates
 from colm_vl._toml import read_toml
@@ -24,6 +24,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 DEFAULT_THUMBNAIL_PIXELS = 256 * 256
 POCKET = "the pocket team"
+OLD_SHARE = "pictures"
+"""What the policy `share = "images"` was called in team files and run folders before."""
 _SAMPLED_BYTES = 1 << 16
 
 
@@ -79,7 +81,7 @@ class Policy(_Table):
         description="when the server is asked: always, disagreement, or { confidence = 0.8 }",
     )
     shadow: bool = Field(default=False, description="ask the server all the same where the gate would skip it")
-    share: Share = Field(default="pictures", description="what the server may see: pictures, thumbnails or captions")
+    share: Share = Field(default="images", description="what the server may see: images, thumbnails or captions")
     thumbnail_pixels: int = Field(
         default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="pixels of a thumbnail, with share = thumbnails"
     )
@@ -98,6 +100,11 @@ class Policy(_Table):
     )
     timeouts: Timeouts = Timeouts()
     sampling: StageSampling = StageSampling()
+
+    @field_validator("share", mode="before")
+    @classmethod
+    def _read_share(cls, share: object) -> object:
+        return "images" if share == OLD_SHARE else share
 
     def timeout(self, stage: Stage) -> float | None:
         if stage == "settle":

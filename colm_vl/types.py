@@ -19,7 +19,8 @@ from colm_vl.errors import InputError
 from processors.images import Image
 
 SCHEMA_VERSION = 2
-"""2: a verdict is a stage of its own, and a failure of the question as a whole names no member."""
+"""2: a verdict is a stage of its own, a failure of the question as a whole names no member, and `pictures` are
+`images`."""
 MAX_CHOICES = 26
 
 Stage = Literal["select", "draft", "guide", "verdict", "refine", "settle"]
@@ -35,7 +36,7 @@ STAGE_TITLES: Mapping[Stage, str] = MappingProxyType(
         "settle": "Answer",
     }
 )
-Share = Literal["pictures", "thumbnails", "captions"]
+Share = Literal["images", "thumbnails", "captions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,11 @@ class Sent:
     """
 
     bytes: int = 0
-    pictures: int = 0
+    images: int = 0
     pixels: int = 0
 
     def __add__(self, other: Sent) -> Sent:
-        return Sent(self.bytes + other.bytes, self.pictures + other.pictures, self.pixels + other.pixels)
+        return Sent(self.bytes + other.bytes, self.images + other.images, self.pixels + other.pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInfo:
     """What a trace keeps of a picture: enough to tell it from any other, not the picture.
 
     `digest` is of its pixels. `file_digest` is the SHA-256 of the file that it was decoded from, where there was one.
@@ -283,7 +284,7 @@ class Trace:
     strategy: str
     id: str = ""
     choices: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[ImageInfo, ...] = ()
     members: tuple[MemberInfo, ...] = ()
     asker: str = ""
     selection: Selection | None = None
@@ -362,19 +363,25 @@ class Trace:
 
 
 def _from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
-    """There a verdict was a call of the stage `guide`, and a failure of the question named the member ""."""
+    """There a verdict was a call of the stage `guide`, a failure of the question named the member "", and images
+    were called pictures."""
     answers = str(data.get("strategy", "")) in ("server", "verdict", "moa")
 
     def renamed(row: Any) -> Any:
         if not isinstance(row, Mapping):
             return row  # told by the validation that follows
         stage = "verdict" if answers and row.get("stage") == "guide" else row.get("stage")
-        return {**row, "stage": stage} | ({"member": None} if row.get("member") == "" else {})
+        member = row.get("member") or None
+        sent = {"sent": images_for_pictures(row["sent"])} if isinstance(row.get("sent"), Mapping) else {}
+        return {**row, "stage": stage, "member": member, **sent}
+
+    def images_for_pictures(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {("images" if name == "pictures" else name): value for name, value in row.items()}
 
     changed = {
         name: [renamed(row) for row in data[name]] for name in ("calls", "failures") if isinstance(data.get(name), list)
     }
-    return {**data, **changed, "schema_version": SCHEMA_VERSION}
+    return {**images_for_pictures(data), **changed, "schema_version": SCHEMA_VERSION}
 
 
 def _start(text: str) -> str:

@@ -29,7 +29,7 @@ def _tiles(trace: Trace) -> str:
     computed = usage.prompt_tokens - usage.cached_tokens
     reused = f"{usage.cached_tokens:,} more were reused" if usage.cached_tokens else "none were reused"
     calls = f"{sum(avoided.values())} avoided: {_why(avoided)}" if avoided else "none avoided"
-    pictures = f"{sent.pictures} times a picture" if sent.pictures else "no picture"
+    pictures = f"{sent.images} times a picture" if sent.images else "no picture"
     tiles = (
         ("Time", f"{trace.seconds:.1f} s", _longest(trace)),
         ("Model calls", f"{len(trace.calls)}", calls),

@@ -89,8 +89,8 @@ def as_python(entry: Entry, team_source: str | None) -> str:
     """A program that asks the same question of the same team."""
     trace = entry.trace
     arguments = [repr(trace.question)]
-    if trace.pictures:
-        names = [picture.source or f"picture-{number}.png" for number, picture in enumerate(trace.pictures, 1)]
+    if trace.images:
+        names = [picture.source or f"picture-{number}.png" for number, picture in enumerate(trace.images, 1)]
         arguments.append(f"images={_formatted(names)}")
     if trace.choices:
         arguments.append(f"choices={_formatted(list(trace.choices))}")

@@ -69,7 +69,7 @@ def test_json_is_all_that_stands_on_standard_output(team: Path) -> None:
         (["-q", "x", "--strategy", "debate"], 2, "unknown strategy 'debate'"),
         (["-q", "x", "--client", "nobody"], 2, "no client is called 'nobody'"),
         (["-q", "x", "--gate", "confidence=7"], 2, "a confidence from 0 to 1"),
-        (["-q", "x", "--share", "all"], 2, "'pictures', 'thumbnails' or 'captions'"),
+        (["-q", "x", "--share", "all"], 2, "'images', 'thumbnails' or 'captions'"),
         (["-q", "x", "-c", "only"], 2, "1 choices given"),
         ([], 2, "Missing option"),
     ],

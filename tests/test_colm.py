@@ -172,8 +172,8 @@ def test_bad_questions_are_refused_before_any_call() -> None:
 def test_one_picture_need_not_be_in_a_list(dots_png: bytes) -> None:
     with scripted({"near": [FIVE]}, [GUIDANCE]) as colm:
         trace = colm.ask("How many?", images=dots_png)
-        assert len(trace.pictures) == 1
-        assert trace.pictures[0].digest == Image.open(dots_png).digest
+        assert len(trace.images) == 1
+        assert trace.images[0].digest == Image.open(dots_png).digest
 
 
 def test_pictures_to_a_text_only_team_are_refused_with_a_hint(dots: Query) -> None:

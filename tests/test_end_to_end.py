@@ -96,4 +96,4 @@ def test_the_text_path_is_the_same_path(team: Path) -> None:
     trace = ask(team, "-q", "Which is larger, 7 or 9?", "-c", "7", "-c", "9")
     assert len(trace["guidance"]) == 1
     assert len(trace["refinements"]) == 3
-    assert trace["pictures"] == []
+    assert trace["images"] == []

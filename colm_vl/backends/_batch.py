@@ -141,7 +141,7 @@ class Batch:
         """Nothing left this machine. The pixels are those within the budget, told without resizing for it."""
         bound = self._max_pixels
         pixels = (image.pixels if bound is None else min(image.pixels, bound) for image in request.images)
-        return Sent(pictures=len(request.images), pixels=sum(pixels))
+        return Sent(images=len(request.images), pixels=sum(pixels))
 
     def _kept(self, job: Job) -> Kept | None:
         request = request_of(job)

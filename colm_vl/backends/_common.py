@@ -25,13 +25,13 @@ def check_pictures(request: Request, limit: int | None, model: str) -> None:
     )
 
 
-def pictures_sent(request: Request, max_pixels: int | None) -> Sent:
+def images_sent(request: Request, max_pixels: int | None) -> Sent:
     """The pictures that the model gets and their pixels, once they are within `max_pixels` each; no bytes."""
     images = request.images
     if not images:
         return Sent()
     shown = images if max_pixels is None else tuple(image.thumbnail(max_pixels) for image in images)
-    return Sent(pictures=len(images), pixels=sum(image.pixels for image in shown))
+    return Sent(images=len(images), pixels=sum(image.pixels for image in shown))
 
 
 def _pictures(count: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from colm_vl.backends._common import check_pictures, pictures_sent
+from colm_vl.backends._common import check_pictures, images_sent
 from colm_vl.backends._openai_call import Call, InPlace
 from colm_vl.backends._openai_endpoint import Endpoint
 from colm_vl.backends._openai_errors import Place, StatusError, of_failure, of_status, refused_parameter, retry_after
@@ -103,7 +103,7 @@ class OpenAIBackend:
         if listed and options.model not in listed.names:
             detail += f" (not among its {len(listed.names)} listed models)"
         return Capabilities(
-            pictures=options.max_images,
+            images=options.max_images,
             logprobs=self._session().endpoint.gives_logprobs.get(options.model),
             context=options.context or (listed.context if listed else None),
             detail=detail,
@@ -256,7 +256,7 @@ class OpenAIBackend:
             text=reader.text,
             finish_reason=reader.finish_reason or "stop",
             usage=reader.usage,
-            sent=Sent(bytes=call.body_bytes) + pictures_sent(call.request, self._options.max_pixels),
+            sent=Sent(bytes=call.body_bytes) + images_sent(call.request, self._options.max_pixels),
             logprobs=reader.logprobs,
             seconds=asyncio.get_running_loop().time() - call.started,
             attempts=call.attempts,

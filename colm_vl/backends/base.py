@@ -95,10 +95,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can do. `pictures` is how many one request may carry: 0 for a text-only model, None for no known
+    """What a model can do. `images` is how many one request may carry: 0 for a text-only model, None for no known
     limit. `logprobs` None means that it is not known until the first call. `context` is in tokens."""
 
-    pictures: int | None = None
+    images: int | None = None
     logprobs: bool | None = None
     context: int | None = None
     detail: str = ""

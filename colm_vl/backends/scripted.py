@@ -31,7 +31,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from colm_vl.backends import base
-from colm_vl.backends._common import check_pictures, pictures_sent
+from colm_vl.backends._common import check_pictures, images_sent
 from colm_vl.backends.base import Capabilities, Generation, Request, TokenLogprob
 from colm_vl.errors import BackendError, BadReply, ColmError, ContextTooLong, InputError, RateLimited, TimedOut
 from colm_vl.types import Usage
@@ -151,7 +151,7 @@ class ScriptedBackend:
                 reply.cached_tokens,
                 len(words) if reply.completion_tokens is None else reply.completion_tokens,
             ),
-            sent=pictures_sent(request, self._options.max_pixels),
+            sent=images_sent(request, self._options.max_pixels),
             logprobs=tuple(TokenLogprob(word, math.log(probability)) for word in words) if probability else None,
             seconds=reply.delay,
         )

@@ -138,7 +138,7 @@ def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
         "text": generation.text,
         "finish_reason": generation.finish_reason,
         "usage": (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens),
-        "sent": (sent.bytes, sent.pictures, sent.pixels),
+        "sent": (sent.bytes, sent.images, sent.pixels),
         "seconds": round(generation.seconds, 6),
         "attempts": generation.attempts,
         "logprobs": None

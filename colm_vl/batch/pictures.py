@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from colm_vl.types import Picture
+from colm_vl.types import ImageInfo
 from processors.errors import ImageError
 from processors.images import Image, ImageSource, file_digest
 from processors.sources import subject_of
@@ -57,7 +57,7 @@ class Pictures:
         self._recent.append(image)
         return image
 
-    async def same(self, sources: Sequence[ImageSource], kept: Sequence[Picture]) -> tuple[Picture, ...] | None:
+    async def same(self, sources: Sequence[ImageSource], kept: Sequence[ImageInfo]) -> tuple[ImageInfo, ...] | None:
         """What a trace keeps of these pictures, if they are those of which it told before; else None."""
         if len(sources) != len(kept):
             return None
@@ -78,7 +78,7 @@ class Pictures:
         for task in self._waiting:
             task.cancel()
 
-    async def _file_digest(self, source: ImageSource, kept: Picture) -> str | None:
+    async def _file_digest(self, source: ImageSource, kept: ImageInfo) -> str | None:
         """None if it is another picture."""
         # The same file has the same pixels. Reading it takes a fraction of the time that decoding it takes.
         if kept.file_digest and isinstance(source, str | bytes):

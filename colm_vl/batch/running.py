@@ -274,16 +274,16 @@ class Batch:
     async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, _Outcome]:
         """By strategy, the answers of an earlier run to this very question; what else they tell of it is of today."""
         found = {strategy: trace for strategy in strategies if (trace := self._folder.finished(row, strategy))}
-        kept = {trace.pictures for trace in found.values()}  # mostly one, which is then looked at once
-        same = {pictures: await self._pictures.same(row.pictures, pictures) for pictures in kept}
+        kept = {trace.images for trace in found.values()}  # mostly one, which is then looked at once
+        same = {images: await self._pictures.same(row.pictures, images) for images in kept}
         outcomes = {}
         for strategy, trace in found.items():
-            if (pictures := same[trace.pictures]) is None:
+            if (images := same[trace.images]) is None:
                 continue
-            if pictures == trace.pictures and row.metadata == trace.metadata:
+            if images == trace.images and row.metadata == trace.metadata:
                 outcomes[strategy] = _Outcome(trace, kept=True, written=True)
             else:
-                today = replace(trace, pictures=pictures, metadata=dict(row.metadata))
+                today = replace(trace, images=images, metadata=dict(row.metadata))
                 outcomes[strategy] = _Outcome(today, kept=True)
         return outcomes
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from colm_vl import prompts
-from colm_vl.team import Member, Policy, Team
+from colm_vl.team import OLD_SHARE, Member, Policy, Team
 
 SCHEMA_VERSION = 1
 """Of `run.json`; one that does not tell it is of version 1."""
@@ -81,10 +81,13 @@ def _comparable(record: Mapping[str, Any]) -> Mapping[str, Any]:
     if none is named, and in which order the server reads drafts."""
     settings = dict(record["settings"])
     defaults = Policy().model_dump(mode="json", exclude=set(_INDIFFERENT))  # of fields that were added later
+    policy = dict(settings.get("policy", {}))
+    if policy.get("share") == OLD_SHARE:
+        policy["share"] = defaults["share"]
     return {
         **settings,
         "order of clients": ", ".join(settings.get("clients", ())),
-        "policy": {**defaults, **settings.get("policy", {})},
+        "policy": {**defaults, **policy},
         "prompts": settings.get("prompts") or record.get("versions", {}).get("prompts"),
     }
 

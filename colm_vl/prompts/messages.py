@@ -78,16 +78,16 @@ def guidance_messages(
     query: Query,
     drafts: Mapping[str, str],
     *,
-    pictures_hidden: bool = False,
+    images_hidden: bool = False,
     reply_format: ReplyFormat = LABELLED_LINES,
 ) -> tuple[Message, ...]:
     """The server's call: pictures, question, drafts by heading, what to write.
 
-    `pictures_hidden` tells it that there are pictures which it is not shown.
+    `images_hidden` tells it that there are pictures which it is not shown.
     """
     return (
         Message("system", (sentences.GUIDE_SYSTEM,)),
-        Message("user", (*_pictures(query), _with_drafts(query, drafts, pictures_hidden, reply_format.ask_guidance()))),
+        Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, reply_format.ask_guidance()))),
     )
 
 
@@ -95,14 +95,14 @@ def verdict_messages(
     query: Query,
     drafts: Mapping[str, str],
     *,
-    pictures_hidden: bool = False,
+    images_hidden: bool = False,
     reply_format: ReplyFormat = LABELLED_LINES,
 ) -> tuple[Message, ...]:
     """The server answers for itself, from the same material as for guidance."""
     return (
         Message("system", (sentences.VERDICT_SYSTEM,)),
         Message(
-            "user", (*_pictures(query), _with_drafts(query, drafts, pictures_hidden, reply_format.ask_answer(query)))
+            "user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, reply_format.ask_answer(query)))
         ),
     )
 
@@ -147,11 +147,11 @@ def _pictures(query: Query) -> tuple[Part, ...]:
     return tuple(part for number, image in enumerate(query.images, 1) for part in (f"Picture {number}:", image))
 
 
-def _with_drafts(query: Query, drafts: Mapping[str, str], pictures_hidden: bool, task: str) -> str:
+def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, task: str) -> str:
     drafts = _said(drafts)
     boundary = draw_boundary(*drafts, *drafts.values())
     parts = [question_block(query), ""]
-    if pictures_hidden:
+    if images_hidden:
         parts.append(sentences.NO_PICTURES)
     parts += [sentences.DRAFTS_INTRO.format(boundary=boundary), _fence_all(drafts, boundary), "", task]
     return "\n".join(parts)

@@ -242,7 +242,7 @@ async def test_capabilities_come_from_the_list_of_models(model: Connect) -> None
     with Endpoint(models={"m": {"max_model_len": 4096}, "other": {}}) as endpoint:
         backend = model(endpoint, max_images=4)
         found = await backend.capabilities()
-        assert (found.pictures, found.logprobs, found.context) == (4, None, 4096)
+        assert (found.images, found.logprobs, found.context) == (4, None, 4096)
         await backend.generate(ask("?"))
         assert (await backend.capabilities()).logprobs is True
         assert (await model(endpoint, context=512).capabilities()).context == 512
@@ -253,7 +253,7 @@ async def test_capabilities_come_from_the_list_of_models(model: Connect) -> None
 async def test_an_endpoint_without_a_list_of_models_is_no_failure(model: Connect) -> None:
     with Endpoint(models=None) as endpoint:
         found = await model(endpoint).capabilities()
-    assert (found.pictures, found.context) == (None, None)
+    assert (found.images, found.context) == (None, None)
 
 
 async def test_capabilities_tell_a_server_that_is_not_there(model: Connect) -> None:

@@ -82,7 +82,7 @@ async def test_a_script_from_a_team_file() -> None:
     backend = connect(Options.model_validate(table))
     reply = await backend.generate(ask("What of the sky?"))
     assert (reply.text, reply.usage.prompt_tokens, reply.seconds) == ("Answer: blue", 7, 0.01)
-    assert (await backend.capabilities()).pictures == 1
+    assert (await backend.capabilities()).images == 1
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_pictures_are_counted_within_the_pixel_budget_and_no_bytes_leave()
     options = Options(model="m", replies=("-",), max_pixels=28 * 28)
     large, small = picture(100, 100), picture(10, 10)
     generation = await ScriptedBackend(["a"], options).generate(ask(large, small, "?"))
-    assert generation.sent == Sent(bytes=0, pictures=2, pixels=large.thumbnail(28 * 28).pixels + 100)
+    assert generation.sent == Sent(bytes=0, images=2, pixels=large.thumbnail(28 * 28).pixels + 100)
     assert generation.sent.pixels <= 28 * 28 + 100
 
 

@@ -45,7 +45,7 @@ async def test_a_picture_is_seen(connect: Connect) -> None:
     backend = connect("qwen2_5_vl")
     red, blue = await together(backend, [ask(picture(colour=c), "What is it?") for c in ("red", "blue")])
     assert red.text != blue.text
-    assert (red.sent.bytes, red.sent.pictures, red.sent.pixels) == (0, 1, 84 * 56)
+    assert (red.sent.bytes, red.sent.images, red.sent.pixels) == (0, 1, 84 * 56)
 
 
 async def test_the_processors_whole_dictionary_reaches_the_model(
@@ -124,7 +124,7 @@ async def test_a_text_only_model_answers(connect: Connect) -> None:
     backend = connect("llama")
     replies = await together(backend, [ask("Hi"), ask("What is one and two?")])
     assert all(reply.text for reply in replies)
-    assert (await backend.capabilities()).pictures == 0
+    assert (await backend.capabilities()).images == 0
     with pytest.raises(Unsupported, match="takes text only, got 1 picture"):
         await backend.generate(ask(picture(), "What is it?"))
 

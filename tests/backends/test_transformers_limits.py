@@ -92,7 +92,7 @@ async def test_too_many_pictures(connect: Connect) -> None:
     backend = connect("qwen2_5_vl", max_images=4)
     with pytest.raises(Unsupported, match="takes at most 4 pictures, got 40"):
         await backend.generate(ask(*[picture()] * 40, "Which?"))
-    assert (await backend.capabilities()).pictures == 4
+    assert (await backend.capabilities()).images == 4
 
 
 async def test_a_prompt_beyond_the_context_fails_alone(connect: Connect) -> None:

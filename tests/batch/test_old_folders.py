@@ -56,7 +56,7 @@ def test_a_picture_is_decoded_once_and_then_known_by_its_file(old: Path, monkeyp
     first = _resume(old, Tally())
     monkeypatch.setattr(images, "_decode", None)
     assert _resume(old, Tally()) == first
-    assert len(first[3].pictures[0].file_digest) == 64
+    assert len(first[3].images[0].file_digest) == 64
 
 
 @pytest.mark.parametrize("damage", ['"drafts":[7,', '"drafts":null,"was":[', '"gates":{"a":1},"was":['])
@@ -79,7 +79,7 @@ def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
     assert (last.question, last.choices, last.metadata["tags"]) == ("Which colour?", ("5", "red"), ["é", 1])
     assert [(call.member, call.stage) for call in last.calls][:2] == [("near", "draft"), ("far", "draft")]
     assert last.guidance[0].check == "the corner"
-    (picture,) = traces[3].pictures
+    (picture,) = traces[3].images
     assert (picture.width, picture.height, picture.source) == (4, 3, "dot.png")
     before = (old / "run" / "answers.jsonl").read_bytes()
     _resume(old, Tally())

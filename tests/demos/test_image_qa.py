@@ -74,7 +74,7 @@ def test_a_program_asks_and_gets_the_trace(client: Any) -> None:
     house = ROOT / "docs/examples/house.png"
     record = client.predict(question="Whose is amber?", pictures=[handle_file(str(house))], api_name="/ask")
     trace = Trace.from_dict(record)
-    assert (trace.answer, trace.strategy, len(trace.pictures)) == ("amber", "colm", 1)
+    assert (trace.answer, trace.strategy, len(trace.images)) == ("amber", "colm", 1)
     record = client.predict(
         question="Whose is violet?", pictures=[], choices="green\nviolet", strategy="vote", api_name="/ask"
     )

@@ -33,7 +33,7 @@ async def test_a_picture_is_answered(model: Backend, dots: Query) -> None:
     assert generation.finish_reason == "length"
     assert generation.usage.completion_tokens == 8
     assert generation.usage.prompt_tokens > text_only.usage.prompt_tokens
-    assert (generation.sent.pictures, generation.sent.pixels) == (1, picture.pixels)
+    assert (generation.sent.images, generation.sent.pixels) == (1, picture.pixels)
 
 
 async def test_the_picture_bears_on_the_answer_and_so_does_the_order(model: Backend, dots: Query) -> None:
