@@ -20,10 +20,9 @@ from colm_vl.backends.base import (
     Sampling,
     TokenLogprob,
 )
-from colm_vl.batch import Plan, Source, Tally
+from colm_vl.batch import BatchStats, Plan, Source
 from colm_vl.batch.planning import PlannedCall
-from colm_vl.batch.tally import StageTally
-from colm_vl.check import Health
+from colm_vl.batch.stats import StageStats
 from colm_vl.colm import CoLM
 from colm_vl.engine import AsyncCoLM, Images
 from colm_vl.errors import (
@@ -47,6 +46,7 @@ from colm_vl.errors import (
     Unsupported,
 )
 from colm_vl.gates.base import Gate
+from colm_vl.health import Health
 from colm_vl.team import Member, Policy, SamplingPolicy, StageSampling, Team, Timeouts
 from colm_vl.types import (
     Call,
@@ -83,6 +83,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BadReply",
+    "BatchStats",
     "Call",
     "Capabilities",
     "ClientReply",
@@ -137,9 +138,8 @@ __all__ = [
     "Stage",
     "StageSampling",
     "StageStarted",
-    "StageTally",
+    "StageStats",
     "Stream",
-    "Tally",
     "Team",
     "TimedOut",
     "Timeouts",

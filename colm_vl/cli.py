@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, policies, strategies
-from colm_vl.batch import ANSWERS, Tally, answered_in
+from colm_vl.batch import ANSWERS, BatchStats, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.display import Conversation, health_table, summary
 from colm_vl.engine import answered
@@ -172,11 +172,11 @@ def batch(
             return
         if out is None:
             raise ConfigError("--out is missing", hint="name a folder for calls, traces and answers")
-        tally = Tally()
+        stats = BatchStats()
         traces = colm.batch(
-            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, tally=tally
+            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats
         )
-        with BatchProgress(Console(stderr=True, highlight=False, soft_wrap=True), tally, plan) as progress:
+        with BatchProgress(Console(stderr=True, highlight=False, soft_wrap=True), stats, plan) as progress:
             try:
                 for _ in traces:
                     pass
@@ -184,12 +184,12 @@ def batch(
                 interrupted = True
             else:
                 interrupted = False
-    typer.echo(batch_summary(tally, progress.seconds))
+    typer.echo(batch_summary(stats, progress.seconds))
     typer.echo(f"answers: {out / ANSWERS}")
     if interrupted:
         typer.echo("interrupted: run the same command again to resume", err=True)
         raise typer.Exit(INTERRUPTED)
-    if tally.failed:
+    if stats.failed:
         raise typer.Exit(NOT_ANSWERED)
 
 

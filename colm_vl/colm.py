@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 
 from colm_vl._portal import Portal, Stream
 from colm_vl.backends.base import Backend
-from colm_vl.batch import Plan, Source, Tally
-from colm_vl.check import Health
+from colm_vl.batch import BatchStats, Plan, Source
 from colm_vl.engine import AsyncCoLM, Images, read_query
+from colm_vl.health import Health
 from colm_vl.team import Team
 from colm_vl.types import Event, Query, Trace
 
@@ -106,7 +106,7 @@ class CoLM:
         concurrency: int = 16,
         limit: int | None = None,
         fresh: bool = False,
-        tally: Tally | None = None,
+        stats: BatchStats | None = None,
         **policy: Any,
     ) -> Stream[Trace]:
         """Answer many questions, as `AsyncCoLM.batch`; for `for` and for `async for`.
@@ -116,7 +116,7 @@ class CoLM:
         names = strategy if strategy is None or isinstance(strategy, str) else list(strategy)
         return self._stream(
             lambda: self._engine.batch(
-                source, out, strategy=names, concurrency=concurrency, limit=limit, fresh=fresh, tally=tally, **policy
+                source, out, strategy=names, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
             )
         )
 

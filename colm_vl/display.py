@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from colm_vl.check import Health
+from colm_vl.health import Health
 from colm_vl.types import (
     STAGE_TITLES,
     ClientReply,

@@ -12,11 +12,11 @@ from typing import Any, Self, TypeAlias, cast
 import anyio
 import PIL.Image
 
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend
-from colm_vl.batch import Job, Plan, Questions, Source, Tally, plan, traces
-from colm_vl.check import Health, check_team
+from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, traces
 from colm_vl.errors import ConfigError, InputError, NoAnswer
-from colm_vl.pool import Pool
+from colm_vl.health import Health, check_team
 from colm_vl.run import Run
 from colm_vl.store import CallStore, MemoryStore
 from colm_vl.strategies import Choice, choose, known
@@ -40,7 +40,7 @@ class AsyncCoLM:
     def __init__(self, team: Team, *, backends: Mapping[str, Backend] | None = None) -> None:
         self.team = team
         choose(team)
-        self._pool = Pool(backends, max_loaded=team.policy.max_loaded)
+        self._pool = BackendPool(backends, max_loaded=team.policy.max_loaded)
         self._closed = False
 
     @classmethod
@@ -107,7 +107,7 @@ class AsyncCoLM:
         concurrency: int = 16,
         limit: int | None = None,
         fresh: bool = False,
-        tally: Tally | None = None,
+        stats: BatchStats | None = None,
         **policy: Any,
     ) -> AsyncGenerator[Trace, None]:
         """Answer many questions; the traces come in the order of the questions.
@@ -119,7 +119,7 @@ class AsyncCoLM:
         `out` is a folder for calls, traces and answers. The same batch into the same folder goes on where the last one
         ended, however it ended; nothing that is finished is called again, and questions that failed are tried again.
         A folder made with other questions, clients or policy raises `InputError`; `fresh` puts what is there aside and
-        starts anew. A changed server or prompt voids only its own calls. `tally` is kept up to date.
+        starts anew. A changed server or prompt voids only its own calls. `stats` is kept up to date.
         """
         chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
         if concurrency < 1:
@@ -127,7 +127,7 @@ class AsyncCoLM:
         folder = Path(out) if out is not None else None
         team = self.team.with_policy(**policy) if policy else self.team
         self._check_open()
-        return traces(Job(team, chosen, questions, folder, concurrency, fresh, tally or Tally()), self._pool)
+        return traces(Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats()), self._pool)
 
     async def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Generation, Message, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
-from colm_vl.pool import Pool
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
 from colm_vl.types import (
@@ -56,7 +56,7 @@ class Run:
         self,
         query: Query,
         team: Team,
-        pool: Pool,
+        pool: BackendPool,
         *,
         emit: Callable[[Event], None] | None = None,
         store: CallStore | None = None,

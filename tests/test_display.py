@@ -8,8 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from colm_vl.check import Health
 from colm_vl.display import health_table
+from colm_vl.health import Health
 from tests.teams import FIVE, scripted
 
 

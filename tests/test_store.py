@@ -14,7 +14,7 @@ from typing_extensions import override
 from colm_vl import Failure, Query
 from colm_vl.backends.base import Generation, Message, Sampling
 from colm_vl.batch.journal import Journal
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from colm_vl.store import CallKey, CallStore, CallsUnderWay, Claim, MemoryStore, Outcome
 from tests.batch.runs import calls_made, near_and_far, read_lines
 from tests.teams import FIVE, scripted
@@ -34,11 +34,11 @@ def _same(count: int) -> list[Query]:
 def test_rows_of_one_question_pay_for_it_once(tmp_path: Path) -> None:
     slow = {"text": FIVE, "delay": 0.05}
     with scripted({"near": [slow], "far": [slow]}, strategy="vote") as colm:
-        tally = Tally()
-        traces = list(colm.batch(_same(8), tmp_path / "out", tally=tally))
+        stats = BatchStats()
+        traces = list(colm.batch(_same(8), tmp_path / "out", stats=stats))
         assert calls_made(colm) == {"near": 1, "far": 1}
     assert [trace.answer for trace in traces] == ["5"] * 8
-    assert (tally.calls, tally.avoided) == (2, 14)
+    assert (stats.calls, stats.avoided) == (2, 14)
     assert sum(not call.reused for trace in traces for call in trace.calls) == 2
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == 2
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import NamedTuple
 
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Capabilities, Generation, Request
 from colm_vl.batch.pictures import Pictures
 from colm_vl.batch.questions import Questions, Survey
 from colm_vl.errors import InputError
-from colm_vl.pool import Pool
 from colm_vl.run import Run
 from colm_vl.store import MemoryStore
 from colm_vl.strategies import Choice
@@ -86,7 +86,7 @@ async def _rehearsed(query: Query, choices: Sequence[Choice]) -> Sequence[Call]:
     store, numbers, calls = MemoryStore(), count(), list[Call]()
     for choice in choices:
         names = [client.name for client in choice.team.clients]
-        pool = Pool({member.name: _Rehearsal(member, names, numbers) for member in choice.team.members})
+        pool = BackendPool({member.name: _Rehearsal(member, names, numbers) for member in choice.team.members})
         run = Run(query, choice.team, pool, store=store)
         await choice.strategy.run(run)
         calls += [call for call in run.trace().calls if not call.reused]

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from colm_vl.batch.planning import Plan
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from colm_vl.display import clean
 from colm_vl.types import STAGE_TITLES, Stage
 
@@ -20,11 +20,11 @@ LINE_SECONDS = 10.0
 
 
 class BatchProgress:
-    """Shows a tally while it changes. `plan` tells how many calls of each stage to expect."""
+    """Shows the counts of a batch while they change. `plan` tells how many calls of each stage to expect."""
 
-    def __init__(self, console: Console, tally: Tally, plan: Plan) -> None:
+    def __init__(self, console: Console, stats: BatchStats, plan: Plan) -> None:
         self._console = console
-        self._tally = tally
+        self._stats = stats
         self._plan = plan
         self._begun = time.monotonic()
         self._told = 0
@@ -56,20 +56,20 @@ class BatchProgress:
             self._show()
 
     def _show(self) -> None:
-        for note in self._tally.notes[self._told :]:
+        for note in self._stats.notes[self._told :]:
             self._console.print(Text(f"note: {clean(note)}", style="yellow"))
             self._told += 1
         if self._bars:
-            self._bars.update(self._tally, rates(self._tally, self.seconds))
+            self._bars.update(self._stats, rates(self._stats, self.seconds))
         else:
-            total = self._tally.total or self._plan.questions * len(self._plan.strategies)
-            done = self._tally.over
+            total = self._stats.total or self._plan.questions * len(self._plan.strategies)
+            done = self._stats.over
             self._console.print(
-                f"{done} of {total} done, {rates(self._tally, self.seconds)}, {self._left(done, total)}"
+                f"{done} of {total} done, {rates(self._stats, self.seconds)}, {self._left(done, total)}"
             )
 
     def _left(self, done: int, total: int) -> str:
-        new = done - self._tally.kept
+        new = done - self._stats.kept
         if done >= total:
             return f"{self.seconds:.0f} s"
         return f"about {self.seconds / new * (total - done):.0f} s left" if new else "time left unknown"
@@ -93,39 +93,39 @@ class _Bars:
             if plan.of_stage(stage)
         }
 
-    def update(self, tally: Tally, rates: str) -> None:
-        self.progress.update(self._questions, completed=tally.over, total=tally.total, note=rates)
+    def update(self, stats: BatchStats, rates: str) -> None:
+        self.progress.update(self._questions, completed=stats.over, total=stats.total, note=rates)
         for stage, bar in self._stages.items():
-            count = tally.stage(stage)
+            count = stats.stage(stage)
             failed = f"{count.failed} failed" if count.failed else ""
             self.progress.update(bar, completed=count.over, note=failed)
 
 
-def rates(tally: Tally, seconds: float) -> str:
+def rates(stats: BatchStats, seconds: float) -> str:
     """Questions and tokens a second, calls made and avoided, failures so far."""
-    new = tally.answered + tally.failed
-    tokens = tally.usage.prompt_tokens + tally.usage.completion_tokens
+    new = stats.answered + stats.failed
+    tokens = stats.usage.prompt_tokens + stats.usage.completion_tokens
     parts = [
         f"{new / max(seconds, 1e-6):.1f} questions/s",
         f"{tokens / max(seconds, 1e-6):,.0f} tokens/s",
-        f"{tally.calls:,} calls",
-        f"{tally.avoided:,} avoided",
-        f"{tally.failed:,} failed",
+        f"{stats.calls:,} calls",
+        f"{stats.avoided:,} avoided",
+        f"{stats.failed:,} failed",
     ]
     return ", ".join(parts)
 
 
-def batch_summary(tally: Tally, seconds: float) -> str:
+def batch_summary(stats: BatchStats, seconds: float) -> str:
     """What came of it, in a few lines."""
-    asked = tally.over if tally.total is None else tally.total
-    lines = [f"{tally.kept + tally.answered:,} of {asked:,} answered, {tally.failed:,} failed"]
-    if tally.degraded:
-        lines[0] += f"; {tally.degraded:,} answered although something was missing"
-    if tally.kept:
-        lines.append(f"{tally.kept:,} of the answers are of an earlier run")
-    usage = tally.usage
+    asked = stats.over if stats.total is None else stats.total
+    lines = [f"{stats.kept + stats.answered:,} of {asked:,} answered, {stats.failed:,} failed"]
+    if stats.degraded:
+        lines[0] += f"; {stats.degraded:,} answered although something was missing"
+    if stats.kept:
+        lines.append(f"{stats.kept:,} of the answers are of an earlier run")
+    usage = stats.usage
     lines.append(
-        f"{tally.calls:,} calls made, {tally.avoided:,} avoided, "
+        f"{stats.calls:,} calls made, {stats.avoided:,} avoided, "
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens, {seconds:.1f} s"
     )
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from unittest import mock
 import PIL.Image
 
 from colm_vl import CoLM, Query, Team
-from colm_vl.batch import Tally
+from colm_vl.batch import BatchStats
 from colm_vl.batch.lines import dump
 from processors import images
 
@@ -104,9 +104,9 @@ def memory(questions: int) -> Sequence[Figure]:
         _counted() as count,
     ):
         path = _write_pictures(Path(folder), questions)
-        tally = Tally()
-        with _Memory(tally) as used:
-            for trace in colm.batch(path, Path(folder) / "out", concurrency=16, tally=tally):
+        stats = BatchStats()
+        with _Memory(stats) as used:
+            for trace in colm.batch(path, Path(folder) / "out", concurrency=16, stats=stats):
                 assert trace.answer, trace.failures
     what = f"{questions:,} questions with a picture of 1 megapixel each"
     return [
@@ -187,7 +187,7 @@ class _Memory:
     """The resident memory of this process while a batch runs, in bytes; `base` once it has warmed up, 0 if it never
     has, or where there is no /proc to tell."""
 
-    tally: Tally
+    stats: BatchStats
     base: int = 0
     peak: int = 0
 
@@ -207,7 +207,7 @@ class _Memory:
 
     def _watch(self) -> None:
         while _STATM.exists() and not self._over.wait(0.1):
-            if self.tally.over >= _WARM_UP:
+            if self.stats.over >= _WARM_UP:
                 self.peak = max(self.peak, _resident())
                 self.base = self.base or self.peak
 

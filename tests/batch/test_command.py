@@ -13,7 +13,7 @@ from rich.console import Console
 from colm_vl import cli
 from colm_vl.batch.planning import Plan, PlannedCall
 from colm_vl.batch.progress import BatchProgress, batch_summary
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from colm_vl.types import Usage
 
 TEAM = """
@@ -124,13 +124,13 @@ def test_fresh_keeps_the_old_beside(
 
 
 def test_progress_in_a_terminal_has_a_bar_for_each_stage() -> None:
-    tally = Tally(total=10, answered=3, failed=1, usage=Usage(50, 0, 50), notes=["something was found"])
-    tally.stage("draft").made = 8
-    tally.stage("guide").failed = 2
+    stats = BatchStats(total=10, answered=3, failed=1, usage=Usage(50, 0, 50), notes=["something was found"])
+    stats.stage("draft").made = 8
+    stats.stage("guide").failed = 2
     calls = {PlannedCall("draft", "near"): 20, PlannedCall("guide", "server"): 10}
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=160)
-    with BatchProgress(console, tally, Plan(10, 0, ("colm",), calls, Usage())):
+    with BatchProgress(console, stats, Plan(10, 0, ("colm",), calls, Usage())):
         pass
     shown = screen.getvalue()
     for text in (
@@ -148,7 +148,7 @@ def test_progress_in_a_terminal_has_a_bar_for_each_stage() -> None:
 
 
 def test_the_summary_counts_failures_among_the_total() -> None:
-    tally = Tally(total=5, kept=2, answered=1, degraded=1, failed=2)
-    assert batch_summary(tally, 1.0).startswith(
+    stats = BatchStats(total=5, kept=2, answered=1, degraded=1, failed=2)
+    assert batch_summary(stats, 1.0).startswith(
         "3 of 5 answered, 2 failed; 1 answered although something was missing\n2 of the answers are of an earlier run"
     )

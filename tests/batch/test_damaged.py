@@ -10,17 +10,17 @@ import pytest
 from colm_vl import InputError
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import Lines, dump
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from colm_vl.types import SCHEMA_VERSION
 from tests.batch.runs import near_and_far, read_lines, write_questions
 
 
-def _ask(folder: Path, strategy: str = "vote", limit: int | None = None) -> Tally:
-    tally = Tally()
+def _ask(folder: Path, strategy: str = "vote", limit: int | None = None) -> BatchStats:
+    stats = BatchStats()
     with near_and_far() as colm:
         path = write_questions(folder, 4)
-        assert all(t.answer for t in colm.batch(path, folder / "out", strategy=strategy, limit=limit, tally=tally))
-    return tally
+        assert all(t.answer for t in colm.batch(path, folder / "out", strategy=strategy, limit=limit, stats=stats))
+    return stats
 
 
 def _spoil(path: Path, line: int, old: str, new: str) -> None:
@@ -45,9 +45,9 @@ def test_a_damaged_trace_is_told_and_asked_again(tmp_path: Path, old: str, new: 
     traces = tmp_path / "out" / "traces.jsonl"
     before = [line["id"] for line in read_lines(traces)]
     _spoil(traces, 2, old, new)
-    tally = _ask(tmp_path)
-    assert tally.notes == ["traces.jsonl, line 2: dropped a damaged line; its question is asked again"]
-    assert (tally.kept, tally.answered, tally.calls) == (3, 1, 0)  # its calls are in calls.jsonl
+    stats = _ask(tmp_path)
+    assert stats.notes == ["traces.jsonl, line 2: dropped a damaged line; its question is asked again"]
+    assert (stats.kept, stats.answered, stats.calls) == (3, 1, 0)  # its calls are in calls.jsonl
     assert _ask(tmp_path).notes == []
     assert [line["id"] for line in read_lines(traces)] == before
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == before
@@ -57,9 +57,9 @@ def test_a_damaged_trace_of_a_question_not_asked_today_does_not_block_the_folder
     _ask(tmp_path)
     _spoil(tmp_path / "out" / "traces.jsonl", 4, '"method":"vote"', '"method":"vott"')
     (tmp_path / "out" / "answers.jsonl").unlink()  # so that all of them are written again
-    tally = _ask(tmp_path, limit=2)
-    assert tally.notes == ["traces.jsonl, line 4: dropped a damaged line; its question is asked again"]
-    assert tally.kept == 2
+    stats = _ask(tmp_path, limit=2)
+    assert stats.notes == ["traces.jsonl, line 4: dropped a damaged line; its question is asked again"]
+    assert stats.kept == 2
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == ["q0", "q1", "q2"]
 
 
@@ -77,9 +77,9 @@ def test_a_damaged_call_is_told_and_made_again(tmp_path: Path, old: str, new: st
     _ask(tmp_path, "solo")
     _spoil(tmp_path / "out" / "calls.jsonl", 3, old, new)
     (tmp_path / "out" / "traces.jsonl").unlink()
-    tally = _ask(tmp_path, "solo")
-    assert tally.notes == ["calls.jsonl, line 3: is damaged; its call is made again"]
-    assert (tally.calls, tally.avoided) == (1, 3)
+    stats = _ask(tmp_path, "solo")
+    assert stats.notes == ["calls.jsonl, line 3: is damaged; its call is made again"]
+    assert (stats.calls, stats.avoided) == (1, 3)
 
 
 def test_lines_are_counted_where_they_stand(tmp_path: Path) -> None:

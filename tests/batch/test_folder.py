@@ -15,7 +15,7 @@ import pytest
 from colm_vl import CoLM, ColmError, InputError, Team
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from colm_vl.prompts import sentences
 from tests.batch.runs import calls_made, near_and_far, read_lines, write_questions
 from tests.teams import FIVE
@@ -96,10 +96,10 @@ def test_a_file_system_without_locks_runs_one_batch_at_a_time(tmp_path: Path) ->
         other.kill()
         other.wait()
     for made in (5, 0):  # what the dead one left is no obstacle, nor is what a finished one leaves
-        tally = Tally()
+        stats = BatchStats()
         with near_and_far() as colm:
-            assert all(trace.answer for trace in colm.batch(path, out, tally=tally))
-        assert tally.calls == 2 * made
+            assert all(trace.answer for trace in colm.batch(path, out, stats=stats))
+        assert stats.calls == 2 * made
     assert not (out / "run.pid").exists()
 
 
@@ -134,10 +134,10 @@ def test_a_changed_sentence_voids_only_the_calls_it_was_in(tmp_path: Path, monke
         list(colm.batch(path, out, strategy="vote,colm"))
     monkeypatch.setattr(sentences, "GUIDE_SYSTEM", sentences.GUIDE_SYSTEM + " Be brief.")
     for guided in (3, 0):
-        tally = Tally()
+        stats = BatchStats()
         with near_and_far() as colm:
-            list(colm.batch(path, out, strategy="vote,colm", tally=tally))
+            list(colm.batch(path, out, strategy="vote,colm", stats=stats))
             assert calls_made(colm) == {"near": 0, "far": 0, "server": guided}
-        assert tally.failed == 0
+        assert stats.failed == 0
     assert len(read_lines(out / "answers.jsonl")) == 6
     assert len(read_lines(tmp_path / "out.1" / "answers.jsonl")) == 6

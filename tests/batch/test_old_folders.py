@@ -14,7 +14,7 @@ import pytest
 
 from colm_vl import CoLM, Trace, prompts
 from colm_vl.batch.journal import Journal
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from colm_vl.store import CallKey
 from processors import images
 from tests.batch.runs import read_lines
@@ -34,42 +34,42 @@ def old(tmp_path: Path) -> Path:
     return folder
 
 
-def _resume(folder: Path, tally: Tally) -> Sequence[Trace]:
+def _resume(folder: Path, stats: BatchStats) -> Sequence[Trace]:
     with CoLM.from_team(folder / "team.toml") as colm:
-        return list(colm.batch(folder / "questions.jsonl", folder / "run", strategy=STRATEGIES, tally=tally))
+        return list(colm.batch(folder / "questions.jsonl", folder / "run", strategy=STRATEGIES, stats=stats))
 
 
 def test_a_finished_run_is_resumed_without_a_call(old: Path) -> None:
-    tally = Tally()
-    traces = _resume(old, tally)
-    assert (tally.kept, tally.calls, tally.avoided, tally.failed) == (9, 0, 0, 0)
+    stats = BatchStats()
+    traces = _resume(old, stats)
+    assert (stats.kept, stats.calls, stats.avoided, stats.failed) == (9, 0, 0, 0)
     assert [(trace.id, trace.answer, trace.choice) for trace in traces[::3]] == [
         ("text", "5", None),
         ("picture", "5", None),
         ("choices", "5", "A"),
     ]
     assert traces[0].metadata == {"level": "easy"}
-    assert not tally.notes
+    assert not stats.notes
 
 
 def test_a_picture_is_decoded_once_and_then_known_by_its_file(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = _resume(old, Tally())
+    first = _resume(old, BatchStats())
     monkeypatch.setattr(images, "_decode", None)
-    assert _resume(old, Tally()) == first
+    assert _resume(old, BatchStats()) == first
     assert len(first[3].images[0].file_digest) == 64
 
 
 @pytest.mark.parametrize("damage", ['"drafts":[7,', '"drafts":null,"was":[', '"gates":{"a":1},"was":['])
 def test_damage_in_it_is_told_and_asked_again(old: Path, damage: str) -> None:
-    path, tally = old / "run" / "traces.jsonl", Tally()
+    path, stats = old / "run" / "traces.jsonl", BatchStats()
     lines = path.read_text("utf-8").splitlines(keepends=True)
     field = damage[: damage.index(":")]
     lines[2] = lines[2].replace(f"{field}:[", damage)
     path.write_text("".join(lines), "utf-8")
-    traces = _resume(old, tally)
+    traces = _resume(old, stats)
     assert all(trace.answer for trace in traces)
-    assert (tally.kept, tally.answered) == (8, 1)
-    assert tally.notes == ["traces.jsonl, line 3: dropped a damaged line; its question is asked again"]
+    assert (stats.kept, stats.answered) == (8, 1)
+    assert stats.notes == ["traces.jsonl, line 3: dropped a damaged line; its question is asked again"]
 
 
 def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
@@ -82,7 +82,7 @@ def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
     (picture,) = traces[3].images
     assert (picture.width, picture.height, picture.source) == (4, 3, "dot.png")
     before = (old / "run" / "answers.jsonl").read_bytes()
-    _resume(old, Tally())
+    _resume(old, BatchStats())
     assert (old / "run" / "answers.jsonl").read_bytes() == before
 
 

@@ -21,7 +21,7 @@ import pytest
 from colm_vl import Image, Query
 from colm_vl.backends.base import Request
 from colm_vl.batch import pictures
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from processors import images
 from tests.batch.runs import calls_made, near_and_far, wording
 from tests.processors.pictures import encoded
@@ -107,34 +107,34 @@ def _questions(folder: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
-def _ask(path: Path, out: Path) -> tuple[Tally, list[Any]]:
+def _ask(path: Path, out: Path) -> tuple[BatchStats, list[Any]]:
     def colour(request: Request) -> str:
         return "Answer: " + ("red" if request.images[0].pil().getpixel((0, 0)) == (255, 0, 0) else "blue")
 
-    tally = Tally()
+    stats = BatchStats()
     with team_of({"near": colour}, strategy="solo") as colm:
-        traces = list(colm.batch(path, out, strategy="solo,vote", tally=tally))
-        assert tally.calls == sum(calls_made(colm).values())
-    return tally, traces
+        traces = list(colm.batch(path, out, strategy="solo,vote", stats=stats))
+        assert stats.calls == sum(calls_made(colm).values())
+    return stats, traces
 
 
 @pytest.mark.parametrize("given", [_as_path, _as_other_path, _as_data_uri, _as_parquet])
 def test_a_changed_picture_is_asked_about_again(tmp_path: Path, given: Callable[[Path, bytes], Path]) -> None:
     for data, answer in ((RED, "red"), (BLUE, "blue")):
-        tally, traces = _ask(given(tmp_path, data), tmp_path / "out")
+        stats, traces = _ask(given(tmp_path, data), tmp_path / "out")
         assert [trace.answer for trace in traces] == [answer, answer]
-        assert (tally.calls, tally.kept) == (1, 0)
-    tally, _ = _ask(given(tmp_path, BLUE), tmp_path / "out")
-    assert (tally.calls, tally.kept) == (0, 2)
+        assert (stats.calls, stats.kept) == (1, 0)
+    stats, _ = _ask(given(tmp_path, BLUE), tmp_path / "out")
+    assert (stats.calls, stats.kept) == (0, 2)
 
 
 def test_the_same_picture_in_another_place_is_not_asked_about_again(tmp_path: Path) -> None:
     _ask(_as_path(tmp_path, RED), tmp_path / "out")
-    tally, _ = _ask(_as_data_uri(tmp_path, RED), tmp_path / "out")
-    assert (tally.calls, tally.kept) == (0, 2)
+    stats, _ = _ask(_as_data_uri(tmp_path, RED), tmp_path / "out")
+    assert (stats.calls, stats.kept) == (0, 2)
     again = encoded(PIL.Image.new("RGB", (30, 20), "red"), "PNG")
-    tally, _ = _ask(_as_data_uri(tmp_path, again), tmp_path / "out")
-    assert (tally.calls, tally.kept) == (0, 2)
+    stats, _ = _ask(_as_data_uri(tmp_path, again), tmp_path / "out")
+    assert (stats.calls, stats.kept) == (0, 2)
 
 
 def test_pictures_of_finished_questions_are_not_decoded(tmp_path: Path, decoded: Counter[str]) -> None:
@@ -150,8 +150,8 @@ def test_a_picture_that_is_gone_is_told_and_its_answer_comes_back_with_it(tmp_pa
     (tmp_path / "1.bmp").unlink()
     _, (trace, _) = _ask(path, tmp_path / "out")
     assert "does not exist" in trace.failures[0].message
-    tally, (trace, _) = _ask(_as_path(tmp_path, RED), tmp_path / "out")
-    assert (tally.calls, trace.answer) == (0, "red")
+    stats, (trace, _) = _ask(_as_path(tmp_path, RED), tmp_path / "out")
+    assert (stats.calls, trace.answer) == (0, "red")
 
 
 @pytest.fixture

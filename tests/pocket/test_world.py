@@ -83,18 +83,18 @@ def test_chart_answers_follow_from_the_caption() -> None:
 def test_counts_follow_from_the_caption() -> None:
     for index in range(40):
         scene = world.scene(f"check/{index}", "counting")
-        tally = [
+        stats = [
             (colour, shape, int(number))
             for colour, shape, number in (kind.split() for kind in scene.caption.split(", "))
         ]
         for ask in scene.asks:
             if ask.kind == "comparison":
                 one, two = re.findall(r"(\w+) objects", ask.question)
-                more = sum(n for c, _, n in tally if c == one) > sum(n for c, _, n in tally if c == two)
+                more = sum(n for c, _, n in stats if c == one) > sum(n for c, _, n in stats if c == two)
                 assert ask.answer == ("yes" if more else "no")
             else:
                 wanted = set(re.findall(r"\w+", ask.question))
-                counted = sum(n for c, s, n in tally if ask.kind == "total" or {c, s} & wanted)
+                counted = sum(n for c, s, n in stats if ask.kind == "total" or {c, s} & wanted)
                 assert ask.answer == str(counted), ask
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from colm_vl import CoLM, Team
 from colm_vl.backends import registry, scripted
-from colm_vl.batch.tally import Tally
+from colm_vl.batch.stats import BatchStats
 from tests.batch.runs import read_lines, write_questions
 from tests.teams import FIVE, GUIDANCE
 
@@ -87,9 +87,9 @@ def test_each_model_is_loaded_at_most_once_a_stage(
 def test_passes_do_not_count_as_avoided_what_the_run_paid_for(tmp_path: Path, most_loaded: Counter[str]) -> None:
     path, names = write_questions(tmp_path, 6), "vote,colm"
     with CoLM(_local_team("ab", 1, replies=[{"text": FIVE, "delay": 0.01}])) as colm:
-        tally = Tally()
-        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
-    assert (tally.calls, tally.avoided) == (6 * 5, 0)
+        stats = BatchStats()
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, stats=stats))
+    assert (stats.calls, stats.avoided) == (6 * 5, 0)
     for vote, whole in zip(traces[::2], traces[1::2], strict=True):
         assert [call.reused for call in vote.calls] == [False, False]
         assert [call.reused for call in whole.calls] == [True, True, False, False, False]
@@ -98,9 +98,9 @@ def test_passes_do_not_count_as_avoided_what_the_run_paid_for(tmp_path: Path, mo
     for name in ("traces.jsonl", "answers.jsonl"):
         (tmp_path / "out" / name).unlink()
     with CoLM(_local_team("ab", 1, replies=[{"text": FIVE, "delay": 0.01}])) as colm:
-        tally = Tally()
-        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
-    assert (tally.calls, tally.avoided) == (0, 6 * 5)
+        stats = BatchStats()
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, stats=stats))
+    assert (stats.calls, stats.avoided) == (0, 6 * 5)
     assert all(call.reused for trace in traces for call in trace.calls)
 
 
@@ -135,23 +135,23 @@ def test_passes_go_on_after_an_interruption(tmp_path: Path, most_loaded: Counter
 def test_an_interruption_in_a_later_pass_keeps_the_failures_that_are_recorded(
     tmp_path: Path, most_loaded: Counter[str]
 ) -> None:
-    path, tally = write_questions(tmp_path, 12), Tally()
+    path, stats = write_questions(tmp_path, 12), BatchStats()
     replies = [{"when": "number 11?", "error": "unreachable"}, {"text": FIVE}]
 
     async def interrupted() -> None:
         async with CoLM(_local_team("ab", 1, replies=replies)) as colm:
 
             async def follow() -> None:
-                async for _ in colm.batch(path, tmp_path / "out", concurrency=1, tally=tally):
+                async for _ in colm.batch(path, tmp_path / "out", concurrency=1, stats=stats):
                     pass
 
             following = asyncio.create_task(follow())
-            while not tally.stage("guide").made:  # noqa: ASYNC110 - counted in another thread: nothing to await
+            while not stats.stage("guide").made:  # noqa: ASYNC110 - counted in another thread: nothing to await
                 await asyncio.sleep(0.001)
             following.cancel()
             await asyncio.wait([following])
 
     asyncio.run(interrupted())
-    assert tally.failed == 1
+    assert stats.failed == 1
     lines = read_lines(tmp_path / "out" / "answers.jsonl")
     assert [line["id"] for line in lines if line["error"]] == ["q11"]

@@ -17,8 +17,8 @@ import pytest
 from colm_vl import CoLM, ColmError, ConfigError, InputError, Query, Team
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
-from colm_vl.batch import running
-from colm_vl.batch.tally import Tally
+from colm_vl.batch import runner
+from colm_vl.batch.stats import BatchStats
 from tests.batch.runs import calls_made, near_and_far, read_lines, wording, write_questions
 from tests.teams import FIVE, GUIDANCE
 from tests.teams import scripted as team_of
@@ -69,38 +69,38 @@ def test_a_finished_run_is_read_back_without_a_call(tmp_path: Path) -> None:
 
 def test_finished_answers_come_with_the_metadata_of_today(tmp_path: Path) -> None:
     for level in ("hard", "easy"):
-        path, tally = write_questions(tmp_path, 3, level=level), Tally()
+        path, stats = write_questions(tmp_path, 3, level=level), BatchStats()
         with near_and_far() as colm:
-            traces = list(colm.batch(path, tmp_path / "out", tally=tally))
+            traces = list(colm.batch(path, tmp_path / "out", stats=stats))
         assert all(trace.metadata == {"level": level} for trace in traces)
         assert [line["metadata"] for line in read_lines(tmp_path / "out" / "traces.jsonl")] == [{"level": level}] * 3
-    assert (tally.kept, tally.calls) == (3, 0)
+    assert (stats.kept, stats.calls) == (3, 0)
 
 
 def test_changed_choices_are_asked_again(tmp_path: Path) -> None:
     for choices in (["5", "4"], ["4", "5"]):
-        path, tally = write_questions(tmp_path, 2, choices=choices), Tally()
+        path, stats = write_questions(tmp_path, 2, choices=choices), BatchStats()
         with near_and_far() as colm:
-            list(colm.batch(path, tmp_path / "out", strategy="vote", tally=tally))
-        assert (tally.kept, tally.stage("draft").made) == (0, 4)
+            list(colm.batch(path, tmp_path / "out", strategy="vote", stats=stats))
+        assert (stats.kept, stats.stage("draft").made) == (0, 4)
 
 
 def test_strategies_pay_for_what_they_share_once(tmp_path: Path) -> None:
-    tally = Tally()
+    stats = BatchStats()
     with near_and_far() as colm:
         plan = colm.plan(write_questions(tmp_path, 10), strategy="solo,vote,concat,verdict,colm")
         assert not any(calls_made(colm).values())
         found = list(
             colm.batch(
-                write_questions(tmp_path, 10), tmp_path / "out", strategy="solo,vote,concat,verdict,colm", tally=tally
+                write_questions(tmp_path, 10), tmp_path / "out", strategy="solo,vote,concat,verdict,colm", stats=stats
             )
         )
         # Two drafts, two refinements from the peers, the verdict, the guidance, two refinements from it.
         assert calls_made(colm) == {"near": 30, "far": 30, "server": 20}
-    assert plan.total == tally.calls == 80
-    assert tally.avoided == 0
-    assert {stage: plan.of_stage(stage) for stage in tally.stages} == {
-        stage: count.over for stage, count in tally.stages.items()
+    assert plan.total == stats.calls == 80
+    assert stats.avoided == 0
+    assert {stage: plan.of_stage(stage) for stage in stats.stages} == {
+        stage: count.over for stage, count in stats.stages.items()
     }
     assert [(trace.id, trace.strategy) for trace in found[:6]] == [
         ("q0", "solo"),
@@ -110,7 +110,7 @@ def test_strategies_pay_for_what_they_share_once(tmp_path: Path) -> None:
         ("q0", "colm"),
         ("q1", "solo"),
     ]
-    assert tally.answered == tally.total == 50
+    assert stats.answered == stats.total == 50
 
 
 def test_a_strategy_added_later_finds_the_drafts(tmp_path: Path) -> None:
@@ -130,28 +130,28 @@ def test_a_changed_server_finds_the_drafts(tmp_path: Path) -> None:
     }
     for replies, drafted in (([GUIDANCE], 0), (["Evidence: seven"], 5)):
         data["server"] = {"backend": "scripted", "model": "m", "replies": replies}
-        tally = Tally()
+        stats = BatchStats()
         with CoLM(Team.from_dict(data)) as colm:
-            list(colm.batch(write_questions(tmp_path, 5), tmp_path / "out", tally=tally))
-        assert tally.stage("draft").avoided == drafted
-        assert tally.stage("guide").made == tally.stage("refine").made == 5
+            list(colm.batch(write_questions(tmp_path, 5), tmp_path / "out", stats=stats))
+        assert stats.stage("draft").avoided == drafted
+        assert stats.stage("guide").made == stats.stage("refine").made == 5
 
 
 def test_failed_questions_are_counted_and_tried_again(tmp_path: Path) -> None:
     path = write_questions(tmp_path, 6)
     gone = {"when": "number 3?", "error": "unreachable"}
-    tally = Tally()
+    stats = BatchStats()
     with team_of({"near": [gone, FIVE]}, [GUIDANCE]) as colm:
-        traces = list(colm.batch(path, tmp_path / "out", strategy="vote,colm", tally=tally))
+        traces = list(colm.batch(path, tmp_path / "out", strategy="vote,colm", stats=stats))
         assert len(colm.requests("near")) == 6 + 5  # the second strategy does not wait for the same failure again
     assert [trace.id for trace in traces if not trace.answer] == ["q3", "q3"]
-    assert (tally.total, tally.answered, tally.failed) == (12, 10, 2)
+    assert (stats.total, stats.answered, stats.failed) == (12, 10, 2)
     assert [line["error"] is None for line in read_lines(tmp_path / "out" / "answers.jsonl")].count(False) == 2
-    tally = Tally()
+    stats = BatchStats()
     with team_of({"near": [FIVE]}, [GUIDANCE]) as colm:
-        list(colm.batch(path, tmp_path / "out", strategy="vote,colm", tally=tally))
+        list(colm.batch(path, tmp_path / "out", strategy="vote,colm", stats=stats))
         assert len(colm.requests("near")) == 2
-    assert (tally.total, tally.kept, tally.answered, tally.failed) == (12, 10, 2, 0)
+    assert (stats.total, stats.kept, stats.answered, stats.failed) == (12, 10, 2, 0)
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")][6:8] == ["q3", "q3"]
 
 
@@ -245,7 +245,7 @@ def test_a_slow_disk_has_kept_everything_before_the_files_are_closed(
             errors.append(error)
             raise
 
-    monkeypatch.setattr(running, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "SYNC_SECONDS", 0.01)
     with team_of({"near": [{"text": FIVE, "delay": 0.02}]}, strategy="solo") as colm:
         traces = iter(colm.batch(write_questions(tmp_path, 200), tmp_path / "out", concurrency=1))
         next(traces)
@@ -271,7 +271,7 @@ def test_a_disk_that_keeps_nothing_ends_the_batch_with_one_line(
         return scripted.Reply(text=FIVE, delay=0.02)
 
     monkeypatch.setattr(os, "fsync", failing)
-    monkeypatch.setattr(running, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "SYNC_SECONDS", 0.01)
     with team_of({"near": breaking}, strategy="solo") as colm:
         with pytest.raises(ColmError, match=r"\.jsonl: cannot be written \(Input/output error\)") as raised:
             list(colm.batch(write_questions(tmp_path, 100), tmp_path / "out", concurrency=1))
@@ -303,13 +303,13 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(tmp_path: Path)
 
 def test_all_strategies_run_side_by_side_and_as_planned(tmp_path: Path) -> None:
     names = "solo,solo:far,server,vote,self_consistency,concat,verdict,moa,colm"
-    path, tally = write_questions(tmp_path, 4), Tally()
+    path, stats = write_questions(tmp_path, 4), BatchStats()
     with team_of({"near": [FIVE], "far": ["Answer: 4"]}, [GUIDANCE + "\nAnswer: 5"]) as colm:
         plan = colm.plan(path, strategy=names)
-        traces = list(colm.batch(path, tmp_path / "out", strategy=names, tally=tally))
+        traces = list(colm.batch(path, tmp_path / "out", strategy=names, stats=stats))
     assert [trace.strategy for trace in traces[:9]] == names.split(",")
     assert all(trace.answer for trace in traces)
-    assert plan.total == tally.calls
+    assert plan.total == stats.calls
     # Drafts: two, and five samples; peers' drafts are shown once for concat and moa; verdict of the server alone,
     # from the drafts and from the second layer; guidance; refinements.
-    assert tally.calls == 4 * (2 + 5 + 2 + 3 + 1 + 2)
+    assert stats.calls == 4 * (2 + 5 + 2 + 3 + 1 + 2)

@@ -12,7 +12,7 @@ from colm_vl.backends.base import Backend
 from colm_vl.team import Member
 
 
-class Pool:
+class BackendPool:
     """Backends by member name. Lives on one event loop; closing it closes them all, given ones included.
 
     `max_loaded` bounds the models in this process; endpoints do not count. A member without a place waits until some

@@ -9,7 +9,7 @@ from colm_vl.types import Failure, Stage, Trace, Usage
 
 
 @dataclass(slots=True)
-class StageTally:
+class StageStats:
     """Calls of one stage, each counted once for a question. `avoided`: the reply was known when the question first
     needed it, from an earlier run or from another question."""
 
@@ -23,7 +23,7 @@ class StageTally:
 
 
 @dataclass(slots=True)
-class Tally:
+class BatchStats:
     """What a batch has done so far; it is kept up to date while the batch goes, and may be read at any time.
 
     One question counts once for each strategy. `total` is None where it cannot be known in advance, `kept` are answers
@@ -35,7 +35,7 @@ class Tally:
     answered: int = 0
     failed: int = 0
     degraded: int = 0
-    stages: dict[Stage, StageTally] = field(default_factory=dict)
+    stages: dict[Stage, StageStats] = field(default_factory=dict)
     usage: Usage = Usage()
     notes: list[str] = field(default_factory=list)
 
@@ -51,8 +51,8 @@ class Tally:
     def avoided(self) -> int:
         return sum(stage.avoided for stage in self.stages.values())
 
-    def stage(self, stage: Stage) -> StageTally:
-        return self.stages.setdefault(stage, StageTally())
+    def stage(self, stage: Stage) -> StageStats:
+        return self.stages.setdefault(stage, StageStats())
 
     def count(self, trace: Trace) -> None:
         """A question was finished in this run."""
@@ -66,25 +66,25 @@ class Tally:
 class Account:
     """The calls of one question over all strategies and passes: counted once, and charged to whoever had them made."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, stats: BatchStats) -> None:
+        self._stats = stats
         self._payers: dict[str, str] = {}
 
     def made(self, key: CallKey, outcome: Outcome, strategy: str) -> None:
         """A call was made and is over."""
         self._payers[key.digest] = strategy
-        stage = self._tally.stage(key.stage)
+        stage = self._stats.stage(key.stage)
         if isinstance(outcome, Failure):
             stage.failed += 1
         else:
             stage.made += 1
-            self._tally.usage += outcome.usage
+            self._stats.usage += outcome.usage
 
     def found(self, key: CallKey, outcome: Outcome) -> None:
         """The outcome of a call was known, perhaps since this question made it."""
         if key.digest not in self._payers:
             self._payers[key.digest] = ""
-            stage = self._tally.stage(key.stage)
+            stage = self._stats.stage(key.stage)
             if isinstance(outcome, Failure):
                 stage.failed += 1
             else:

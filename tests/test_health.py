@@ -21,7 +21,7 @@ def text_only(request: Request) -> str:
 def test_a_text_only_member_works_without_pictures() -> None:
     with scripted({"reader": text_only, "deaf": [{"error": "unsupported"}]}, strategy="vote") as colm:
         reader, deaf = colm.check()
-    assert (reader.works, reader.pictures) == (True, 0)
+    assert (reader.works, reader.images) == (True, 0)
     assert "works without pictures" in reader.detail
     assert not deaf.works  # it refuses texts too
 
@@ -35,12 +35,12 @@ def test_a_member_that_takes_pictures_is_asked_once() -> None:
 
     with scripted({"eyes": looks}, strategy="vote") as colm:
         (row,) = colm.check()
-    assert (row.works, row.pictures, len(asked)) == (True, None, 1)
+    assert (row.works, row.images, len(asked)) == (True, None, 1)
     assert asked[0].images
 
 
 def llama_cpp(asked: Seen) -> Answer:
-    if asked.pictures:
+    if asked.images:
         return Fault("status", status=500, message="image input is not supported - hint: provide the mmproj")
     return Reply("Yes.")
 
@@ -50,5 +50,5 @@ def test_a_text_only_endpoint_works_without_pictures() -> None:
         member = {"name": "reader", "backend": "openai", "model": "m", "base_url": endpoint.base_url}
         with CoLM(Team.from_dict({"clients": [member], "policy": {"strategy": "vote"}})) as colm:
             (row,) = colm.check()
-    assert (row.works, row.pictures) == (True, 0)
+    assert (row.works, row.images) == (True, 0)
     assert row.detail.startswith("works without pictures")

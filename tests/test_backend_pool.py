@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends import base, registry
 from colm_vl.backends.base import Backend
 from colm_vl.backends.scripted import ScriptedBackend
-from colm_vl.pool import Pool
 from colm_vl.team import Member
 
 
@@ -48,13 +48,13 @@ def members(*names: str) -> list[Member]:
     return [Member(name, "client", "local", LocalOptions(model=name)) for name in names]
 
 
-async def use(pool: Pool, member: Member) -> None:
+async def use(pool: BackendPool, member: Member) -> None:
     async with pool.use(member):
         await asyncio.sleep(0)
 
 
 async def test_at_most_so_many_models_are_in_memory(loads: Loads) -> None:
-    pool = Pool(max_loaded=2)
+    pool = BackendPool(max_loaded=2)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         for member in members("a", "b", "c", "d") * 3:
             group.create_task(use(pool, member))
@@ -65,7 +65,7 @@ async def test_at_most_so_many_models_are_in_memory(loads: Loads) -> None:
 
 async def test_a_model_in_use_is_not_put_away(loads: Loads) -> None:
     first, second = members("a", "b")
-    pool = Pool(max_loaded=1)
+    pool = BackendPool(max_loaded=1)
     async with pool.use(first):
         waiting = asyncio.create_task(use(pool, second))
         await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_a_model_in_use_is_not_put_away(loads: Loads) -> None:
 
 async def test_cancelling_whoever_waits_leaves_the_pool_usable(loads: Loads) -> None:
     first, second = members("a", "b")
-    pool = Pool(max_loaded=1)
+    pool = BackendPool(max_loaded=1)
     async with pool.use(first):
         waiting = asyncio.create_task(use(pool, second))
         await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_cancelling_whoever_waits_leaves_the_pool_usable(loads: Loads) -> 
 
 
 async def test_without_a_bound_every_model_stays(loads: Loads) -> None:
-    pool = Pool()
+    pool = BackendPool()
     for member in members("a", "b", "a"):
         await use(pool, member)
     assert pool.loads == {"a": 1, "b": 1}

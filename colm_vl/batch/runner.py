@@ -17,14 +17,14 @@ from pathlib import Path
 
 import anyio
 
-from colm_vl.batch.admission import Admission, Postponed, StrategyCalls
+from colm_vl.backend_pool import BackendPool
 from colm_vl.batch.folder import Folder, Key
 from colm_vl.batch.pictures import Pictures
 from colm_vl.batch.questions import Questions, Row
+from colm_vl.batch.scheduling import ModelSchedule, Postponed, StrategyCalls
 from colm_vl.batch.settings import Settings
-from colm_vl.batch.tally import Account, Tally
+from colm_vl.batch.stats import Account, BatchStats
 from colm_vl.errors import ColmError, InputError
-from colm_vl.pool import Pool
 from colm_vl.run import Run
 from colm_vl.store import MemoryStore
 from colm_vl.strategies import Choice
@@ -51,21 +51,21 @@ class Job:
     out: Path | None = None
     concurrency: int = 16
     fresh: bool = False
-    tally: Tally = field(default_factory=Tally)
+    stats: BatchStats = field(default_factory=BatchStats)
 
     @property
     def strategies(self) -> Sequence[str]:
         return [choice.team.policy.strategy for choice in self.choices]
 
 
-async def traces(job: Job, pool: Pool) -> AsyncGenerator[Trace, None]:
+async def traces(job: Job, pool: BackendPool) -> AsyncGenerator[Trace, None]:
     """One trace for each question and strategy, in the order of the questions; answers of an earlier run come again.
 
     Raises `InputError` for questions or a folder that cannot be used, before any call is made. Left early, it lets
     calls under way finish for up to `GRACE_SECONDS`.
     """
     survey = await asyncio.to_thread(job.questions.survey)
-    job.tally.total = survey.total * len(job.choices) if survey else None
+    job.stats.total = survey.total * len(job.choices) if survey else None
     await _connect(job.choices, pool)
     async with _opened(job) as folder:
         batch = Batch(job, pool, folder)
@@ -98,7 +98,7 @@ async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
             path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
         settings = Settings.of(job.team, job.strategies, job.questions.name)
-        yield await asyncio.to_thread(Folder, path, settings, fresh=job.fresh, notes=job.tally.notes)
+        yield await asyncio.to_thread(Folder, path, settings, fresh=job.fresh, notes=job.stats.notes)
 
 
 @asynccontextmanager
@@ -123,7 +123,7 @@ async def _sync_often(folder: Folder, over: asyncio.Event) -> None:
             await asyncio.to_thread(folder.sync)
 
 
-async def _connect(choices: Sequence[Choice], pool: Pool) -> None:
+async def _connect(choices: Sequence[Choice], pool: BackendPool) -> None:
     """So that a key that is not set is told now, once, and not of every question."""
     for choice in choices:
         team = choice.team
@@ -148,22 +148,22 @@ class _Outcome:
 class Batch:
     """A job under way. `order` is that of the questions so far, `complete` whether these are all that there are."""
 
-    def __init__(self, job: Job, pool: Pool, folder: Folder) -> None:
+    def __init__(self, job: Job, pool: BackendPool, folder: Folder) -> None:
         self.order: list[Key] = []
         self.complete = False
         self._job = job
         self._pool = pool
         self._folder = folder
-        self._tally = job.tally
+        self._stats = job.stats
         self._pictures = Pictures()
-        self._admission = _admission(job.team, pool)
+        self._schedule = _schedule(job.team, pool)
         # The passes of one batch do not repeat calls that failed.
-        folder.journal.keep_failures = self._admission.staged
+        folder.journal.keep_failures = self._schedule.staged
         self._accounts: dict[str, Account] = {}  # of questions that wait for another pass
         self._ended: set[Key] = set()
 
     async def traces(self) -> AsyncGenerator[Trace, None]:
-        passes = self._stage_by_stage if self._admission.staged else self._in_one_go
+        passes = self._stage_by_stage if self._schedule.staged else self._in_one_go
         async with aclosing(passes()) as found:
             async for trace in found:
                 yield trace
@@ -185,7 +185,7 @@ class Batch:
             while told < len(self.order) and self.order[told] in self._ended:
                 yield self._folder.trace(self.order[told])
                 told += 1
-            more = await self._admission.next_turn(self._pool)
+            more = await self._schedule.next_turn(self._pool)
 
     async def _go_over(self, questions: Questions) -> AsyncGenerator[_Outcome, None]:
         """Attempt each question, `concurrency` at a time; tell what comes of it in the order of the questions."""
@@ -224,16 +224,16 @@ class Batch:
             if not outcome.written:
                 self._folder.record(outcome.trace)
             if outcome.kept:
-                self._tally.kept += 1
+                self._stats.kept += 1
             else:
-                self._tally.count(outcome.trace)
+                self._stats.count(outcome.trace)
         return outcomes
 
     async def _wind_up(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> None:
         """Let calls under way finish, make no others, keep what came of them."""
         if not window:
             return
-        self._admission.close()
+        self._schedule.close()
         self._pictures.close()
         with anyio.CancelScope(shield=True):
             await asyncio.wait(window, timeout=GRACE_SECONDS)
@@ -260,10 +260,10 @@ class Batch:
         except (InputError, ImageError) as error:
             return outcomes + [_Outcome(_refused(row, choice.team, error)) for choice in unanswered]
         memory = MemoryStore(self._folder.journal)
-        account = self._accounts.pop(row.id, None) or Account(self._tally)
+        account = self._accounts.pop(row.id, None) or Account(self._stats)
         for choice in unanswered:
             strategy = choice.team.policy.strategy
-            calls = StrategyCalls(strategy, memory, self._admission, account)
+            calls = StrategyCalls(strategy, memory, self._schedule, account)
             trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
             if trace is None:
                 self._accounts[row.id] = account
@@ -288,10 +288,10 @@ class Batch:
         return outcomes
 
 
-def _admission(team: Team, pool: Pool) -> Admission:
+def _schedule(team: Team, pool: BackendPool) -> ModelSchedule:
     limit = team.policy.max_loaded
     local: Sequence[Member] = [member for member in team.members if pool.takes_place(member)]
-    return Admission(local, limit) if limit is not None and len(local) > limit else Admission()
+    return ModelSchedule(local, limit) if limit is not None and len(local) > limit else ModelSchedule()
 
 
 async def _answer(choice: Choice, run: Run) -> Trace | None:

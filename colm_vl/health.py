@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import PIL.Image
 
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Message, Part, Request, Sampling
 from colm_vl.errors import ColmError, TimedOut, Unsupported
-from colm_vl.pool import Pool
 from colm_vl.team import Member, Team
 from processors.images import Image
 
@@ -44,12 +44,12 @@ def _request(limit: float | None, *parts: Part) -> Request:
     return Request((Message("user", parts),), Sampling(max_tokens=_TOKENS), timeout=limit)
 
 
-async def check_team(team: Team, pool: Pool) -> Sequence[Health]:
+async def check_team(team: Team, pool: BackendPool) -> Sequence[Health]:
     """Ask every member, all at the same time. A member that fails does not stop the others."""
     return await asyncio.gather(*(_check(member, pool, team.policy.timeout("draft")) for member in team.members))
 
 
-async def _check(member: Member, pool: Pool, limit: float | None) -> Health:
+async def _check(member: Member, pool: BackendPool, limit: float | None) -> Health:
     begun = time.monotonic()
     try:
         async with asyncio.timeout(limit), pool.use(member) as backend:

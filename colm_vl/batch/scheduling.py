@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple, get_args
 
-from colm_vl.batch.tally import Account
-from colm_vl.pool import Pool
+from colm_vl.backend_pool import BackendPool
+from colm_vl.batch.stats import Account
 from colm_vl.store import CallKey, CallStore, Claim
 from colm_vl.team import Member
 from colm_vl.types import Stage
@@ -33,7 +33,7 @@ class _Wanted(NamedTuple):
     member: str
 
 
-class Admission:
+class ModelSchedule:
     """Admits members. Those in `staged` take turns, `places` at a time; all others may always be called."""
 
     def __init__(self, staged: Sequence[Member] = (), places: int = 0) -> None:
@@ -56,7 +56,7 @@ class Admission:
     def close(self) -> None:
         self._closed = True
 
-    async def next_turn(self, pool: Pool) -> bool:
+    async def next_turn(self, pool: BackendPool) -> bool:
         """Give the turn to those that are wanted at the earliest place in the protocol. False if nobody is.
 
         When a place is the earliest, nothing that is still to be done leads to it: so each model is loaded at most
@@ -79,10 +79,10 @@ class StrategyCalls:
     `known` are the calls of the question and, behind them, those of the batch.
     """
 
-    def __init__(self, strategy: str, known: CallStore, admission: Admission, account: Account) -> None:
+    def __init__(self, strategy: str, known: CallStore, schedule: ModelSchedule, account: Account) -> None:
         self._strategy = strategy
         self._known = known
-        self._admission = admission
+        self._schedule = schedule
         self._account = account
         self._under_way = 0
         self._over = asyncio.Event()
@@ -96,12 +96,12 @@ class StrategyCalls:
                     claim.paid |= self._account.payer(key) == self._strategy
                     yield claim
                     return
-                if self._admission.admits(key.member):
+                if self._schedule.admits(key.member):
                     yield claim
                     if claim.outcome is not None:
                         self._account.made(key, claim.outcome, self._strategy)
                     return
-        self._admission.postpone(key)
+        self._schedule.postpone(key)
         # The other members of this stage, all of whom have been started, get as far as their calls; then those calls
         # come to their end, since raising cancels them.
         await asyncio.sleep(0)
