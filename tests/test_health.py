@@ -40,7 +40,7 @@ def test_a_member_that_takes_pictures_is_asked_once() -> None:
 
 
 def llama_cpp(asked: Seen) -> Answer:
-    if asked.images:
+    if asked.pictures:
         return Fault("status", status=500, message="image input is not supported - hint: provide the mmproj")
     return Reply("Yes.")
 
