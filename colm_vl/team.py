@@ -48,7 +48,11 @@ class StageSampling(_Table):
 
 
 def _seconds(default: float) -> Any:
-    return Field(default=default, gt=0, description="seconds that one call may take, retries and loading included")
+    return Field(
+        default=default,
+        gt=0,
+        description="seconds that one call may take, retries and loading included; at an endpoint from when it is sent",
+    )
 
 
 class Timeouts(_Table):

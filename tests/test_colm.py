@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_a_stage_that_takes_too_long_is_a_failure() -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_a_backends_own_fault_is_told_without_its_text() -> None:
+def test_a_backends_own_fault_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     def broken(request: Request) -> str:
         raise KeyError("secret-value")
 
@@ -152,6 +153,9 @@ def test_a_backends_own_fault_is_told_without_its_text() -> None:
     assert trace.answer == "5"
     assert "KeyError" in trace.failures[0].message
     assert "secret-value" not in json.dumps(trace.to_dict())
+    assert "bug" in trace.failures[0].hint
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "in broken" in logging.Formatter().format(record)  # the traceback
 
 
 def test_bad_questions_are_refused_before_any_call() -> None:
