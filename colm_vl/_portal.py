@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -14,6 +15,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from anyio.from_thread import BlockingPortal
 from typing_extensions import override
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _CLEAN_UP_SECONDS = 10
@@ -133,8 +136,10 @@ class Portal:
         """
         if not self.closed:
             self._stop()
-            if threading.current_thread() is not self._thread:
-                self._thread.closed.result(_CLEAN_UP_SECONDS)
+            if self._thread.closed.done():
+                self._thread.closed.result()
+            elif threading.current_thread() is not self._thread:
+                logger.warning("what was under way is still being cleaned up after %s s", _CLEAN_UP_SECONDS)
 
     def _started(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:
         if self.closed:
