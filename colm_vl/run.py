@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Generation, Message, Request, Sampling
@@ -39,6 +42,8 @@ from colm_vl.types import (
 )
 
 logger = logging.getLogger(__name__)
+
+_E = TypeVar("_E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class Run:
     def trace(self) -> Trace:
         """Everything that has happened so far, as one record."""
         query = self.query
-        calls = (event for event in self._events if isinstance(event, Call))
+        kept = _Kept(self._events)
         return Trace(
             question=query.question,
             strategy=self.policy.strategy,
@@ -189,20 +194,32 @@ class Run:
             ),
             members=tuple(member.info for member in self.team.members),
             asker=self.policy.asker or "",
-            selection=next((event for event in self._events if isinstance(event, Selection)), None),
-            drafts=tuple(event for event in self._events if isinstance(event, Draft)),
-            guidance=tuple(event for event in self._events if isinstance(event, Guidance)),
-            refinements=tuple(event for event in self._events if isinstance(event, Refinement)),
-            verdict=next((event for event in reversed(self._events) if isinstance(event, Verdict)), None),
-            gates=tuple(event for event in self._events if isinstance(event, Decision)),
-            failures=tuple(event for event in self._events if isinstance(event, Failure)),
-            settlement=next((event for event in reversed(self._events) if isinstance(event, Settlement)), None),
+            selection=next(iter(kept.of(Selection)), None),
+            drafts=tuple(kept.of(Draft)),
+            guidance=tuple(kept.of(Guidance)),
+            refinements=tuple(kept.of(Refinement)),
+            verdict=next(reversed(kept.of(Verdict)), None),
+            gates=tuple(kept.of(Decision)),
+            failures=tuple(kept.of(Failure)),
+            settlement=next(reversed(kept.of(Settlement)), None),
             fallback=self.fallback,
-            calls=tuple(sorted(calls, key=lambda call: call.started)),
-            notes=tuple(event.text for event in self._events if isinstance(event, Note)),
+            calls=tuple(sorted(kept.of(Call), key=attrgetter("started"))),
+            notes=tuple([note.text for note in kept.of(Note)]),
             seconds=time.monotonic() - self._begun,
             metadata=dict(query.metadata),
         )
+
+
+class _Kept:
+    """Events by their kind, in their order."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._by_kind: defaultdict[type, list[Any]] = defaultdict(list)
+        for event in events:
+            self._by_kind[type(event)].append(event)
+
+    def of(self, kind: type[_E]) -> Sequence[_E]:
+        return self._by_kind.get(kind, [])
 
 
 def _late(key: CallKey, request: Request) -> TimedOut:

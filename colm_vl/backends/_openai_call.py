@@ -10,6 +10,7 @@ from colm_vl.backends._openai_endpoint import Endpoint
 from colm_vl.backends._openai_errors import Place
 from colm_vl.backends.base import Request
 from colm_vl.errors import BackendError, RateLimited, TimedOut, Unavailable
+from processors.images import Image
 
 _BUSY_STATUSES = frozenset({503, 504, 529})
 
@@ -20,6 +21,7 @@ class Call:
     last attempt was refused for its number, with others of ours in flight."""
 
     request: Request
+    images: tuple[Image, ...]
     started: float | None = None
     deadline: float | None = None
     attempts: int = 0

@@ -118,7 +118,7 @@ class OpenAIBackend:
 
     def _begin(self, request: Request) -> Call:
         check_pictures(request, self._options.max_images, self._options.model)
-        return Call(request)
+        return Call(request, request.images)
 
     async def _attempt(self, call: Call) -> Generation:
         messages = await self._messages(call)
@@ -150,7 +150,7 @@ class OpenAIBackend:
         def encode() -> list[bytes]:
             return encode_messages(call.request.messages, max_pixels=options.max_pixels, detail=options.detail)
 
-        if all(image.has_data_uri(options.max_pixels) for image in call.request.images):
+        if not call.images or all(image.has_data_uri(options.max_pixels) for image in call.images):
             return encode()
         return await asyncio.to_thread(encode)  # other calls go on meanwhile
 

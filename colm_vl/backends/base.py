@@ -31,7 +31,7 @@ class Message:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        return tuple(part for part in self.parts if isinstance(part, Image))
+        return tuple([part for part in self.parts if isinstance(part, Image)])
 
     @property
     def text(self) -> str:
@@ -65,7 +65,7 @@ class Request:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        return tuple(image for message in self.messages for image in message.images)
+        return tuple([part for message in self.messages for part in message.parts if isinstance(part, Image)])
 
 
 @dataclass(frozen=True, slots=True)
