@@ -1,4 +1,4 @@
-"""Several small vision-language models and one large one answer together, without training anything.
+"""Several small vision-language models and one large one answer questions together. Nothing is trained.
 
 from colm_vl import CoLM
 

@@ -1,4 +1,4 @@
-"""Calls from any thread, and from any event loop, into an event loop in a thread of its own."""
+"""Runs coroutines on an event loop in its own thread, called from any thread or from another event loop."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FORKED = "this CoLM was made before the process forked: make another one here"
 
 
 class _LoopThread(threading.Thread):
-    """Serves a portal until it is stopped, then awaits `close`. `closed` tells how that went.
+    """Runs a portal until it is stopped, then awaits `close`. The future `closed` gets the result or the exception.
 
-    A daemon: a user who forgets to close must still be able to leave the interpreter.
+    It is a daemon thread, so that a `CoLM` that was never closed does not keep the interpreter from exiting.
     """
 
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -35,8 +35,9 @@ class _LoopThread(threading.Thread):
         self.served: Future[BlockingPortal] = Future()
         self.closed: Future[None] = Future()
         self.sources: set[AsyncGenerator[Any, None]] = set()
-        """The generators of half-read iterators, held here until they are closed: the garbage collector would close at
-        the same time all generators that one is made of, while each of them also closes the next one."""
+        """The generators behind half-read iterators, referenced here until they are closed. Without the reference, the
+        garbage collector closes a generator and the generators nested in it at the same time, which fails because each
+        of them also closes the next."""
         self._close = close
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,12 +53,13 @@ class _LoopThread(threading.Thread):
             self.closed.set_result(None)
 
     def soon(self, call: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
-        """Have the loop await this, without waiting for it, from any thread. Does nothing once the loop has ended."""
+        """Schedule a coroutine on the loop, from any thread, without waiting for it. Does nothing once the loop has
+        ended."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._begin, call, arguments)
 
     async def close_source(self, source: AsyncGenerator[Any, None]) -> None:
-        if not (isinstance(source, AsyncGeneratorType) and source.ag_running):  # else it was interrupted a second time
+        if not (isinstance(source, AsyncGeneratorType) and source.ag_running):  # running after a second interrupt
             await source.aclose()
         self.sources.discard(source)
 
@@ -72,14 +74,14 @@ class _LoopThread(threading.Thread):
             await portal.sleep_until_stopped()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for source in list(self.sources):  # iterators that were left and that nobody closed
+        for source in list(self.sources):  # iterators that were abandoned and never closed
             await self.close_source(source)
         await self._close()
 
 
 class Portal:
-    """An event loop on which everything of one `CoLM` runs, whoever calls: a script, a notebook whose loop is running,
-    several threads. `close` is awaited on the loop when the portal is closed, also at the interpreter's end."""
+    """The event loop of one `CoLM`. It can be called from a script, from a notebook with a running loop, and from
+    several threads. `close` is awaited on the loop when the portal is closed or the interpreter exits."""
 
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
         self._process = os.getpid()
@@ -90,7 +92,7 @@ class Portal:
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more calls: it was closed, or it belongs to the process that this one was forked from."""
+        """True if the portal was closed, or if it was made before this process was forked."""
         return not self._stop.alive or os.getpid() != self._process
 
     @property
@@ -98,9 +100,10 @@ class Portal:
         return self._thread
 
     def run(self, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
-        """Wait here for the call. An interrupt (Ctrl-C) cancels it and lets it clean up before it is raised again.
+        """Run the call on the portal's loop and block until it returns. An interrupt (Ctrl-C) cancels the call, lets it
+        clean up, and is then raised again.
 
-        Raises `RuntimeError` once the portal is closed, also to those who are waiting then.
+        Raises `RuntimeError` if the portal is closed before or during the call.
         """
         ended = threading.Event()
 
@@ -121,7 +124,7 @@ class Portal:
             raise
 
     async def arun(self, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
-        """Wait for the call on the caller's loop; cancelling the caller cancels it and lets it clean up."""
+        """Like `run`, but awaited on the caller's loop. If the caller is cancelled, so is the call."""
         if self.closed:
             self._refuse()
         try:
@@ -130,9 +133,9 @@ class Portal:
             self._refuse()
 
     def close(self) -> None:
-        """Cancel what is under way, let it clean up, and end the loop. Closing twice is harmless.
+        """Cancel running calls, let them clean up, and stop the loop. Can be called more than once.
 
-        Raises what the closing of the engine raised.
+        Raises whatever closing the engine raised.
         """
         if not self.closed:
             self._stop()
@@ -156,7 +159,7 @@ class Portal:
 
 
 class Stream(Generic[_T]):
-    """Items as they come, with `for` or with `async for`; leaving the loop early stops the work behind them."""
+    """Yields items as they are produced, with `for` or `async for`. Leaving the loop early cancels the work."""
 
     def __init__(self, portal: Callable[[], Portal], start: Callable[[], AsyncGenerator[_T, None]]) -> None:
         self._portal = portal
@@ -170,7 +173,7 @@ class Stream(Generic[_T]):
             while items := portal.run(_next, source):
                 yield items[0]
         finally:
-            # The garbage collector may end a half-read iterator in any thread. One with a loop of ours must not wait.
+            # The garbage collector may close a half-read iterator in any thread. A loop thread must not block here.
             if isinstance(threading.current_thread(), _LoopThread):
                 thread.soon(thread.close_source, source)
             elif not portal.closed:
@@ -189,7 +192,7 @@ class Stream(Generic[_T]):
 
 
 async def _next(source: AsyncGenerator[_T, None]) -> tuple[_T, ...]:
-    """The next item, alone in a tuple; an empty one at the end."""
+    """The next item in a tuple of one, or an empty tuple at the end."""
     try:
         return (await anext(source),)
     except StopAsyncIteration:
@@ -198,7 +201,7 @@ async def _next(source: AsyncGenerator[_T, None]) -> tuple[_T, ...]:
 
 def _stop(thread: _LoopThread, process: int) -> None:
     if os.getpid() != process:
-        return  # in a forked child: the loop's descriptors are the parent's
+        return  # in a forked child the loop's file descriptors belong to the parent
     thread.soon(thread.served.result().stop, True)
     if threading.current_thread() is not thread:
         thread.join(_CLEAN_UP_SECONDS)

@@ -1,4 +1,4 @@
-"""Reads a TOML file that may be anything: a device, a picture, or made to keep the parser busy."""
+"""Reads TOML from an untrusted path: it may be a device, a binary file, or written to slow the parser down."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from colm_vl.errors import ConfigError
 
-MAX_FILE_BYTES = 4 << 20  # far more than any team; a device such as /dev/zero never ends
+MAX_FILE_BYTES = 4 << 20  # far more than any team file needs; a device such as /dev/zero never ends
 MAX_KEY_PARTS = 32
 
-# tomllib takes time that grows with the square of a dotted key's parts, so long ones are looked for first. Texts and
-# comments are passed over whole, and possessively: looking takes time that grows with the file alone.
+# tomllib takes time quadratic in the number of parts of a dotted key, so keys with many parts are refused first. This
+# check takes linear time: strings and comments are matched whole, with possessive quantifiers.
 _TEXT = r"""(?<!\\)"(?:[^"\\\n]|\\.)*+" | '[^'\n]*+'"""
 _LONG_TEXT = r"""(?<!\\)"{3}(?:[^\\]|\\.)*?"{3} | '{3}.*?'{3}"""
 _KEYS_AND_TEXTS = re.compile(
@@ -24,7 +24,7 @@ _KEYS_AND_TEXTS = re.compile(
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Raises `ConfigError`, in one line, for whatever cannot be read."""
+    """Raises `ConfigError` with a one-line message if the file cannot be read or parsed."""
     try:
         with file.open("rb") as content:
             data = content.read(MAX_FILE_BYTES + 1)

@@ -1,4 +1,4 @@
-"""What an answer is once its wording is set aside: normal forms, sameness, choices, votes."""
+"""Normalize and compare answers, find the choice that a reply names, and count votes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKUP = re.compile(
     r"\*\*|__|`|\$|\\[()\[\]]|\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox)\{([^{}]*)\}"
 )
 _NESTED = 8
-"""How many levels of marks within marks are dropped; each level is one more pass over the text."""
+"""How many levels of nested markup are removed; each level is one more pass over the text."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?")
 
@@ -31,16 +31,16 @@ _INTRODUCED = (
 _ONLY_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?\W*")
 _LEADING_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?(?=[\s.):,*]|$)")
 _BRACKETED = re.compile(r"(?<!\b[A-Za-z])\(([A-Za-z])\)")
-"""A bracket right after a single letter holds an argument: P(A), f(E)."""
+"""A bracket right after a single letter is a function's argument, not a label: P(A), f(E)."""
 _WORD_FOLLOWS = re.compile(r"\s+(?!(?:is|because)\b)\w")
 _ABBREVIATED = re.compile(r"\.(?:[A-Za-z]\b|\s[a-z]\.)")
 _LISTED = re.compile(r"^[^\w\n]*([A-Za-z])[.):]\s", re.MULTILINE)
 _LOOKED_AT = 200
-"""How many characters of a reply are searched for the label that opens it."""
+"""How many characters at the start of a reply are searched for a label."""
 
 
 def strip_markup(text: str) -> str:
-    """Drop the emphasis, code and LaTeX marks that models put around an answer."""
+    """Remove the Markdown and LaTeX markup that models put around an answer."""
     for _ in range(_NESTED):
         bare = _MARKUP.sub(lambda match: match.group(1) or "", text)
         if bare == text:
@@ -50,8 +50,8 @@ def strip_markup(text: str) -> str:
 
 
 def normalize(answer: str) -> str:
-    """The form in which answers are compared: case, articles, closing punctuation, thousands commas and number words
-    do not count. Idempotent."""
+    """The form in which answers are compared: without case, leading articles, surrounding punctuation and thousands
+    separators, and with number words as digits. Idempotent."""
     text = unicodedata.normalize("NFKC", strip_markup(answer)).casefold()
     text = _THOUSANDS.sub("", " ".join(text.split()))
     text = _OPENING.sub("", text.rstrip(_CLOSING))
@@ -60,7 +60,7 @@ def normalize(answer: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two answers say the same: equal once normalised, or equal as numbers."""
+    """Whether two answers are equal after normalization, or equal as numbers."""
     first, second = normalize(one), normalize(other)
     if first == second:
         return bool(first)
@@ -70,23 +70,23 @@ def same(one: str, other: str) -> bool:
 
 
 def same_reply(one: ClientReply, other: ClientReply) -> bool:
-    """Whether two clients chose the same letter or, without choices, give answers that say the same."""
+    """Whether two clients chose the same letter or, without choices, gave the same answer."""
     if one.choice or other.choice:
         return one.choice == other.choice
     return same(one.answer, other.answer)
 
 
 def all_agree(replies: Iterable[ClientReply]) -> bool:
-    """Whether all replies say the same. One that cannot be read agrees with nothing."""
+    """Whether all replies give the same answer. An unreadable reply agrees with none."""
     first, *others = replies
     return first.readable and all(same_reply(first, other) for other in others)
 
 
 def find_choice(text: str, choices: Sequence[str]) -> str | None:
-    """The letter of the one choice that `text` names: by its label (`B`, `(b)`, `B. blue`, `**B**`), else by its words.
+    """The letter of the choice that `text` names, by its label (`B`, `(b)`, `B. blue`, `**B**`) or else by its text.
 
-    A letter alone is a label even where some choice's text is a letter too; only a small one that is itself the text
-    of a choice stands for that text. None where `text` names no choice, or more than one.
+    A single letter is read as a label even if the choices themselves are letters. The exception is a lower-case letter
+    that equals the text of a choice. None if `text` names no choice, or more than one.
     """
     plain = strip_markup(text)
     letters = choice_letters(len(choices))
@@ -106,13 +106,13 @@ def find_choice(text: str, choices: Sequence[str]) -> str | None:
 
 
 def choice_letters(count: int) -> tuple[str, ...]:
-    """The labels of so many choices: A, B, …"""
+    """The labels of `count` choices: A, B, …"""
     return tuple(chr(ord("A") + index) for index in range(count))
 
 
 def _labels(plain: str, letters: Sequence[str]) -> set[str]:
-    """The labels that a reply gives: the one that opens it, alone if a full stop or line break follows, else with all
-    in brackets. One that opens a list of several labels does not count."""
+    """The labels in a reply: the one at its start and all in brackets, or only the one at its start if a full stop or a
+    line break follows it. A label at the start of a list of labels does not count."""
     bracketed = _among(letters, _BRACKETED, plain)
     leading = _LEADING_LABEL.match(plain[:_LOOKED_AT])
     if leading is None or leading.group(1).upper() not in letters or _is_word(plain, leading):
@@ -131,20 +131,20 @@ def _among(letters: Sequence[str], pattern: re.Pattern[str], plain: str) -> set[
 
 
 def _is_word(plain: str, leading: re.Match[str]) -> bool:
-    """Whether the letter is a word or part of one: "A man on a horse", "I cannot tell", "e.g. a horse"."""
+    """Whether the letter is a word or part of an abbreviation: "A man on a horse", "I cannot tell", "e.g. a horse"."""
     rest = plain[leading.end(1) :]
     article = leading.group(1) in "AaIi" and _WORD_FOLLOWS.match(rest) is not None
     return article or _ABBREVIATED.match(rest) is not None
 
 
 def comparable(confidences: Iterable[Confidence]) -> bool:
-    """Whether the confidences are all known, and known in the same way."""
+    """Whether all confidences are known and come from the same source."""
     return len(sources := {confidence.source for confidence in confidences}) == 1 and "unknown" not in sources
 
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One voter's answer. Confidences break ties, where they can be compared."""
+    """One voter's answer. Confidences break ties if they can be compared."""
 
     voter: str
     answer: str
@@ -158,10 +158,11 @@ class Count:
 
 
 def vote(ballots: Iterable[Ballot]) -> Count | None:
-    """Majority over answers that say the same. A tie goes to the greater summed confidence if all confidences in it are
-    of one source, else to who voted first: a probability that was measured says nothing beside one that was stated.
+    """Majority vote; equal answers are counted together and reported in the wording of the first.
 
-    Empty answers abstain; None where nobody voted. An answer is reported in its first voter's words.
+    A tie goes to the answer with the greater summed confidence if all confidences in the tie have the same source (a
+    measured probability is not comparable with a stated one), and otherwise to the first. Empty answers are ignored.
+    None if there is no answer.
     """
     groups: dict[str, list[Ballot]] = {}
     for ballot in ballots:

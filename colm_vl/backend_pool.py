@@ -1,4 +1,4 @@
-"""The models of a team, connected when first needed, at most so many local ones in memory at once."""
+"""The backends of a team, connected at first use, with a limit on the local models in memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from colm_vl.team import Member
 
 
 class BackendPool:
-    """Backends by member name. Lives on one event loop; closing it closes them all, given ones included.
+    """Backends by member name, for one event loop. Closing the pool closes all of them, including those passed in.
 
-    `max_loaded` bounds the models in this process; endpoints do not count. A member without a place waits until some
-    other model is idle, which is then put away. `loads` counts how often each member was connected.
+    `max_loaded` limits the models in this process; endpoints do not count. At the limit, a member waits until another
+    model is idle, which is then unloaded. `loads` counts how often each member was connected.
     """
 
     def __init__(self, backends: Mapping[str, Backend] | None = None, *, max_loaded: int | None = None) -> None:
@@ -34,7 +34,7 @@ class BackendPool:
 
     @asynccontextmanager
     async def use(self, member: Member) -> AsyncIterator[Backend]:
-        """The member's backend, which is not put away while anybody uses it."""
+        """The member's backend. It is not unloaded while in use."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._ready(member) or self._idle())
             if member.name not in self._backends:
@@ -43,13 +43,13 @@ class BackendPool:
         try:
             yield self._backends[member.name]
         finally:
-            # Not awaited under the lock: a cancelled caller must give its place back all the same.
+            # Not under the lock, which would have to be awaited: a cancelled caller must release its use as well.
             self._users[member.name] -= 1
             if self._max_loaded is not None:
                 await asyncio.shield(self._tell())
 
     async def keep(self, names: Collection[str]) -> None:
-        """Put the idle models of this process away, except these."""
+        """Unload the idle local models, except those named."""
         async with self._changed:
             for name in set(self._idle()) - set(names):
                 self._local.discard(name)
@@ -65,7 +65,7 @@ class BackendPool:
         return len(self._local) < self._max_loaded
 
     def takes_place(self, member: Member) -> bool:
-        """Whether the member counts for `max_loaded`."""
+        """Whether the member counts towards `max_loaded`."""
         given = member.name in self._backends and member.name not in self._local
         return member.options.in_process and not given
 
@@ -74,9 +74,9 @@ class BackendPool:
 
     async def _connect(self, member: Member) -> None:
         if not self._ready(member):
-            put_away = self._idle()[0]
-            self._local.discard(put_away)
-            await self._backends.pop(put_away).aclose()
+            unloaded = self._idle()[0]
+            self._local.discard(unloaded)
+            await self._backends.pop(unloaded).aclose()
         self._backends[member.name] = registry.connect(member.backend, member.options)
         self.loads[member.name] += 1
         if member.options.in_process:

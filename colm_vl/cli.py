@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. `colm-vl --help` teaches it."""
+"""The command line `colm-vl`."""
 
 from __future__ import annotations
 
@@ -36,35 +36,31 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Small vision-language models draft answers, a large one guides them, and each refines its own.",
-    epilog="Without --team the pocket team answers: four tiny models that know only a world of drawn pictures.",
+    help="Small vision-language models draft answers, a large one guides them, and each refines its own answer.",
+    epilog="Without --team, the pocket team answers: four tiny models that only understand a small world of drawings.",
 )
-team_app = typer.Typer(no_args_is_help=True, help="Check team files.")
+team_app = typer.Typer(no_args_is_help=True, help="Validate team files.")
 app.add_typer(team_app, name="team")
 
 _STRATEGY_HELP = "How the answer is reached: " + "; ".join(
     f"{name} ({s.summary})" for name, s in strategies.known().items()
 )
 
-TeamOption = Annotated[
-    Path | None, typer.Option("--team", "-t", help="A team.toml; without it the pocket team answers.")
-]
+TeamOption = Annotated[Path | None, typer.Option("--team", "-t", help="A team file. Default: the pocket team.")]
 StrategyOption = Annotated[str | None, typer.Option("--strategy", "-s", help=_STRATEGY_HELP)]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the libraries' log.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")]
 
 
-ClientOption = Annotated[
-    str | None, typer.Option("--client", help="The client whose own answer counts, in place of a vote.")
-]
+ClientOption = Annotated[str | None, typer.Option("--client", help="Use this client's answer instead of a vote.")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds of guidance and refinement.")]
 TopKOption = Annotated[int | None, typer.Option("--top-k", help="Ask only the K best suited clients.")]
-ShareOption = Annotated[str | None, typer.Option(help="What the server may see: pictures, thumbnails or captions.")]
+ShareOption = Annotated[str | None, typer.Option(help="What the server may see: images, thumbnails or captions.")]
 GateOption = Annotated[
     str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the policy, listed below. Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a policy key (listed below). Repeatable."),
 ]
 
 
@@ -79,10 +75,10 @@ def _root(
 
 @app.command(epilog=policies.as_help())
 def ask(
-    question: Annotated[str, typer.Option("--question", "-q", help="The question; - reads it from standard input.")],
-    image: Annotated[list[str] | None, typer.Option("--image", "-i", help="A picture. Repeatable.")] = None,
+    question: Annotated[str, typer.Option("--question", "-q", help="The question, or - to read it from stdin.")],
+    image: Annotated[list[str] | None, typer.Option("--image", "-i", help="A picture file. Repeatable.")] = None,
     choice: Annotated[
-        list[str] | None, typer.Option("--choice", "-c", help="A choice; the answer is one of the choices. Repeatable.")
+        list[str] | None, typer.Option("--choice", "-c", help="One choice of a multiple-choice question. Repeatable.")
     ] = None,
     team: TeamOption = None,
     strategy: StrategyOption = None,
@@ -95,7 +91,7 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print only the trace, as JSON.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Ask one question, with or without pictures, and watch the team work.
+    """Ask one question, with or without pictures, and show each model's replies as they are written.
 
     [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
     """
@@ -195,7 +191,7 @@ def batch(
 
 @team_app.command("check")
 def check(
-    file: Annotated[Path | None, typer.Argument(help="The team file; without it the pocket team is checked.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A team file. Default: the pocket team.")] = None,
     debug: DebugOption = False,
 ) -> None:
     """Call every member once, with a tiny picture, and report which members work and how to fix those that do not."""
@@ -208,7 +204,7 @@ def check(
         raise typer.Exit(NOT_ANSWERED)
 
 
-# Neither imports more than this module does; what needs an extra imports it when it runs.
+# These modules import no more than this one does; packages of an extra are imported when a command runs.
 app.add_typer(part("eval.cli").app, name="eval")
 app.command("page", help=part("demos.image_qa").HELP)(part("demos.image_qa").serve)
 
@@ -234,7 +230,7 @@ def _watch(team: Team, events: Iterable[Event]) -> Trace:
 
 
 def _read_question() -> str:
-    """As bytes, so that text in another encoding is told and not guessed at."""
+    """Read bytes, so that text in another encoding is reported rather than guessed at."""
     if sys.stdin is None:
         raise InputError("standard input is closed", hint="give the question with -q")
     try:
@@ -247,8 +243,8 @@ def _read_question() -> str:
 
 
 def _as_json(trace: Trace) -> str:
-    """In plain letters where standard output has them. Control characters beyond those that JSON escapes anyway are
-    escaped too: the same JSON, and harmless in a terminal."""
+    """Non-ASCII characters are written as they are if standard output is UTF-8. Control characters are escaped, also
+    those for which JSON does not require it, because they could change the state of a terminal."""
     plain = sys.stdout is None or sys.stdout.encoding.lower().startswith("utf")
     text = json.dumps(trace.to_dict(), ensure_ascii=not plain, indent=2)
     return "".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text)
@@ -264,11 +260,11 @@ def _tell_unanswered(trace: Trace) -> int:
 
 
 def _policy(settings: Iterable[str] | None, **options: Any) -> dict[str, Any]:
-    """The fields of the policy that were given, by options of their own or with --set."""
+    """The policy fields given on the command line, by their own options or with --set."""
     changes = policies.read_settings(settings or ())
     given = {name: value for name, value in options.items() if value is not None}
     if twice := sorted(changes.keys() & given.keys()):
-        raise ConfigError(f"{twice[0]} is given with --set and with an option of its own", hint="give it once")
+        raise ConfigError(f"{twice[0]} is given twice: with --set and with its own option", hint="give it once")
     return changes | given
 
 

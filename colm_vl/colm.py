@@ -1,4 +1,4 @@
-"""`CoLM`: the synchronous face of `AsyncCoLM`, for scripts, notebooks and threads."""
+"""`CoLM`: the synchronous counterpart of `AsyncCoLM`, for scripts, notebooks and threads."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _T = TypeVar("_T")
 
 
 class CoLM:
-    """A team at work, as `AsyncCoLM`, on an event loop in a thread of its own.
+    """A team that answers questions. Wraps an `AsyncCoLM` that runs on an event loop in its own thread.
 
-    Every method may be called from any thread, and from code that runs in an event loop already. What it returns for
-    `for` is good for `async for` as well.
+    Every method can be called from any thread, and from code that already runs in an event loop. Iterators that it
+    returns work with `for` and with `async for`.
 
         with CoLM.from_team("team.toml") as colm:
             print(colm.ask("What is the total in the chart?", images=["q3.png"]).answer)
@@ -38,7 +38,7 @@ class CoLM:
 
     @classmethod
     def from_team(cls, path: str | Path | None = None, **policy: Any) -> Self:
-        """As `AsyncCoLM.from_team`."""
+        """See `AsyncCoLM.from_team`."""
         team = Team.load(path) if path is not None else Team.pocket()
         return cls(team.with_policy(**policy) if policy else team)
 
@@ -54,7 +54,7 @@ class CoLM:
         choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Trace:
-        """Ask one question and wait for the answer, as `AsyncCoLM.ask`."""
+        """Ask one question and wait for the answer. See `AsyncCoLM.ask`."""
         query = read_query(question, images, choices)
         return self._running().run(lambda: self._engine.ask(query, **policy))
 
@@ -66,7 +66,7 @@ class CoLM:
         choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Trace:
-        """As `ask`, for a caller in an event loop."""
+        """Like `ask`, for async code."""
         return await self._running().arun(lambda: self._engine.ask(question, images, choices=choices, **policy))
 
     def stream(
@@ -77,9 +77,9 @@ class CoLM:
         choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Stream[Event]:
-        """Ask one question and see everything as it happens, as `AsyncCoLM.stream`; for `for` and for `async for`.
+        """Ask one question and yield its events as they happen, with `for` or `async for`. See `AsyncCoLM.stream`.
 
-        Leaving the loop cancels what is under way.
+        Leaving the loop early cancels the question.
         """
         query = read_query(question, images, choices)
         return self._stream(lambda: self._engine.stream(query, **policy))
@@ -93,7 +93,7 @@ class CoLM:
         choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> Stream[Trace]:
-        """Answer one question by several strategies, as `AsyncCoLM.compare`; for `for` and for `async for`."""
+        """Answer one question with several strategies; use `for` or `async for`. See `AsyncCoLM.compare`."""
         query, names = read_query(question, images, choices), list(strategies)
         return self._stream(lambda: self._engine.compare(query, names, **policy))
 
@@ -109,9 +109,9 @@ class CoLM:
         stats: BatchStats | None = None,
         **policy: Any,
     ) -> Stream[Trace]:
-        """Answer many questions, as `AsyncCoLM.batch`; for `for` and for `async for`.
+        """Answer many questions; use `for` or `async for`. See `AsyncCoLM.batch`.
 
-        Leaving the loop early lets the calls under way finish, and makes no others.
+        If the loop is left early, running calls are finished and no others are made.
         """
         names = strategy if strategy is None or isinstance(strategy, str) else list(strategy)
         return self._stream(
@@ -123,17 +123,17 @@ class CoLM:
     def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
     ) -> Plan:
-        """What `batch` would do: how many calls of whom, and about how many tokens. Nothing is called."""
+        """Estimate the calls and tokens that `batch` would need, without calling any model."""
         return self._running().run(lambda: self._engine.plan(source, strategy=strategy, limit=limit, **policy))
 
     def check(self) -> Sequence[Health]:
-        """Ask every member for a word, with a tiny picture where it should see, and tell what works."""
+        """Call every member once and report what works. See `AsyncCoLM.check`."""
         return self._running().run(self._engine.check)
 
     def close(self) -> None:
-        """Release models and connections. A closed `CoLM` cannot be asked again; closing twice is harmless.
+        """Release models and connections. A closed `CoLM` cannot be used again. Can be called more than once.
 
-        What is under way in other threads is cancelled, and raises `RuntimeError` there.
+        Calls that are running in other threads are cancelled and raise `RuntimeError` there.
         """
         with self._lock:
             self._closed = True
@@ -161,7 +161,7 @@ class CoLM:
         await self.aclose()
 
     def _stream(self, start: Callable[[], AsyncGenerator[_T, None]]) -> Stream[_T]:
-        start()  # begins nothing; what is wrong with the arguments is raised here, not at the first item
+        start()  # starts no work, but raises here, not at the first item, if the arguments are wrong
         return Stream(self._running, start)
 
     def _running(self) -> Portal:

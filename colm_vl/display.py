@@ -1,4 +1,4 @@
-"""How a question under way, and a team's health, look in a terminal."""
+"""Terminal output of `colm-vl ask` and `colm-vl team check`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ _KEPT = "\n\t\u200c\u200d"
 
 
 def clean(text: str) -> str:
-    """A model's text made safe for a terminal: control characters, with which it could move the cursor or rewrite what
-    stands there, are taken out, and half characters, which cannot be written. Joiners stay: scripts and emoji need
-    them."""
+    """Make a model's text safe for a terminal.
+
+    Removes control characters, which could move the cursor or overwrite the screen, and lone surrogates, which cannot
+    be encoded. Zero-width joiners stay, because some scripts and emoji need them.
+    """
     return "".join(char for char in text if char in _KEPT or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 
 class Conversation:
-    """Shows events as they arrive: what is finished stays; what is being written is shown below it, in a terminal."""
+    """Prints finished replies as they arrive. In a terminal, replies in progress are shown below them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -125,7 +127,7 @@ class Conversation:
 
 
 def summary(trace: Trace) -> RenderableType:
-    """The settled answer, who is behind it, and what each stage took."""
+    """The answer, the members that gave it, and the time and tokens of each stage."""
     lines: list[RenderableType] = []
     if trace.settlement is not None:
         lines.append(Text("Answer: ", style="bold") + Text(_labelled(trace.choice, trace.answer), style="bold green"))
@@ -137,7 +139,7 @@ def summary(trace: Trace) -> RenderableType:
 
 
 def health_table(rows: Iterable[Health]) -> RenderableType:
-    """What `team check` found: a row for each member, or a few lines for each where the terminal is too narrow."""
+    """The result of `team check`: a row for each member, or a few lines for each if the terminal is too narrow."""
     return _HealthTable(tuple(rows))
 
 
@@ -165,7 +167,7 @@ class _HealthTable:
 
 
 def _health_cells(row: Health, width: int = sys.maxsize) -> Sequence[Text]:
-    """Words that are longer than `width` are shortened."""
+    """Words longer than `width` are shortened."""
 
     def shown(text: str, style: str = "") -> Text:
         return Text(" ".join(_shortened(word, width) for word in clean(text).split()), style=style)
@@ -182,12 +184,12 @@ def _health_cells(row: Health, width: int = sys.maxsize) -> Sequence[Text]:
 
 
 def _shortened(word: str, width: int) -> str:
-    """A word of at most so many cells: of a longer one, such as an address, both ends."""
+    """The word if it fits into `width` cells, or else its beginning and its end, for instance of a URL."""
     if cell_len(word) <= width:
         return word
     head = (width - 1) // 2
     tail = set_cell_size(word[::-1], width - 1 - head)[::-1]
-    return f"{set_cell_size(word, head).rstrip()}…{tail.lstrip()}"  # half of a wide character is a space
+    return f"{set_cell_size(word, head).rstrip()}…{tail.lstrip()}"  # set_cell_size cuts a wide character to a space
 
 
 def _draft(draft: Draft) -> RenderableType:

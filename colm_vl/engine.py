@@ -1,4 +1,4 @@
-"""`AsyncCoLM`: a team that can be asked, one question at a time or many, on the caller's event loop."""
+"""`AsyncCoLM`: a team that answers single questions and batches on the caller's event loop."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Images: TypeAlias = "Iterable[ImageSource] | ImageSource | None"
 
 
 class AsyncCoLM:
-    """A team at work. Models are loaded, and connections made, when they are first needed; `aclose` releases them.
+    """A team that answers questions. Models are loaded and connections opened at first use; `aclose` releases them.
 
-    It belongs to the event loop in which it is first asked. `backends` puts objects of your own in the place of
-    members, by name: whatever has the methods of `backends.base.Backend`.
+    An instance belongs to the event loop in which it is first used. `backends` replaces the backends of members, by
+    member name, with your own objects that implement `colm_vl.Backend`.
 
         async with AsyncCoLM.from_team("team.toml") as colm:
             trace = await colm.ask("What is the total in the chart?", images=["q3.png"])
@@ -45,9 +45,9 @@ class AsyncCoLM:
 
     @classmethod
     def from_team(cls, path: str | Path | None = None, **policy: Any) -> Self:
-        """From a team file, or without one the pocket team. `policy` changes fields of its policy.
+        """Load a team file, or the pocket team if `path` is None. `policy` overrides fields of the team's policy.
 
-        Raises `ConfigError` for a file or a field that is wrong.
+        Raises `ConfigError` if the file or a field is invalid.
         """
         team = Team.load(path) if path is not None else Team.pocket()
         return cls(team.with_policy(**policy) if policy else team)
@@ -62,10 +62,12 @@ class AsyncCoLM:
     ) -> Trace:
         """Ask one question and wait for the answer.
 
-        `images` are paths, bytes, data URIs, PIL images or open files. `policy` changes fields of the team's policy
-        for this question (`strategy="vote"`, `rounds=2`, `asker="charts"`). Raises `InputError` or `ImageError` for a
-        question that cannot be asked, `ConfigError` for a policy that cannot be followed, and `NoAnswer`, with the
-        trace, if no member could answer; members that fail beside others that answer are in `trace.failures`.
+        `images` are paths, bytes, data URIs, PIL images or open files. `policy` overrides fields of the team's policy
+        for this question (`strategy="vote"`, `rounds=2`, `asker="charts"`).
+
+        Raises `InputError` or `ImageError` for an invalid question or picture, `ConfigError` for an invalid policy,
+        and `NoAnswer`, with the trace, if there is no answer. If only some members fail, nothing is raised; the
+        failures are in `trace.failures`.
         """
         choice = self._choose_for_one(policy)
         return answered(await self._answer(await self._query(question, images, choices), choice))
@@ -78,10 +80,10 @@ class AsyncCoLM:
         choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> AsyncGenerator[Event, None]:
-        """Ask one question and see everything as it happens.
+        """Ask one question and yield its events as they happen.
 
-        The last event is the `Trace`; one without an answer is told by `trace.answer` being empty, and nothing raises.
-        Closing the generator cancels what is under way.
+        The last event is the `Trace`. If there is no answer, `trace.answer` is empty; `NoAnswer` is not raised.
+        Closing the generator cancels the question.
         """
         return self._events(question, images, choices, self._choose_for_one(policy))
 
@@ -94,7 +96,8 @@ class AsyncCoLM:
         choices: Iterable[str] | None = None,
         **policy: Any,
     ) -> AsyncGenerator[Trace, None]:
-        """Answer one question by several strategies, one trace each, paying for what they share, the drafts, once."""
+        """Answer one question with several strategies and yield one trace for each. Calls that strategies have in
+        common, such as drafts, are made once."""
         chosen = [self._choose_for_one(policy | {"strategy": name}) for name in strategies]
         return self._compare(question, images, choices, chosen)
 
@@ -110,16 +113,17 @@ class AsyncCoLM:
         stats: BatchStats | None = None,
         **policy: Any,
     ) -> AsyncGenerator[Trace, None]:
-        """Answer many questions; the traces come in the order of the questions.
+        """Answer many questions concurrently; traces are yielded in the order of the questions.
 
-        `source` is a JSONL, CSV or Parquet file, or an iterable of `Query`. `strategy` may be several, as
-        `"solo,vote,colm"` or a sequence: then there is one trace for each, and drafts are paid for once. A question
-        without an answer is a trace without one, and stops no other.
+        `source` is a JSONL, CSV or Parquet file, or an iterable of `Query`. `strategy` can name several strategies, as
+        `"solo,vote,colm"` or as a sequence: each question then has one trace for each, and common calls are made once.
+        A question that fails gives a trace without an answer and does not stop the batch.
 
-        `out` is a folder for calls, traces and answers. The same batch into the same folder goes on where the last one
-        ended, however it ended; nothing that is finished is called again, and questions that failed are tried again.
-        A folder made with other questions, clients or policy raises `InputError`; `fresh` puts what is there aside and
-        starts anew. A changed server or prompt voids only its own calls. `stats` is kept up to date.
+        `out` is a folder for calls, traces and answers. To resume an interrupted batch, run it again with the same
+        folder: finished calls are not repeated, and failed questions are retried. If the folder was made with other
+        questions, clients or another policy, `InputError` is raised; with `fresh`, its content is moved aside and the
+        batch starts over. If the server or a prompt has changed, only the calls affected are made again.
+        `concurrency` is the number of questions processed at the same time. `stats` is updated while the batch runs.
         """
         chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
         if concurrency < 1:
@@ -132,17 +136,17 @@ class AsyncCoLM:
     async def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
     ) -> Plan:
-        """What `batch` would do: how many calls of whom, and about how many tokens. Nothing is called."""
+        """Estimate the calls and tokens that `batch` would need, without calling any model."""
         chosen = self._choose_all(strategy, policy)
         return await plan(_questions(source, limit), chosen)
 
     async def check(self) -> Sequence[Health]:
-        """Ask every member for a word, with a tiny picture where it should see, and tell what works."""
+        """Call every member once, with a tiny picture unless it takes none, and report what works."""
         self._check_open()
         return await check_team(self.team, self._pool)
 
     async def aclose(self) -> None:
-        """Release models and connections. What is still being asked fails; closing twice is harmless."""
+        """Release models and connections. Running questions fail. Can be called more than once."""
         self._closed = True
         await self._pool.aclose()
 
@@ -154,7 +158,7 @@ class AsyncCoLM:
     ) -> None:
         await self.aclose()
 
-    # --- what to do ---
+    # --- arguments ---
 
     def _choose(self, policy: Mapping[str, Any]) -> Choice:
         return choose(self.team.with_policy(**policy) if policy else self.team)
@@ -174,14 +178,14 @@ class AsyncCoLM:
             raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(known())}")
         return [self._choose({**policy, "strategy": name}) for name in wanted]
 
-    # --- doing it ---
+    # --- execution ---
 
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this CoLM is closed")
 
     async def _query(self, question: str | Query, images: Images, choices: Iterable[str] | None) -> Query:
-        """Pictures are opened, and fetched where that is allowed, beside the event loop."""
+        """Pictures are opened, or fetched if that is allowed, in a thread, so that the event loop is not blocked."""
         if images is None or isinstance(question, Query):
             return read_query(question, images, choices)
         return await asyncio.to_thread(read_query, question, images, choices)
@@ -220,23 +224,23 @@ class AsyncCoLM:
 
 
 def answered(trace: Trace) -> Trace:
-    """The trace, if it has an answer; else raises `NoAnswer` that tells every failure."""
+    """Return the trace if it has an answer, or else raise `NoAnswer` with all failures in its message."""
     if trace.settlement is not None:
         return trace
-    told = dict.fromkeys(f"{failure.message} ({failure.stage})" for failure in trace.failures)  # each reason once
-    failures = "; ".join(told)
+    distinct = dict.fromkeys(f"{failure.message} ({failure.stage})" for failure in trace.failures)
+    failures = "; ".join(distinct)
     hint = next((failure.hint for failure in trace.failures if failure.hint), "")
-    raise NoAnswer(f"no answer: {failures or 'nothing readable was written'}", hint=hint, trace=trace)
+    raise NoAnswer(f"no answer: {failures or 'no reply could be read'}", hint=hint, trace=trace)
 
 
 def read_query(question: str | Query, images: Images, choices: Iterable[str] | None) -> Query:
-    """The question with its pictures opened. Raises `InputError` or `ImageError` for one that cannot be asked."""
+    """A `Query` with opened pictures. Raises `InputError` or `ImageError` if the question or a picture is invalid."""
     if isinstance(question, Query):
         for name, given in (("images", images), ("choices", choices)):
             if given is not None and given != ():
                 raise InputError(
                     f"{name} are given beside a Query, which has its own",
-                    hint=f"make them part of it: Query(…, {name}=…)",
+                    hint=f"pass them to the Query: Query(…, {name}=…)",
                 )
         return question
     if isinstance(choices, str):
@@ -251,12 +255,12 @@ def _questions(source: Source, limit: int | None) -> Questions:
 
 
 def _listed(images: Images) -> Iterable[ImageSource]:
-    """One picture in place of a list of pictures is meant as such: a path would else be taken apart into letters."""
+    """A single picture becomes a list of one; a path must not be iterated over as characters."""
     if images is None:
         return ()
     if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, PIL.Image.Image, Image)):
         return [images]
     if not isinstance(images, Iterable) or hasattr(images, "read"):
-        # An open file, or something else that `Image.open` refuses by name.
+        # An open file, or a value that `Image.open` refuses with a clear message.
         return [cast("ImageSource", images)]
     return images

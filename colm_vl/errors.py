@@ -1,4 +1,4 @@
-"""Everything colm-vl raises on purpose, in one tree.
+"""The exceptions of colm-vl.
 
     ColmError
     ├── ConfigError              the team file, the policy or an option is wrong
@@ -6,20 +6,20 @@
     ├── InputError               the question, its choices or its pictures cannot be used
     ├── ImageError               a picture cannot be used; also a ValueError
     ├── FamilyError              a checkpoint's inputs cannot be prepared; also a RuntimeError
-    ├── NoAnswer                 every way to an answer failed; the message names each failure
-    └── BackendError             one call of one model failed
-        ├── Unreachable          refused, reset, unknown host
-        ├── TimedOut             the time-out of the stage or of the request ran out
-        ├── RateLimited          told to wait; `retry_after` in seconds where it was said
-        ├── Unavailable          the endpoint's own fault (5xx)
-        ├── Refused              not allowed: a missing or wrong key (401, 403)
-        ├── ModelNotFound        no such model, or no such folder
+    ├── NoAnswer                 no answer could be reached; the message names each failure
+    └── BackendError             one call to one model failed
+        ├── Unreachable          connection refused or reset, unknown host
+        ├── TimedOut             the timeout of the stage or of the request expired
+        ├── RateLimited          too many requests; `retry_after` in seconds if the endpoint gave it
+        ├── Unavailable          a fault of the endpoint (5xx)
+        ├── Refused              not authorized: a missing or wrong key (401, 403)
+        ├── ModelNotFound        no such model or model folder
         ├── ContextTooLong       the request does not fit the model's context
-        ├── Unsupported          more than the model can take: pictures, too many pictures
-        ├── BadReply             what came back is no reply: HTML, an error body, cut off, empty
+        ├── Unsupported          the model does not take pictures, or not as many
+        ├── BadReply             the response is not a reply: HTML, an error body, truncated, empty
         └── LoadFailed           a local model could not be loaded or ran out of memory
 
-The root, ImageError and FamilyError are defined in `processors.errors`, since `processors` imports nothing from here.
+ColmError, ImageError and FamilyError are defined in `processors.errors`: `processors` imports nothing from `colm_vl`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class InputError(ColmError):
 
 
 class NoAnswer(ColmError):
-    """`trace` is the record of what was tried."""
+    """`trace` is the record of the question, with all failures."""
 
     kind = "no_answer"
 
@@ -77,7 +77,7 @@ class NoAnswer(ColmError):
 
 
 class BackendError(ColmError):
-    """One call failed. `status` is the HTTP status where there was one."""
+    """One call failed. `status` is the HTTP status, if there was one."""
 
     kind = "backend"
 
@@ -92,7 +92,7 @@ class Unreachable(BackendError):
 
 
 class TimedOut(BackendError):
-    """`limit` is the request's time-out in seconds, if that is what ran out."""
+    """`limit` is the request's timeout in seconds, if that is the one that expired."""
 
     kind = "timed_out"
     retryable = True

@@ -1,4 +1,4 @@
-"""What is not always installed: packages of an extra, and the project's own parts `eval` and `demos`."""
+"""Imports of optional packages, and of the project's own packages `eval` and `demos`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from colm_vl.errors import MissingPackage
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Import a package that only the extra `extra` installs. Raises MissingPackage with the line that installs it."""
+    """Import a package of the extra `extra`. Raises `MissingPackage` with the `pip install` line as its hint."""
     hint = f"pip install 'colm-vl[{extra}]'"
     try:
         return importlib.import_module(package)
@@ -22,10 +22,10 @@ def require(package: str, extra: str) -> ModuleType:
 
 
 def part(module: str) -> ModuleType:
-    """Import a module of `eval` or `demos`, such as "eval.cli", as a part of `colm_vl`: `colm_vl.eval.cli`.
+    """Import a module of `eval` or `demos`, such as "eval.cli", as a submodule of `colm_vl`: `colm_vl.eval.cli`.
 
-    A wheel has these packages inside `colm_vl`, because others on the registry have their names. A checkout has them
-    beside `colm_vl`: its root is then added to where submodules of `colm_vl` are searched.
+    In a wheel these packages are inside `colm_vl`, because other distributions use their names. In a checkout they are
+    beside it, so the root of the checkout is added to the search path of `colm_vl`.
     """
     top = module.partition(".")[0]
     if not find_spec(f"colm_vl.{top}"):

@@ -1,7 +1,7 @@
-"""Who stands in the server's place: picks clients, writes guidance for them, gives a verdict.
+"""Guides: what selects clients, writes guidance for them, and gives verdicts.
 
-Today that is the team's server, asked with the prompts of this package. A service elsewhere that has a server and
-prompts of its own can be another `Guide`.
+`ServerGuide` does this with the team's server and the prompts of this package. A remote service with its own server and
+prompts can be another `Guide`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from colm_vl.types import Failure, Guidance, Note, Query, Selection, Verdict
 
 
 class Guide(Protocol):
-    """Each method gives None if no usable reply came; why is recorded in the run then.
+    """Each method returns None if it got no usable reply; the reason is then recorded in the run.
 
-    `query` is the question as the guide may see it (`Run.server_query`), `replies` are the clients' latest ones.
+    `query` is the question as the guide may see it (`Run.server_query`). `replies` are the clients' latest replies.
     """
 
     @property
@@ -31,12 +31,12 @@ class Guide(Protocol):
     async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None: ...
 
     async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
-        """Without replies, as a model that is asked alone."""
+        """Answer the question from the replies, or on its own if there are none."""
         ...
 
 
 def guide_of(run: Run) -> Guide | None:
-    """The guide of the run's team, if it has one."""
+    """The guide of the run's team, or None."""
     return ServerGuide(run, run.team.server) if run.team.server else None
 
 
@@ -52,7 +52,7 @@ class ServerGuide:
         return self._server.name
 
     async def select(self, query: Query, clients: Sequence[Member], count: int) -> Selection | None:
-        """Names that the server makes up are dropped and recorded."""
+        """Names of clients that do not exist are dropped and recorded."""
         specialties = {client.name: client.specialty for client in clients}
         messages = prompts.selection_messages(query, specialties, count)
         generation = await self._run.call(self._server, "select", messages)
@@ -66,7 +66,7 @@ class ServerGuide:
         return Selection(read.names[:count], "server", read.dropped)
 
     async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None:
-        """The server sees question, pictures and all drafts, and writes guidance."""
+        """The server sees the question, the pictures and all drafts, and writes guidance."""
         run = self._run
         messages = prompts.guidance_messages(query, _shown(run, replies), images_hidden=run.images_hidden)
         generation = await run.call(self._server, "guide", messages, round=round)
@@ -76,7 +76,7 @@ class ServerGuide:
         return Guidance(self.name, generation.text, round, read.evidence, read.disagreement, read.check)
 
     async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
-        """With drafts, from pictures and drafts; without, as a model that is asked alone."""
+        """The server answers from the pictures and the drafts. Without drafts it gets the same prompt as a client."""
         run = self._run
         if replies:
             messages = prompts.verdict_messages(query, _shown(run, replies), images_hidden=run.images_hidden)
@@ -90,7 +90,8 @@ class ServerGuide:
 
 
 def _shown(run: Run, replies: Replies) -> Mapping[str, str]:
-    """The drafts as the server sees them, by heading: in the team's order, or blind, without names and shuffled."""
+    """The drafts as the server sees them, by heading: in the team's order, or shuffled and without names if the policy
+    is `blind`."""
     if not run.policy.blind:
         return by_heading(run.team, replies)
     texts = [reply.text for reply in replies.values()]

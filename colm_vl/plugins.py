@@ -1,6 +1,6 @@
-"""Things that are added as one file: found by name in a package of ours, or announced by another package.
+"""Plug-ins: modules found by name in a package of this project, or registered as entry points by other packages.
 
-Other packages announce a module as an entry point of the group. Where two bear one name, ours counts.
+If both have the same name, the module of this project is used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """The modules of one kind.
+    """The plug-ins of one kind.
 
-    `package` and the entry-point `group` are where they are found, `kind` is what messages call them. Not counted are
-    modules of the package whose names begin with an underscore, and its `helpers`.
+    They are found in `package` and in the entry-point `group`; `kind` is the word for them in messages. Modules of the
+    package whose names begin with an underscore, and its `helpers`, are not plug-ins.
     """
 
     package: str
@@ -34,17 +34,17 @@ class Plugins:
     helpers: frozenset[str] = field(default=frozenset())
 
     def names(self) -> tuple[str, ...]:
-        """All known names, sorted. Nothing is imported to find them."""
+        """All known names, sorted. No plug-in is imported."""
         return tuple(sorted({*self._own(), *self._announced()}))
 
     def module(self, name: str) -> ModuleType:
-        """Import the module of this name. Raises `ConfigError` for a name that nobody bears."""
+        """Import the plug-in called `name`. Raises `ConfigError` if there is none, or if it cannot be imported."""
         if name in self._own():
             return importlib.import_module(f"{self.package}.{name}")
         if entry := self._announced().get(name):
             try:
                 loaded: ModuleType = entry.load()
-            except Exception as error:  # whatever another package does when it is imported
+            except Exception as error:  # importing another package's module can raise anything
                 logger.debug("entry point %s", entry, exc_info=True)
                 raise ConfigError(
                     f"{self.kind} {name!r} cannot be imported from {entry.value}: {type(error).__name__}: {error}"
@@ -60,7 +60,7 @@ class Plugins:
         return _entries(entry_points, self.group, tuple(sys.path))
 
 
-# Both read folders, the second those of all installed packages: too much for every question.
+# Cached because both read folders, `_entries` those of all installed packages: too slow to repeat for each question.
 
 
 @lru_cache(maxsize=64)
@@ -70,5 +70,5 @@ def _modules(folders: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _entries(find: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """By name; not to be changed. `path` is where they are looked for."""
+    """Entry points by name; do not modify the result. `path` is `sys.path`, as part of the cache key."""
     return {entry.name: entry for entry in find(group=group)}

@@ -1,4 +1,4 @@
-"""From what a model wrote to a client's reply: its answer, and how confident it is."""
+"""Turn a generation into a client's reply: its answer and its confidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_draft(client: str, generation: Generation, choices: Sequence[str], samp
 
 
 def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, str]:
-    """The replies' texts, each under a heading of its own, also where name and specialty read like those of another."""
+    """The replies' texts by heading. A number makes headings unique if two clients would have the same one."""
     texts: dict[str, str] = {}
     for name, reply in replies.items():
         heading = prompts.draft_heading(name, team.client(name).specialty)
@@ -39,11 +39,11 @@ def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence
 
 
 def _answer_probability(generation: Generation, span: tuple[int, int] | None) -> float | None:
-    """Mean probability of the tokens that the answer is written in; None without log-probabilities."""
+    """Mean probability of the tokens of the answer. None if there are no log-probabilities."""
     if not generation.logprobs or span is None:
         return None
     written = "".join(token.token for token in generation.logprobs)
-    shift = written.find(generation.text)  # backends strip white space that the tokens still have
+    shift = written.find(generation.text)  # backends strip white space from the text, but not from the tokens
     if shift < 0:
         return None
     start, end, position, probabilities = span[0] + shift, span[1] + shift, 0, []

@@ -1,7 +1,7 @@
-"""One question under way: makes its calls, keeps its account, tells its events.
+"""The state of one question while it is answered: its calls, its events and its trace.
 
-Stages say what to ask of whom; `Run.call` sees to time-outs, failures, the journal and the bookkeeping, so that no
-stage and no strategy can forget any of them.
+Stages decide which member gets which messages. `Run.call` applies timeouts, turns errors into failures, uses the call
+store and records usage, so that stages and strategies need not do so themselves.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Turn:
 
 
 class Run:
-    """The state of one question. Strategies and stages get it; nobody keeps it when the question is answered."""
+    """The state of one question, passed to strategies and stages. It is discarded once the question is answered."""
 
     def __init__(
         self,
@@ -82,17 +82,17 @@ class Run:
 
     @property
     def asker(self) -> Member:
-        """The client that asks: the policy's, or the first."""
+        """The client whose answer counts if the policy settles by asker: the one named there, or the first."""
         return self.team.client(self.policy.asker) if self.policy.asker else self.team.clients[0]
 
     @property
     def images_hidden(self) -> bool:
-        """Whether the server is not to see the pictures that there are."""
+        """Whether the question has pictures that the server may not see."""
         return self.policy.share == "captions" and bool(self.query.images)
 
     @property
     def server_query(self) -> Query:
-        """The question as the server may see it: with whole pictures, small ones, or none."""
+        """The question as the server may see it: with full pictures, thumbnails, or none."""
         if self.policy.share == "captions":
             return replace(self.query, images=())
         if self.policy.share == "thumbnails":
@@ -101,7 +101,7 @@ class Run:
         return self.query
 
     def record(self, event: Event) -> None:
-        """Keep an event for the trace and tell whoever listens."""
+        """Add an event to the trace and pass it to the listener, if there is one."""
         self._events.append(event)
         if self._emit:
             self._emit(event)
@@ -124,7 +124,8 @@ class Run:
         continues: Generation | None = None,
         sampling: Sampling | None = None,
     ) -> Generation | Failure:
-        """Ask one member. What a model or an endpoint does never raises: it comes back as a recorded `Failure`."""
+        """Call one member. Errors of a model or an endpoint are not raised; they are recorded and returned as a
+        `Failure`."""
         sampling = sampling or self.policy.sampling_for(stage)
         key = CallKey(member, stage, round, sample, messages, sampling)
         started = time.monotonic() - self._begun
@@ -157,7 +158,7 @@ class Run:
             error = raised if raised.limit is None else _late(key, request)
         except ColmError as raised:
             error = raised
-        except Exception as raised:  # a bug in one backend must not take the other members down
+        except Exception as raised:  # a bug in one backend must not stop the other members
             logger.exception("bug in the backend of %s", member.name)
             error = ColmError(
                 f"{member.name}: unexpected {type(raised).__name__}", hint="this is a bug: please report the traceback"
@@ -180,7 +181,7 @@ class Run:
             return generation
 
     def trace(self) -> Trace:
-        """Everything that has happened so far, as one record."""
+        """A record of everything that has happened so far."""
         query = self.query
         kept = _Kept(self._events)
         return Trace(
@@ -230,6 +231,6 @@ def _late(key: CallKey, request: Request) -> TimedOut:
 
 
 Replies = Mapping[str, ClientReply]
-"""Each client's latest answer, by name, in the team's order. A client that failed is not in it."""
+"""Each client's latest reply, by name, in the team's order. Clients that failed are left out."""
 
 __all__ = ["Replies", "Run", "Turn"]

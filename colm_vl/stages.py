@@ -1,7 +1,7 @@
-"""The stages of the protocol: select, draft, guide, refine, settle; and exchange and verdict, what others do instead.
+"""The stages of the protocol (select, draft, guide, refine, settle), and those of other strategies (exchange, verdict).
 
-Each asks members through `Run.call`, reads the replies and records what came of it. A member that fails drops out of
-the stage; the stage goes on with the others. The method is CoLM (arXiv 2511.06991).
+Each stage calls members through `Run.call`, reads the replies and records the results. If a member fails, the stage
+continues with the others. The method is CoLM (arXiv 2511.06991).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _Reply = TypeVar("_Reply", Draft, Refinement)
 
 
 async def select(run: Run) -> tuple[Member, ...]:
-    """Who takes part: all clients, or the `top_k` that the server picks, or whose specialty the question mentions.
+    """The clients that take part: all, or `top_k` of them, selected by the server or by their specialties.
 
-    A client that asks takes part in any case. Names that the server makes up are dropped and recorded.
+    The asking client always takes part. If the server names clients that do not exist, they are dropped and recorded.
     """
     clients, top_k = run.team.clients, run.policy.top_k
     if top_k is None or top_k >= len(clients):
@@ -74,7 +74,7 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
 
 
 async def sample(run: Run, client: Member, count: int, temperature: float) -> Sequence[Draft]:
-    """The same client answers `count` times, each time with a seed of its own. Failed samples are left out."""
+    """One client answers `count` times, each time with a different seed. Failed samples are left out."""
     run.begin("draft", [client.name])
     messages = prompts.draft_messages(run.query, client.specialty)
     base = replace(run.policy.sampling_for("draft"), temperature=temperature)
@@ -92,7 +92,8 @@ async def sample(run: Run, client: Member, count: int, temperature: float) -> Se
 
 
 async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | None:
-    """The server sees question, pictures and all drafts, and writes guidance. None if it is gone or there is none."""
+    """The server sees the question, the pictures and all drafts, and writes guidance. None if there is no server or it
+    fails."""
     guide = guide_of(run)
     if guide is None:
         return None
@@ -104,7 +105,7 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
 
 
 async def refine(run: Run, replies: Replies, guidance: Guidance, *, round: int = 1) -> Replies:
-    """Each client that drafted gets the guidance, looks again, and keeps or changes its own answer."""
+    """Each client that drafted gets the guidance and keeps or changes its own answer."""
 
     def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
         return prompts.refine_messages(turn.messages, turn.generation.text, run.query, guidance.text)
@@ -113,9 +114,9 @@ async def refine(run: Run, replies: Replies, guidance: Guidance, *, round: int =
 
 
 async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
-    """Each client that drafted gets the others' drafts, concatenated, in place of guidance.
+    """Each client that drafted gets the concatenated drafts of the others instead of guidance.
 
-    The vision version of the method as its authors published it. A client without peers keeps its answer.
+    This is the vision version of the method as published by its authors. A single client keeps its answer.
     """
     if len(replies) < 2:
         return replies
@@ -128,7 +129,7 @@ async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
 
 
 async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | None:
-    """The server answers: with drafts, from pictures and drafts; without, as a model that is asked alone."""
+    """The server answers, from the pictures and the drafts, or alone if there are no drafts."""
     guide = guide_of(run)
     if guide is None:
         return None
@@ -140,7 +141,7 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
 
 
 def gate(run: Run, replies: Replies, *, round: int) -> Decision:
-    """Whether the server is to be asked, as the policy's gate decides. With `shadow`, it is asked all the same."""
+    """Decide with the policy's gate whether to ask the server. With `shadow`, it is asked whatever the gate decides."""
     decided = run.policy.gate.decide(replies)
     watched = run.policy.shadow and not decided.asked
     decision = replace(decided, asked=decided.asked or watched, round=round, shadow=watched)
@@ -149,14 +150,14 @@ def gate(run: Run, replies: Replies, *, round: int) -> Decision:
 
 
 def enough(run: Run, replies: Replies) -> bool:
-    """Whether there are the drafts to go on with; with fewer, what there is is voted on."""
+    """Whether there are at least `min_drafts` drafts. If not, the run falls back to a vote."""
     if replies and len(replies) < run.policy.min_drafts:
         run.fall_back("vote", f"{len(replies)} drafts, min_drafts is {run.policy.min_drafts}")
     return len(replies) >= max(run.policy.min_drafts, 1)
 
 
 def settle(run: Run, replies: Replies) -> Settlement | None:
-    """The answer of the client that asked, or a vote over all. None without a readable answer."""
+    """Settle on the asking client's answer, or on a vote over all. None if there is no readable answer."""
     asker = run.asker.name
     if (run.policy.settle or ("asker" if run.policy.asker else "vote")) == "asker":
         own = replies.get(asker)
@@ -167,7 +168,7 @@ def settle(run: Run, replies: Replies) -> Settlement | None:
 
 
 def settle_by_vote(run: Run, replies: Sequence[ClientReply]) -> Settlement | None:
-    """The answer that most replies give; confidence breaks ties. None without a readable answer."""
+    """Settle on the most frequent answer; confidence breaks ties. None if there is no readable answer."""
     counted = answers.vote(
         answers.Ballot(reply.client, reply.choice or reply.answer, reply.confidence) for reply in replies
     )
@@ -179,7 +180,7 @@ def settle_by_vote(run: Run, replies: Sequence[ClientReply]) -> Settlement | Non
 
 
 def settle_on(run: Run, verdict: Verdict) -> Settlement | None:
-    """The server's word, for the strategies in which it gives one. None if it could not be read."""
+    """Settle on the server's answer. None if it could not be read."""
     if not verdict.answer:
         return None
     return _settled(run, Settlement(verdict.answer, verdict.choice, "server", (verdict.server,)))
@@ -196,7 +197,7 @@ def _settled(run: Run, settlement: Settlement) -> Settlement:
 async def _for_each(
     run: Run, clients: Sequence[Member], one: Callable[[Member], Coroutine[Any, Any, _Reply | None]]
 ) -> Mapping[str, _Reply]:
-    """Ask the clients at the same time; keep the replies there are, in the team's order. Cancelling one cancels all."""
+    """Call the clients concurrently; return the replies of those that succeed, in the team's order."""
     async with asyncio.TaskGroup() as group:
         tasks = {client.name: group.create_task(_recorded(run, one(client))) for client in clients}
     return {name: reply for name, task in tasks.items() if (reply := task.result()) is not None}
@@ -214,7 +215,7 @@ async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Rep
 async def _reconsider(
     run: Run, replies: Replies, conversation: Callable[[str, Turn], tuple[Message, ...]], round: int
 ) -> Replies:
-    """One more turn for each client. One that fails keeps the answer it had."""
+    """One more turn for each client. A client that fails keeps its previous answer."""
     clients = [client for client in run.team.clients if client.name in replies]
     run.begin("refine", [client.name for client in clients], round)
 
@@ -232,17 +233,17 @@ async def _reconsider(
         )  # fmt: skip
 
     refined = await _for_each(run, clients, one)
-    # An unreadable refinement does not take away an answer that could be read.
+    # An unreadable refinement does not replace an earlier answer.
     return {name: new if (new := refined.get(name)) and new.readable else old for name, old in replies.items()}
 
 
 def _rank_by_specialty(question: str, clients: Sequence[Member]) -> tuple[str, ...]:
-    """Names by how many of the question's words stand in the specialty; among equals, in the team's order."""
+    """Client names, by the number of words shared by the question and the specialty; ties in the team's order."""
     words = set(_words(question))
     ranked = sorted(clients, key=lambda client: -len(words & set(_words(client.specialty))))
     return tuple(client.name for client in ranked)
 
 
 def _words(text: str) -> list[str]:
-    """Words, with a plural's s taken off so that "charts" meets "chart"."""
+    """Words without a plural s, so that "charts" matches "chart"."""
     return [word.removesuffix("s") for word in re.findall(r"\w{3,}", text.casefold())]

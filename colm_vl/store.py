@@ -1,8 +1,8 @@
-"""Finished calls, and who is making the others.
+"""Call stores: they keep the outcomes of calls, and prevent equal calls from being made twice.
 
-The contract of a `CallStore` is one method. `claim` gives the outcome of a call where it is known, or else the
-exclusive right to make it. The right ends with the claim, also if its holder is cancelled; whoever waits for the same
-call then gets the outcome or the right. A store may await whatever it needs to: nothing relies on its not yielding.
+A `CallStore` has one method, `claim`. It yields the outcome of a call if that is known, or else the exclusive right to
+make the call. The right ends with the claim, also if its holder is cancelled; callers that wait for the same call then
+get the outcome or, one of them, the right. A store may await anything: callers do not rely on it not yielding.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Outcome = Generation | Failure
 
 @lru_cache(maxsize=256)
 def _plain(sampling: Sampling) -> dict[str, Any]:
-    """Not to be changed: it is kept for the next call with the same sampling."""
+    """Cached; do not modify the result."""
     return asdict(sampling)
 
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """What makes two calls the same call: everything that the reply depends on, and where in the protocol it stands."""
+    """Identifies a call: everything that its reply depends on, and its place in the protocol."""
 
     member: Member
     stage: Stage
@@ -41,15 +41,16 @@ class CallKey:
     sampling: Sampling
 
     digest: str = field(init=False, repr=False, compare=False)
-    """SHA-256, hex. Pictures count by their own digest. The prompts and what earlier stages wrote are in the messages,
-    so a change of either, or of the member's settings, is another call; a change of others is not."""
+    """SHA-256, hex. Pictures are represented by their own digests. The messages contain the prompts and the replies of
+    earlier stages, so a change to either, or to the member's settings, gives another digest. Changes to other members
+    or other prompts do not."""
 
     def __post_init__(self) -> None:
         spoken = [
             [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
             for message in self.messages
         ]
-        # Journals from before the verdict was a stage of its own know it as guidance.
+        # Older journals, in which the verdict was not yet a separate stage, contain it as guidance.
         stage = "guide" if self.stage == "verdict" else self.stage
         place = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, _plain(self.sampling)]
         digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
@@ -58,10 +59,9 @@ class CallKey:
 
 @dataclass(slots=True)
 class Claim:
-    """What a store says of one call. Without an `outcome` the holder is to make the call and to `settle` it.
+    """A claim on one call. If `outcome` is None, the holder makes the call and passes its outcome to `settle`.
 
-    `paid`: the outcome was known, but it is this very strategy that had the call made, in an earlier pass of the same
-    run; it is not to be counted as reused.
+    `paid`: the call was made for the same strategy in an earlier pass of the same run, so it does not count as reused.
     """
 
     outcome: Outcome | None
@@ -69,23 +69,23 @@ class Claim:
     _put: Callable[[Outcome], Awaitable[None]] | None = None
 
     async def settle(self, outcome: Outcome) -> None:
-        """The call was made: keep what came of it. Raises `ColmError` if the store cannot keep it."""
+        """Store the outcome of the call. Raises `ColmError` if that fails."""
         if self._put is not None:
             await self._put(outcome)
         self.outcome = outcome
 
 
 class CallStore(Protocol):
-    """Finished calls by key, and the right to make the others."""
+    """Outcomes of calls by key. See the module's docstring for the contract of `claim`."""
 
     def claim(self, key: CallKey) -> AbstractAsyncContextManager[Claim]: ...
 
 
 class CallsUnderWay:
-    """A `CallStore` that keeps nothing: it only sees to it that no call is made twice at the same time.
+    """A `CallStore` that keeps no outcomes. It only prevents a call from being made twice at the same time.
 
-    A failure belongs to everybody who waited for the call: if each tried in turn, they would wait for one time-out
-    after the other. Whoever asks later tries again. Subclasses that keep outcomes override `_get` and `_put`.
+    If a call fails, all callers that waited for it get the failure; otherwise each would retry in turn and wait for
+    one timeout after the other. Later callers retry the call. Subclasses that keep outcomes override `_get` and `_put`.
     """
 
     def __init__(self) -> None:
@@ -94,12 +94,12 @@ class CallsUnderWay:
     @asynccontextmanager
     async def claim(self, key: CallKey) -> AsyncGenerator[Claim, None]:
         while (call := self._under_way.get(key.digest)) is not None:
-            # Not the future itself: a cancelled caller would cancel it for all who wait.
+            # Not awaited directly: a cancelled caller would cancel the future for all others.
             await asyncio.wait([call])
             if (outcome := call.result()) is not None:
                 yield Claim(outcome)
                 return
-        # The place is taken before anything is awaited, so that a store which yields gives it to one caller only.
+        # Registered before anything is awaited, so that only one caller makes the call even if `_get` yields.
         call = self._under_way[key.digest] = asyncio.get_running_loop().create_future()
         claim = Claim(None, _put=partial(self._put, key))
         try:
@@ -117,11 +117,11 @@ class CallsUnderWay:
 
 
 class MemoryStore:
-    """A `CallStore` that remembers what was asked through it: whole generations, handles included, so that a later
-    stage or strategy can continue a conversation; and failures, so that no strategy waits again for a member that
-    failed.
+    """A `CallStore` that keeps outcomes in memory.
 
-    What it does not know is claimed of the store `behind` it, if there is one.
+    It keeps generations with their handles, so that a later stage or strategy can continue a conversation, and
+    failures, so that no other strategy waits for the same member again. Unknown calls are claimed from the store
+    `behind`, if there is one.
     """
 
     def __init__(self, behind: CallStore | None = None) -> None:
@@ -134,7 +134,7 @@ class MemoryStore:
             yield Claim(known)
             return
         async with self._behind.claim(key) as claim:
-            # It may have become known while this claim was waited for.
+            # The outcome may have been stored while this caller waited for the claim.
             claim.outcome = claim.outcome or self._outcomes.get(key.digest)
             yield claim
             if claim.outcome is not None:

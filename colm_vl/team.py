@@ -1,4 +1,4 @@
-"""team.toml → `Team`: who takes part and by which policy. The only reader of configuration."""
+"""Reads a team file into a `Team`: its members and their policy. All configuration is read here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 DEFAULT_THUMBNAIL_PIXELS = 256 * 256
 POCKET = "the pocket team"
 OLD_SHARE = "pictures"
-"""What the policy `share = "images"` was called in team files and run folders before."""
+"""The former name of `share = "images"`, still accepted in team files and run folders."""
 _SAMPLED_BYTES = 1 << 16
 
 
@@ -34,9 +34,9 @@ class _Table(BaseModel):
 
 
 class SamplingPolicy(_Table):
-    max_tokens: int = Field(default=512, ge=1, description="tokens that a reply may have")
-    temperature: float = Field(default=0.0, ge=0, le=2, description="0 is greedy")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="sample from the likeliest tokens that reach this sum")
+    max_tokens: int = Field(default=512, ge=1, description="maximum number of tokens in a reply")
+    temperature: float = Field(default=0.0, ge=0, le=2, description="sampling temperature; 0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling: cumulative probability of the tokens")
 
 
 class StageSampling(_Table):
@@ -51,7 +51,7 @@ def _seconds(default: float) -> Any:
     return Field(
         default=default,
         gt=0,
-        description="seconds that one call may take, retries and loading included; at an endpoint from when it is sent",
+        description="timeout of one call in seconds; includes retries and model loading, but not queueing",
     )
 
 
@@ -64,9 +64,9 @@ class Timeouts(_Table):
 
 
 class Policy(_Table):
-    """How the members work together; each field may be set in the team file under `[policy]`, or for one question.
+    """How the members work together. Each field can be set in the team file under `[policy]`, or for one question.
 
-    The descriptions are what `--help` and README tell of the fields (`policies.py`).
+    `--help` and the README list the fields with these descriptions (`policies.py`).
     """
 
     strategy: str = Field(
@@ -76,31 +76,38 @@ class Policy(_Table):
     )
     top_k: int | None = Field(default=None, ge=1, description="number of clients that take part; all if not set")
     select: Literal["server", "specialty"] = Field(
-        default="server", description="who picks the top k: the server, or specialty (the best match with the question)"
+        default="server",
+        description="how the top k are selected: by the server, or by specialty (words shared with the question)",
     )
     rounds: int = Field(default=1, ge=1, le=10, description="rounds of guidance and refinement")
-    min_drafts: int = Field(default=1, ge=1, description="drafts without which the server is not asked")
+    min_drafts: int = Field(
+        default=1, ge=1, description="minimum number of drafts; with fewer, the server is not asked"
+    )
     gate: Annotated[Gate, BeforeValidator(gates.read), PlainSerializer(gates.plain)] = Field(
         default_factory=lambda: gates.read("always"),
         description="when the server is asked: always, disagreement, or { confidence = 0.8 }",
     )
-    shadow: bool = Field(default=False, description="ask the server all the same where the gate would skip it")
+    shadow: bool = Field(
+        default=False, description="ask the server even if the gate would skip it, and record the gate"
+    )
     share: Share = Field(default="images", description="what the server may see: images, thumbnails or captions")
     thumbnail_pixels: int = Field(
-        default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="pixels of a thumbnail, with share = thumbnails"
+        default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="maximum pixels of a thumbnail"
     )
-    blind: bool = Field(default=False, description="show drafts without names, in an order drawn by the seed")
+    blind: bool = Field(default=False, description="show the server the drafts without names, in random order")
     asker: str | None = Field(default=None, description="the client that asks; the first if not set")
     settle: Literal["asker", "vote"] | None = Field(
-        default=None, description="whose answer counts: asker or vote; if not set, the asker's where one is named"
+        default=None, description="asker: the asking client's answer counts; vote: the majority; asker if one is named"
     )
     samples: int | None = Field(
-        default=None, ge=1, description="answers that self_consistency samples; as many as colm makes calls if not set"
+        default=None, ge=1, description="number of samples of self_consistency; the number of calls of colm if not set"
     )
     layers: int = Field(default=2, ge=1, le=5, description="layers of moa")
-    seed: int = Field(default=0, description="for the order of blind drafts, and for sampling")
+    seed: int = Field(default=0, description="seed of sampling and of the order of blind drafts")
     max_loaded: int | None = Field(
-        default=None, ge=1, description="local models in memory at once, for a team or a batch; all if not set"
+        default=None,
+        ge=1,
+        description="maximum number of local models in memory, for a team or a batch; all if not set",
     )
     timeouts: Timeouts = Timeouts()
     sampling: StageSampling = StageSampling()
@@ -122,19 +129,19 @@ class Policy(_Table):
         return Sampling(chosen.max_tokens, chosen.temperature, chosen.top_p, seed)
 
     def updated(self, changes: Mapping[str, Any]) -> Policy:
-        """This policy with some fields changed and checked; of a table, such as `timeouts`, only the fields given.
-        Raises `ConfigError` naming the field."""
+        """A copy of this policy with some fields changed. A table such as `timeouts` keeps the fields not given.
+        Raises `ConfigError` naming an invalid field."""
         return _validate(Policy, _merged(self.model_dump(), changes), "policy")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A model of the team. `options` are its backend's own, already checked; `label` is its model as the team file
-    writes it, without the folders of this machine.
+    """A model of the team. `options` are the validated options of its backend. `label` is its model as written in the
+    team file, without absolute paths.
 
-    `fingerprint` is a SHA-256 over what changes this model's replies: backend, options, and for a model in a folder a
-    sample of its files. The name and the specialty do not count: what of them reaches the model is in its prompts. Nor
-    do options that only say how the model is asked.
+    `fingerprint` is a SHA-256 of everything that changes this model's replies: the backend, its options, and samples of
+    the files if the model is a local folder. It does not cover the name and the specialty, which are part of the
+    prompts where they matter, or options that do not affect replies, such as retry and timeout settings.
     """
 
     name: str
@@ -155,13 +162,13 @@ class Member:
         return MemberInfo(self.name, self.role, self.backend, self.label, self.specialty)
 
     def shown(self, text: str) -> str:
-        """A message about this model, fit for traces and pages: its folder gives way to its label."""
+        """A message about this model with its label in place of its absolute path, for traces and the page."""
         return text.replace(self.options.model, self.label) if Path(self.options.model).is_absolute() else text
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """One or more clients, perhaps a server, and a policy. `source` is where it was read from, for messages."""
+    """One or more clients, an optional server, and a policy. `source` names the team's origin in messages."""
 
     clients: tuple[Member, ...]
     server: Member | None = None
@@ -174,7 +181,7 @@ class Team:
         names = [member.name for member in self.members]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise ConfigError(f"{self.source}: two members are called {twice!r}", hint="give each a name of its own")
+            raise ConfigError(f"{self.source}: two members are called {twice!r}", hint="give each a unique name")
         if self.policy.asker is not None:
             self.client(self.policy.asker)
 
@@ -194,27 +201,27 @@ class Team:
         return found
 
     def with_policy(self, **changes: Any) -> Team:
-        """This team with some fields of its policy changed. Raises `ConfigError` naming the field."""
+        """A copy of this team with some policy fields changed. Raises `ConfigError` naming an invalid field."""
         return replace(self, policy=self.policy.updated(changes))
 
     @classmethod
     def load(cls, path: str | Path) -> Team:
-        """Read a team file. A relative `model` that is a folder beside the file is that folder.
+        """Read a team file. If `model` is the relative path of a folder, it is resolved against the file's folder.
 
-        Raises `ConfigError` naming file, key and what is allowed.
+        Raises `ConfigError` naming the file, the key and the allowed values.
         """
         file = Path(path)
         return cls.from_dict(read_toml(file), source=file.name, folder=file.parent)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "team", folder: Path | None = None) -> Team:
-        """As `load`, from the file's content."""
+        """Like `load`, from the parsed content of a file."""
         _refuse_unknown(data, ("clients", "server", "policy"), source)
         clients, server = data.get("clients", []), data.get("server")
         if not isinstance(clients, list) or not all(isinstance(table, Mapping) for table in clients):
-            raise ConfigError(f"{source}: clients is no list of tables", hint="write each client as [[clients]]")
+            raise ConfigError(f"{source}: clients is not a list of tables", hint="write each client as [[clients]]")
         if server is not None and not isinstance(server, Mapping):
-            raise ConfigError(f"{source}: server is no table", hint="write it as [server]")
+            raise ConfigError(f"{source}: server is not a table", hint="write it as [server]")
         return cls(
             clients=tuple(
                 _read_member(table, "client", f"{source}: clients[{number}]", folder)
@@ -229,7 +236,7 @@ class Team:
 
     @classmethod
     def pocket(cls) -> Team:
-        """The four tiny models in the package. They know only a small world of drawn pictures."""
+        """The four tiny models in the package. They only understand a small world of drawn pictures."""
         from colm_vl import pocket
 
         return replace(cls.load(pocket.team_file()), source=POCKET)
@@ -245,7 +252,7 @@ def _read_member(
         if not isinstance(value, str) or (not value.strip() and default is None):
             given = "missing" if value is None else f"{value!r}"
             raise ConfigError(f"{where}: {key} is {given}, expected a text", hint=_member_hint(key))
-        if key == "name" and not value.strip().isprintable():  # names head lines in terminals and in prompts
+        if key == "name" and not value.strip().isprintable():  # names begin lines in terminals and in prompts
             raise ConfigError(f"{where}: name is {_short(value)}, expected one line of printable characters")
         texts[key] = value.strip()
     options_class = registry.options_class(texts["backend"])
@@ -273,7 +280,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _label(model: str) -> str:
-    """A model as it may be shown: a hub id or a relative folder as written, of an absolute path the last part."""
+    """A model's name for display: a hub id or relative path as written, or the last part of an absolute path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 
@@ -290,8 +297,8 @@ def _fingerprint(backend: str, model: str, options: Options) -> str:
 
 
 def _sampled(folder: Path) -> Iterator[bytes]:
-    """Weights trained anew in the same folder are another model. Both ends of each file tell, and 20 GB need not be
-    read for it."""
+    """The beginning and the end of each file, so that a model retrained in the same folder has another fingerprint and
+    20 GB of weights need not be read."""
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         with file.open("rb") as content:
             size = file.stat().st_size
@@ -306,7 +313,7 @@ def _refuse_unknown(table: Mapping[str, Any], allowed: Sequence[str], where: str
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             guess = f"did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"{where}: unknown key {key!r}", hint=f"{guess}known here: {', '.join(known)}")
+            raise ConfigError(f"{where}: unknown key {key!r}", hint=f"{guess}known keys: {', '.join(known)}")
 
 
 def _validate(model: type[_Model], data: Any, where: str) -> _Model:
@@ -332,7 +339,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_be_secret(model: type[BaseModel], value: Any) -> bool:
-    """pydantic itself hides inputs only in the text of its error, not in `errors()`. A number is no secret."""
+    """pydantic hides inputs only in the text of its error, not in `errors()`. Numbers are never secret."""
     return bool(model.model_config.get("hide_input_in_errors")) and not isinstance(value, int | float)
 
 

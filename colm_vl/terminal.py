@@ -1,4 +1,4 @@
-"""How every command of the project ends: one line and an exit code for what is raised on purpose."""
+"""Runs a command line and turns exceptions into a one-line message and an exit code."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def run(app: typer.Typer, name: str | None = None) -> None:
-    """Run a command line. `--debug` among the arguments lets errors through with their traceback."""
+    """Run a command line. With `--debug` among the arguments, exceptions are shown with their tracebacks."""
     debug = "--debug" in sys.argv
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another in its place
+        if isinstance(stream, io.TextIOWrapper):  # print "?" for characters that the terminal's encoding lacks
             stream.reconfigure(errors="replace")
     try:
         app(prog_name=name)
@@ -40,6 +40,6 @@ def run(app: typer.Typer, name: str | None = None) -> None:
 
 
 def tell(message: str, hint: str) -> None:
-    """One line on standard error. Not wrapped, so that it can be searched for and cut."""
+    """Print one line on standard error. It is not wrapped, so that it can be searched with grep."""
     line = Text("error: ", style="bold red") + Text(clean(message)) + Text(f" ({clean(hint)})" if hint else "")
     Console(stderr=True, highlight=False, soft_wrap=True).print(line)

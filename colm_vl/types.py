@@ -1,7 +1,7 @@
-"""The values that pass between the parts: frozen, comparable, free of behaviour that needs a model.
+"""Immutable values shared by all parts of the project.
 
-A `Trace` is the one record of a question. The API returns it, the journal stores it, the evaluation scores it, the page
-draws it. `to_dict` and `from_dict` round-trip it through JSON, under `SCHEMA_VERSION`.
+A `Trace` is the record of one question: the API returns it, batches store it, the evaluation scores it and the page
+displays it. `to_dict` and `from_dict` convert it to and from JSON of schema `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from colm_vl.errors import InputError
 from processors.images import Image
 
 SCHEMA_VERSION = 2
-"""2: a verdict is a stage of its own, a failure of the question as a whole names no member, and `pictures` are
-`images`."""
+"""Since version 2, `verdict` is a separate stage, `Failure.member` is None if the question as a whole failed, and
+`pictures` are called `images`."""
 MAX_CHOICES = 26
 
 Stage = Literal["select", "draft", "guide", "verdict", "refine", "settle"]
-"""In the order in which they happen; `verdict` takes the place of `guide` where the server answers itself."""
+"""In order. `verdict` replaces `guide` in strategies in which the server answers itself."""
 
 STAGE_TITLES: Mapping[Stage, str] = MappingProxyType(
     {
@@ -41,10 +41,10 @@ Share = Literal["images", "thumbnails", "captions"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question, with its pictures and its choices (up to 26, lettered A, B, …) where it has any.
+    """A question with optional pictures and choices (2 to 26, lettered A, B, …).
 
-    `id` names it in files and reports. `metadata` is carried through, in a batch as JSON can hold it: dates, NaN and
-    the like as their text. Raises `InputError` for a question that cannot be asked.
+    `id` identifies it in files and reports. `metadata` is copied to the trace; in a batch, values that JSON does not
+    have, such as dates and NaN, are converted to strings. Raises `InputError` if the question is invalid.
     """
 
     question: str
@@ -69,7 +69,7 @@ class Query:
         if any(not choice.strip() for choice in self.choices):
             raise InputError("one of the choices is empty", hint="give every choice a text")
         for text in (self.question, *self.choices):
-            # Lone surrogates: what Python makes of a command line or a file in another encoding. Nothing can send them.
+            # Python decodes command lines and files of another encoding to lone surrogates, which cannot be encoded.
             if broken := re.search("[\ud800-\udfff]", text):
                 what = "question" if text is self.question else "choice"
                 raise InputError(
@@ -84,7 +84,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more calls. `cached_tokens` is the part of `prompt_tokens` that was not computed again."""
+    """Tokens of one or more calls. `cached_tokens` is the part of `prompt_tokens` that was read from a prefix cache."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -100,9 +100,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What one or more calls let out of this process: bytes of the requests' bodies, pictures and their pixels.
+    """What one or more calls sent: the bytes of the request bodies, the pictures and their pixels.
 
-    A model in this process is sent nothing: its `bytes` are 0, while its pictures and pixels are still counted.
+    For a model in this process, `bytes` is 0; pictures and pixels are counted.
     """
 
     bytes: int = 0
@@ -115,9 +115,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How sure a client is of its answer, from 0 to 1, and how that is known.
+    """A client's confidence in its answer, from 0 to 1, and its source.
 
-    `logprobs`: the mean probability of the answer's tokens; `stated`: what the model says; `unknown`: neither.
+    `logprobs`: the mean probability of the answer's tokens. `stated`: the model wrote it. `unknown`: there is none.
     """
 
     value: float | None = None
@@ -126,10 +126,10 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True)
 class ClientReply:
-    """What a client answered.
+    """A client's reply.
 
-    `text` is the reply as it was written. `answer` is what was read from it: with choices, the text of the choice and
-    `choice` its letter. Where nothing could be read, `answer` is empty and `text` still tells.
+    `text` is the reply as written and `answer` the answer read from it, empty if none could be read. With choices,
+    `answer` is the text of the choice and `choice` its letter.
     """
 
     client: str
@@ -146,15 +146,15 @@ class ClientReply:
 
 @dataclass(frozen=True, slots=True)
 class Draft(ClientReply):
-    """A client's own answer before it has heard of any other. `sample` counts from 1 where one client drafts several
-    times, and is 0 elsewhere."""
+    """A client's first reply, written without knowledge of the others. `sample` counts from 1 if one client drafts
+    several times, and is 0 otherwise."""
 
     sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refinement(ClientReply):
-    """A client's answer after guidance (or after its peers' drafts). `changed` compares it with its previous one."""
+    """A client's reply after guidance or its peers' drafts. `changed`: the answer differs from its previous one."""
 
     round: int = 1
     changed: bool = False
@@ -162,7 +162,7 @@ class Refinement(ClientReply):
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """What the server wrote for the clients. The three parts are empty where the reply did not label them."""
+    """What the server wrote for the clients. A part is empty if the reply does not label it."""
 
     server: str
     text: str
@@ -174,7 +174,7 @@ class Guidance:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer of the server itself, for the strategies in which it gives one."""
+    """The server's own answer, in strategies in which it answers."""
 
     server: str
     text: str
@@ -186,9 +186,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that gave nothing. `kind` is one of the error tree's, `message` and `hint` are fit to be shown.
+    """A failed call. `kind` is that of a class in `colm_vl.errors`; `message` and `hint` can be shown to users.
 
-    `member` is None where the question as a whole failed, as with a picture that cannot be opened.
+    `member` is None if the question as a whole failed, for instance because a picture cannot be opened.
     """
 
     member: str | None
@@ -201,7 +201,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Who takes part and why. `dropped` are names that the selector made up."""
+    """The clients that take part, and why. `dropped` are names in the server's reply that are not clients."""
 
     clients: tuple[str, ...]
     method: Literal["all", "server", "specialty", "asked"] = "all"
@@ -211,10 +211,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether the server is asked in this round, and why; a gate decides it.
+    """A gate's decision whether to ask the server in this round, and the reason.
 
-    `shadow`: the gate would have skipped the server, and it was asked all the same, so that the drafts beside the
-    refinements tell what skipping would have cost.
+    `shadow`: the gate would have skipped the server, but it was asked anyway, so that a comparison of drafts and
+    refinements shows what skipping would have cost.
     """
 
     asked: bool
@@ -225,8 +225,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The account of one model call. `started` is in seconds since the question was begun. `reused`: it was read from
-    a journal and cost nothing this time."""
+    """Time and usage of one model call. `started` is in seconds since the start of the question. `reused`: the outcome
+    was read from a call store, and no call was made."""
 
     member: str
     stage: Stage
@@ -242,9 +242,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a trace keeps of a picture: enough to tell it from any other, not the picture.
+    """What a trace keeps of a picture: enough to identify it, but not the picture itself.
 
-    `digest` is of its pixels. `file_digest` is the SHA-256 of the file that it was decoded from, where there was one.
+    `digest` is that of its pixels. `file_digest` is the SHA-256 of the file from which it was decoded, if any.
     """
 
     digest: str
@@ -266,8 +266,8 @@ class MemberInfo:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How the answer came about: the asker's own, a vote, or the server's word. `votes` maps an answer to the clients
-    behind it."""
+    """The final answer and how it was reached: the asking client's answer, a vote, or the server's answer. `by` are the
+    members that gave it; `votes` maps each answer to its voters."""
 
     answer: str
     choice: str | None = None
@@ -278,7 +278,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Everything that happened to one question."""
+    """The record of one question."""
 
     question: str
     strategy: str
@@ -304,7 +304,7 @@ class Trace:
 
     @property
     def answer(self) -> str:
-        """The settled answer, empty if there is none. With choices it is the choice's text; `choice` has its letter."""
+        """The final answer, or "" if there is none. With choices, it is the choice's text; `choice` is its letter."""
         return self.settlement.answer if self.settlement else ""
 
     @property
@@ -313,7 +313,7 @@ class Trace:
 
     @property
     def degraded(self) -> bool:
-        """Whether something was missing: a call failed or a fallback took over."""
+        """Whether a call failed or a fallback was used."""
         return bool(self.failures or self.fallback)
 
     @property
@@ -322,12 +322,12 @@ class Trace:
 
     @property
     def sent(self) -> Sent:
-        """What left with the calls that were answered; of a call that failed nobody tells how much had left."""
+        """What the successful calls sent. For failed calls the amount is unknown."""
         return sum((call.sent for call in self.calls), Sent())
 
     @property
     def final(self) -> Mapping[str, ClientReply]:
-        """Each client's latest answer: its last refinement that could be read, else its draft."""
+        """Each client's latest reply: its last readable refinement, or else its draft."""
         latest: dict[str, ClientReply] = {}
         for reply in (*self.drafts, *self.refinements):
             if reply.readable or reply.client not in latest:
@@ -340,8 +340,7 @@ class Trace:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trace:
-        """Reads what earlier versions wrote as well. Raises `InputError` for a record that is not a trace, or one of a
-        newer schema."""
+        """Also reads earlier schema versions. Raises `InputError` if the record is no trace or has a newer schema."""
         version = data.get("schema_version")
         if version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(
@@ -363,13 +362,13 @@ class Trace:
 
 
 def _from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
-    """There a verdict was a call of the stage `guide`, a failure of the question named the member "", and images
-    were called pictures."""
+    """In schema 1, a verdict was a call of the stage `guide`, a failure of the whole question had the member "", and
+    images were called pictures."""
     answers = str(data.get("strategy", "")) in ("server", "verdict", "moa")
 
     def renamed(row: Any) -> Any:
         if not isinstance(row, Mapping):
-            return row  # told by the validation that follows
+            return row  # reported by the validation that follows
         stage = "verdict" if answers and row.get("stage") == "guide" else row.get("stage")
         member = row.get("member") or None
         sent = {"sent": images_for_pictures(row["sent"])} if isinstance(row.get("sent"), Mapping) else {}
@@ -393,7 +392,7 @@ def _trace_adapter() -> TypeAdapter[Trace]:
     return TypeAdapter(Trace)
 
 
-# What `CoLM.stream` yields, in the order in which it happens; a `Trace` comes last.
+# Events of `CoLM.stream`. The last one is a `Trace`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,7 +415,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something the user should know: a fallback, a dropped name, an animation's first frame."""
+    """Information for the user, such as a fallback, a dropped name, or that only an animation's first frame is used."""
 
     text: str
 

@@ -75,7 +75,7 @@ def test_a_question_and_a_batch_heed_settings(tmp_path: Path) -> None:
     for arguments, message in (
         (["--set", "roundz=2"], "unknown key 'roundz'"),
         (["--set", "timeouts.drafts=2"], "timeouts.drafts"),
-        (["--set", "rounds=2", "--rounds", "2"], "rounds is given with --set and with an option of its own"),
+        (["--set", "rounds=2", "--rounds", "2"], "rounds is given twice: with --set and with its own option"),
     ):
         done = colm_vl(*asked, *arguments)
         assert (done.returncode, done.stdout) == (2, "")

@@ -1,7 +1,7 @@
-"""When the server is asked: one file a gate.
+"""Gates: they decide whether the server is asked.
 
-A gate is a module of this folder with `GATE`, a subclass of `base.Gate`; its file name is what a policy calls it. Other
-packages announce theirs as entry points of the group `colm_vl.gates`.
+A gate is a module in this folder that defines `GATE`, a subclass of `base.Gate`. Policies refer to it by its file name.
+Other packages can register gates as entry points of the group `colm_vl.gates`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def names() -> tuple[str, ...]:
 
 
 def read(setting: object) -> Gate:
-    """A gate as a team file writes it, by its name ("always") or as a table that begins with the name
-    (`{ confidence = 0.8 }`), or as a command line does ("confidence=0.8"). Raises `ValueError` for what is none."""
+    """Parse a policy's gate: a name ("always"), a table whose first key is the name (`{ confidence = 0.8 }`), or the
+    form of the command line ("confidence=0.8"). Raises `ValueError` if it is not valid."""
     if isinstance(setting, Gate):
         return setting
     if isinstance(setting, str):
@@ -49,14 +49,14 @@ def read(setting: object) -> Gate:
 
 
 def plain(gate: Gate) -> str | dict[str, Any]:
-    """As a team file writes it."""
+    """The gate as it is written in a team file."""
     if fields := gate.model_dump(mode="json"):
         return fields
     return next(name for name in _GATES.names() if _GATES.module(name).GATE is type(gate))
 
 
 def _forms() -> list[str]:
-    """Gates without settings by name, then the others as tables."""
+    """The forms in which gates are written: those without settings by name, then the others as tables."""
     kinds = {name: _GATES.module(name).GATE for name in _GATES.names()}
     tables = [f"{{ {name} = … }}" for name, kind in kinds.items() if kind.model_fields]
     return [*(name for name, kind in kinds.items() if not kind.model_fields), *tables]

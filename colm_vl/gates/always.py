@@ -1,4 +1,4 @@
-"""The server is always asked."""
+"""Always ask the server."""
 
 from __future__ import annotations
 

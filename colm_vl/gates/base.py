@@ -1,4 +1,4 @@
-"""What a gate is."""
+"""The base class of gates."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from colm_vl.types import ClientReply, Decision
 
 
 class Gate(BaseModel, ABC):
-    """Decides before each round whether the server is asked. Its fields are its settings in a policy; the first one,
-    where there is any, bears the gate's name."""
+    """Decides before each round whether to ask the server. Its fields are its settings in a policy. If there are any,
+    the first has the same name as the gate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @abstractmethod
     def decide(self, replies: Mapping[str, ClientReply]) -> Decision:
-        """`replies` are each client's latest answer, by name, at least one."""
+        """`replies` holds each client's latest reply, by name; there is at least one."""

@@ -1,4 +1,4 @@
-"""The server is asked when the answers differ, or when a client is not confident of its answer."""
+"""Ask the server if the answers differ or a client is not confident."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from colm_vl.types import ClientReply, Decision
 
 
 class ConfidenceGate(Gate):
-    """Skips the server if all clients agree and each is more confident than `confidence`. Confidences that are not
-    known in the same way are not compared; the server is asked then."""
+    """Skips the server if all clients agree and each is more confident than `confidence`. If the confidences come from
+    different sources or are unknown, the server is asked."""
 
     confidence: float
 

@@ -1,4 +1,4 @@
-"""The server is asked when the answers differ."""
+"""Ask the server if the answers differ."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How stages are put together to an answer: one file a strategy.
+"""Strategies: each combines stages into a way to answer a question.
 
-`colm` is the method (arXiv 2511.06991, Section 3); the others are what people would use instead, on the same stages, so
-that all can be compared on the same drafts. A strategy is a module of this folder with `STRATEGY`; its file name is
-what a policy calls it. Other packages announce theirs as entry points of the group `colm_vl.strategies`.
+`colm` is the method (arXiv 2511.06991, Section 3). The others are its alternatives, built on the same stages, so that
+all can be compared on the same drafts. A strategy is a module in this folder that defines `STRATEGY`. Policies refer to
+it by its file name. Other packages can register strategies as entry points of the group `colm_vl.strategies`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STRATEGIES = Plugins("colm_vl.strategies", "colm_vl.strategies", "strategy", he
 
 
 def known() -> Mapping[str, Strategy]:
-    """All strategies by name, in the order of their ranks. One of another package that cannot be loaded is left out."""
+    """All strategies by name, sorted by rank. Those that cannot be loaded are left out, with a warning in the log."""
     found: dict[str, Strategy] = {}
     for name in _STRATEGIES.names():
         try:
@@ -35,7 +35,7 @@ def known() -> Mapping[str, Strategy]:
 
 
 def find(name: str) -> Strategy:
-    """The strategy of a name such as `colm` or `solo:charts`. Raises `ConfigError` if there is none."""
+    """The strategy for a name such as `colm` or `solo:charts`. Raises `ConfigError` if there is none."""
     return _load(name.partition(":")[0])
 
 
@@ -48,16 +48,17 @@ def _load(name: str) -> Strategy:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A strategy and the team with the policy that follows from its name."""
+    """A strategy, and the team with its policy set to that strategy."""
 
     strategy: Strategy
     team: Team
 
 
 def choose(team: Team, name: str | None = None) -> Choice:
-    """Look up `name` (default: the policy's), as `colm` or `solo:charts`, and see that the team can carry it out.
+    """Find the strategy `name` (such as `colm` or `solo:charts`; default: the policy's) and check that the team can
+    run it.
 
-    Raises `ConfigError` for an unknown strategy or client, or where a server is missing.
+    Raises `ConfigError` if the strategy or the client is unknown, or if the strategy needs a server and there is none.
     """
     name = name or team.policy.strategy
     base, _, client = name.partition(":")

@@ -1,4 +1,4 @@
-"""What a strategy is."""
+"""The description of a strategy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from colm_vl.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to an answer, and what others need to know of it.
+    """A way to answer a question.
 
-    `run` calls stages, which record what happens, and settles on an answer, or leaves the question unsettled when
-    nobody could answer. `rank` orders lists and tables: strategies that do less come first.
+    `run` calls stages and settles on an answer, or leaves the question unsettled if there is none. `rank` is the
+    position in lists and tables: simpler strategies come first.
     """
 
     run: Callable[[Run], Awaitable[None]]
@@ -22,18 +22,17 @@ class Strategy:
     needs_server: bool = False
     needs_clients: bool = True
     one_client: bool = False
-    """It concerns a single client, which may be named: `solo:charts`."""
+    """It uses a single client, which can be named: `solo:charts`."""
     samples: bool = False
     """A client answers several times."""
     refines: bool = False
-    """Clients answer again after they have read something."""
+    """Clients answer again after reading guidance or other drafts."""
     server_answers: bool = False
-    """The server writes an answer of its own, and no guidance."""
-
+    """The server answers itself instead of writing guidance."""
     costly: bool = False
-    """It makes several times the calls of the others; the page compares it only if asked to."""
+    """It makes several times as many calls as the others; the page leaves it out of comparisons by default."""
 
     @property
     def one_model(self) -> bool:
-        """Whether a single call of a single model answers."""
+        """Whether the answer takes a single call to a single model."""
         return not self.needs_clients or (self.one_client and not self.samples)

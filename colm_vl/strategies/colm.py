@@ -23,7 +23,7 @@ async def colm(run: Run) -> None:
 
 
 async def _without_server(run: Run, replies: Replies, round: int) -> Replies:
-    """The server is gone: the clients read each other's drafts instead; if that fails too, the drafts are voted on."""
+    """Without guidance, fall back to the clients reading each other's drafts, and if that fails, to a vote."""
     if len(replies) > 1:
         run.fall_back("concat", "the server gave no guidance")
         replies = await exchange(run, replies, round=round)

@@ -1,4 +1,4 @@
-"""The vision version of the method as its authors published it: the other clients' drafts in place of guidance."""
+"""The vision version of the method as published by its authors: the other clients' drafts instead of guidance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from colm_vl.strategies.base import Strategy
 
 
 async def concat(run: Run) -> None:
-    """As colm, with the other clients' drafts in place of guidance: no server."""
+    """Like colm, but with the other clients' drafts instead of guidance, and without a server."""
     replies = await draft(run, await select(run))
     for round in range(1, run.policy.rounds + 1):
         replies = await exchange(run, replies, round=round)

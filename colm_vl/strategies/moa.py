@@ -8,8 +8,7 @@ from colm_vl.strategies.base import Strategy
 
 
 async def moa(run: Run) -> None:
-    """Mixture of agents (Wang et al., arXiv 2406.04692): layers of clients that see all answers of the layer before,
-    then the server aggregates."""
+    """Layers of clients, each of which sees the answers of the previous layer; then the server aggregates."""
     replies = await draft(run, await select(run))
     for layer in range(1, run.policy.layers):
         replies = await exchange(run, replies, round=layer)

@@ -10,9 +10,9 @@ SAMPLE_TEMPERATURE = 0.7
 
 
 async def self_consistency(run: Run) -> None:
-    """One client samples many answers and takes the majority.
+    """One client samples many answers, and the majority counts.
 
-    Without `policy.samples` it makes as many calls as colm would, so that both write about as many tokens.
+    Without `policy.samples`, it makes as many calls as colm, so that both write about the same number of tokens.
     """
     clients = min(run.policy.top_k or len(run.team.clients), len(run.team.clients))
     count = run.policy.samples or clients + run.policy.rounds * (1 + clients)
@@ -22,7 +22,7 @@ async def self_consistency(run: Run) -> None:
 
 STRATEGY = Strategy(
     self_consistency,
-    "one client samples many answers, the majority answers",
+    "one client samples many answers, the majority counts",
     rank=30,
     one_client=True,
     samples=True,

@@ -1,4 +1,4 @@
-"""The server by itself."""
+"""The server alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from colm_vl.strategies.base import Strategy
 
 
 async def server(run: Run) -> None:
-    """The server by itself."""
+    """The server answers alone."""
     said = await verdict(run, {})
     if said is not None:
         settle_on(run, said)

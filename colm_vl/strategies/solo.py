@@ -1,4 +1,4 @@
-"""One client by itself."""
+"""One client alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from colm_vl.strategies.base import Strategy
 
 
 async def solo(run: Run) -> None:
-    """One client by itself: the one that asks."""
+    """The asking client answers alone."""
     replies = await draft(run, [run.asker])
     settle_by_vote(run, list(replies.values()))
 

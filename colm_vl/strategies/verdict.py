@@ -9,7 +9,7 @@ from colm_vl.strategies.base import Strategy
 
 
 async def verdict(run: Run) -> None:
-    """The server answers from the pictures and the drafts; clients do not refine."""
+    """The clients draft, and the server answers from the pictures and the drafts."""
     replies = await draft(run, await select(run))
     if enough(run, replies):
         said = await ask_for_verdict(run, replies)

@@ -1,4 +1,4 @@
-"""The clients' drafts alone."""
+"""A vote over the clients' drafts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from colm_vl.strategies.base import Strategy
 
 
 async def vote(run: Run) -> None:
-    """Drafts only; the majority answers."""
+    """The clients draft, and the majority counts."""
     settle_by_vote(run, list((await draft(run, await select(run))).values()))
 
 
 STRATEGY = Strategy(
     vote,
-    "clients draft, the majority answers",
+    "clients draft, the majority counts",
     rank=20,
 )
