@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -39,6 +39,7 @@ class CallKey:
     sample: int
     messages: tuple[Message, ...]
     sampling: Sampling
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     digest: str = field(init=False, repr=False, compare=False)
     """SHA-256, hex. Pictures are represented by their own digests. The messages contain the prompts and the replies of
@@ -52,7 +53,10 @@ class CallKey:
         ]
         # Older journals, in which the verdict was not yet a separate stage, contain it as guidance.
         stage = "guide" if self.stage == "verdict" else self.stage
-        place = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, _plain(self.sampling)]
+        settings = _plain(self.sampling)
+        place: list[Any] = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, settings]
+        if self.schema is not None:  # journals from before there were schemas know nothing of them
+            place.append(self.schema)
         digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from colm_vl import Failure, Query
+from colm_vl import Failure, Query, Team
 from colm_vl.backends.base import Generation, Message, Sampling
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.stats import BatchStats
@@ -173,3 +173,14 @@ def test_a_batch_of_equal_questions_with_a_store_that_yields_everywhere(
         made = calls_made(colm)
     assert all(trace.answer == "5" for trace in traces)
     assert made == ({"near": 1, "far": 1, "server": 0} if strategy == "vote" else {"near": 3, "far": 3, "server": 2})
+
+
+def test_a_schema_makes_another_call_and_none_leaves_the_key_as_it_was() -> None:
+    team = Team.from_dict({"clients": [{"name": "a", "backend": "scripted", "model": "m", "replies": ["x"]}]})
+
+    def digest(schema: dict[str, Any] | None) -> str:
+        messages = (Message("user", ("How many?",)),)
+        return CallKey(team.clients[0], "draft", 0, 0, messages, Sampling(), schema).digest
+
+    assert digest(None) == "78164b71791fa109b172946ae6028ffe8590e4c93c655e919f6b96f093582352"
+    assert len({digest(None), digest({"type": "object"}), digest({"type": "string"})}) == 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colm_vl.backends._decoding import Decoding, Row
+from colm_vl.backends._grammar import Constraint
 from colm_vl.backends._loading import LocalModel
 from colm_vl.backends._prefix import Handle, Kept, PrefixStore, cut_out, resume
 from colm_vl.backends.base import Generation, Request
@@ -78,6 +79,7 @@ class Batch:
         fitting = [job for job, length in zip(jobs, lengths, strict=True) if self._fits(job, length)]
         if len(fitting) < len(jobs):
             return fitting
+        constraints = [self._constraint(request_of(job)) for job in jobs]
         inputs = _placed(inputs, self._model.model)
         cached = [0] * len(jobs)
         kept = [one for job in jobs if (one := self._kept(job))]
@@ -86,7 +88,7 @@ class Batch:
             if prefix.rope_deltas is not None:
                 self._model.model.model.rope_deltas = prefix.rope_deltas
         handles = [Handle(self._store) for _ in jobs]
-        rows = [self._row(*each) for each in zip(jobs, lengths, cached, handles, strict=True)]
+        rows = [self._row(*each) for each in zip(jobs, lengths, cached, handles, constraints, strict=True)]
         decoding = Decoding(rows, self._model.stops, torch)
         with torch.inference_mode():
             output = self._model.model.generate(
@@ -116,10 +118,15 @@ class Batch:
         )
         return False
 
-    def _row(self, job: Job, length: int, cached: int, handle: Handle) -> Row:
+    def _constraint(self, request: Request) -> Constraint | None:
+        return None if request.schema is None else self._model.grammars.begin(request.schema)
+
+    def _row(self, job: Job, length: int, cached: int, handle: Handle, constraint: Constraint | None) -> Row:
         request = request_of(job)
 
         def on_end(row: Row) -> None:
+            if constraint is not None:
+                constraint.end()
             job.finish(
                 Generation(
                     text=row.text,
@@ -135,7 +142,8 @@ class Batch:
         context = self._model.context
         wanted = request.sampling.max_tokens
         limit = wanted if context is None else min(wanted, context - length)
-        return Row(request.sampling, limit, self._model.family.tokenizer, job.stream(), on_end, job.gone)
+        tokenizer = self._model.family.tokenizer
+        return Row(request.sampling, limit, tokenizer, job.stream(), on_end, job.gone, constraint)
 
     def _sent(self, request: Request) -> Sent:
         """Nothing left this machine. The pixels are those within the budget, told without resizing for it."""

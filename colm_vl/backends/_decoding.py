@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from colm_vl.backends._grammar import Constraint, allowed
 from colm_vl.backends.base import Sampling, TokenLogprob
 
 
@@ -15,31 +16,21 @@ class Detokenizer:
     """Text of tokens as they come. A character whose bytes are spread over several tokens comes with the last."""
 
     def __init__(self, tokenizer: Any) -> None:
+        from tokenizers.decoders import DecodeStream
+
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        # Tokens from `_start` on are decoded together, since a tokenizer may treat a text's beginning differently;
-        # those before `_said` have been said.
-        self._start = 0
-        self._said = 0
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._held: list[int] = []
 
     def push(self, token: int) -> str:
-        self._ids.append(token)
-        text = self._text(None)
-        if text.endswith("\ufffd"):  # in the middle of a character
-            return ""
-        piece = text[len(self._text(self._said)) :]
-        self._start, self._said = self._said, len(self._ids)
-        return piece
+        piece: str | None = self._stream.step(self._tokenizer.backend_tokenizer, token)
+        self._held = [] if piece is not None else [*self._held, token]
+        return piece or ""
 
     def flush(self) -> str:
         """What is held back, broken characters and all."""
-        piece = self._text(None)[len(self._text(self._said)) :]
-        self._start = self._said = len(self._ids)
-        return piece
-
-    def _text(self, end: int | None) -> str:
-        ids = self._ids[self._start : end]
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        held, self._held = self._held, []
+        return str(self._tokenizer.decode(held, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 class Row:
@@ -53,7 +44,9 @@ class Row:
         on_piece: Callable[[str], None] | None,
         on_end: Callable[[Row], None],
         gone: Callable[[], bool],
+        constraint: Constraint | None = None,
     ) -> None:
+        self.constraint = constraint
         self.sampling = sampling
         self.max_tokens = max_tokens
         self.gone = gone
@@ -71,9 +64,11 @@ class Row:
 
     def push(self, token: int, logprob: float, stops: frozenset[int]) -> None:
         self.ids.append(token)
-        self.stopped_itself = token in stops
+        stop = token in stops
+        # Under a schema a reply also ends where nothing may follow, without a token that says so.
+        self.stopped_itself = stop or (self.constraint is not None and self.constraint.take(token))
         self.ended = self.stopped_itself or len(self.ids) >= self.max_tokens
-        piece = "" if self.stopped_itself else self._detokenizer.push(token)
+        piece = "" if stop else self._detokenizer.push(token)
         if self.ended:
             piece += self._detokenizer.flush()
         # Rounding may put a token that is certain a hair above 0.
@@ -96,14 +91,22 @@ class Decoding:
         self._logprobs: Any = None
 
     def choose(self, input_ids: Any, scores: Any) -> Any:
-        """Adds Gumbel noise to the rows that sample, each from its own generator: then the highest score is a sample,
-        and the same seed gives the same reply whatever else is in the batch."""
+        """Leaves the rows under a schema only what it allows, and adds Gumbel noise to the rows that sample, each from
+        its own generator: then the highest score is a sample, and the same seed gives the same reply whatever else is
+        in the batch. The log-probabilities that are kept are the model's own, from before either."""
         torch = self._torch
         logprobs = torch.log_softmax(scores.float(), dim=-1)
-        drawn = scores.clone() if any(row.sampling.temperature > 0 for row in self._rows) else scores
-        for index, row in enumerate(self._rows):
-            if row.sampling.temperature > 0 and not row.ended:
-                drawn[index] = self._noisy(index, logprobs[index], row.sampling)
+        constraints = [None if row.ended else row.constraint for row in self._rows]
+        drawn = scores
+        if any(constraints):
+            mask = torch.from_numpy(allowed(constraints, scores.shape[-1])).to(scores.device)
+            drawn = scores.masked_fill(~mask, float("-inf"))
+        sampled = [index for index, row in enumerate(self._rows) if row.sampling.temperature > 0 and not row.ended]
+        if sampled and drawn is scores:
+            drawn = scores.clone()
+        for index in sampled:
+            own = logprobs[index] if constraints[index] is None else drawn[index].float().log_softmax(dim=-1)
+            drawn[index] = self._noisy(index, own, self._rows[index].sampling)
         chosen = drawn.argmax(dim=-1, keepdim=True)
         self._logprobs = logprobs.gather(1, chosen).squeeze(1)
         return drawn

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from colm_vl.backends import base
+from colm_vl.backends._grammar import Grammars
 from colm_vl.backends.registry import require
 from colm_vl.errors import BackendError, ColmError, LoadFailed, ModelNotFound, Refused, Unreachable
 from processors.families import Budget, Family, FamilyError, Source
@@ -54,7 +55,8 @@ class Options(base.Options):
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """`context` is in tokens, None if the checkpoint does not say. `stops` are the ids that end a reply."""
+    """`context` is in tokens, None if the checkpoint does not say. `stops` are the ids that end a reply. `grammars` are
+    for its own thread."""
 
     name: str
     model: Any
@@ -62,6 +64,7 @@ class LocalModel:
     context: int | None
     stops: frozenset[int]
     detail: str
+    grammars: Grammars
 
 
 def load(options: Options) -> LocalModel:
@@ -129,13 +132,15 @@ def _open(options: Options, source: Source, torch: ModuleType, transformers: Mod
         **source.options(),
     ).eval()
     _plain_decoding(model.generation_config)
+    stops = _stops(model.generation_config, family.tokenizer)
     return LocalModel(
         name=options.model,
         model=model,
         family=family,
         context=_context(config, options.context),
-        stops=_stops(model.generation_config, family.tokenizer),
+        stops=stops,
         detail=", ".join(filter(None, (config.model_type, str(model.device), options.quantization))),
+        grammars=Grammars(family.tokenizer, config.get_text_config(decoder=True).vocab_size, stops),
     )
 
 

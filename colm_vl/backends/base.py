@@ -6,7 +6,7 @@ which makes a `Backend` of them. `registry.py` finds it by its file name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -56,12 +56,14 @@ class Request:
     its reply as an assistant turn, then more. A backend may reuse what it kept of it, and must recompute otherwise.
     `timeout` is in seconds and begins when the call is sent: waiting for a place in this process's own queue does not
     count. Backends whose `Options.keeps_time` is False have it counted by the caller, from the moment the call is made.
+    `schema` is a JSON schema that the reply is to be held to while it is decoded.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     continues: Generation | None = None
     timeout: float | None = None
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property
     def images(self) -> tuple[Image, ...]:
