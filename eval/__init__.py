@@ -1,1 +1,1 @@
-"""Does collaborating help, with these models, on this benchmark, and at what cost? `colm-vl eval --help`."""
+"""Measures on benchmarks whether collaboration helps, and what it costs. `colm-vl eval --help` lists the commands."""

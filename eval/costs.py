@@ -1,4 +1,4 @@
-"""What a strategy costs, as if it had been run by itself, and which strategies are worth it."""
+"""What a strategy costs, as if it had been run alone, and the Pareto front of cost and accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statistics import fmean
 from colm_vl.batch import CALLS
 from colm_vl.types import Call, Sent, Trace, Usage
 
-from .runs import Evaluation
+from .run_folder import Evaluation
 
 CallId = tuple[str, str, str, int, int, int, int]
 JournalId = tuple[str, str, int, int, Usage, Sent]
@@ -20,13 +20,16 @@ JournalId = tuple[str, str, int, int, Usage, Sent]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Sums over `items` questions. `seconds` are of model calls, by stage, as if one came after the other, None where
-    that of a call is not known; `avoided` counts the server calls that a gate spared."""
+    """Totals over `items` questions.
+
+    `seconds` are the summed durations of the model calls, by stage, or None if one of them is unknown. `skipped` counts
+    the server calls that a gate skipped.
+    """
 
     items: int
     calls: int
     server_calls: int
-    avoided: int
+    skipped: int
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
@@ -36,8 +39,8 @@ class Cost:
 
     @property
     def tokens(self) -> int:
-        """Prompts and completions, whole. What a cache held is not taken off: that depends on what was asked before,
-        so that a strategy would cost less for coming later."""
+        """Prompt and completion tokens. Cached tokens count in full: how many are cached depends on earlier requests,
+        so a strategy would cost less for being run later."""
         return self.prompt_tokens + self.completion_tokens
 
     @property
@@ -46,20 +49,23 @@ class Cost:
 
     @property
     def total_seconds(self) -> float | None:
-        return added(self.seconds.values())
+        return sum_or_none(self.seconds.values())
 
 
-class Times:
-    """How long each call took when it was made, for those who re-used it: as the traces say that have made it, else as
-    the `journal` says, for calls of a run that was killed before it had the trace."""
+class CallTimes:
+    """How long each call took when it was made, also for traces that reused it.
+
+    Taken from the trace that made the call, else from the journal: a run that was killed may have journalled a call and
+    not written its trace.
+    """
 
     def __init__(self, made: Mapping[CallId, float], journal: Mapping[JournalId, float] | None = None) -> None:
         self._made = made
         self._journal = journal or {}
 
     @classmethod
-    def of_run(cls, evaluation: Evaluation, elsewhere: Mapping[CallId, float] | None = None) -> Times:
-        """`elsewhere` are the seconds of calls that other runs made and this one re-used."""
+    def of_run(cls, evaluation: Evaluation, elsewhere: Mapping[CallId, float] | None = None) -> CallTimes:
+        """`elsewhere` holds the seconds of calls that other runs made and this one reused."""
         every = [trace for traces in evaluation.traces.values() for trace in traces]
         return cls({**(elsewhere or {}), **seconds_of_calls(every)}, journalled_seconds(evaluation.folder))
 
@@ -69,8 +75,8 @@ class Times:
         return self._made.get(_id(trace, call), self._journal.get(_journal_id(call)))
 
 
-def added(seconds: Iterable[float | None]) -> float | None:
-    """The sum, None where a part of it is not known."""
+def sum_or_none(seconds: Iterable[float | None]) -> float | None:
+    """The sum, or None if one of the values is None."""
     total = 0.0
     for one in seconds:
         if one is None:
@@ -79,8 +85,8 @@ def added(seconds: Iterable[float | None]) -> float | None:
     return total
 
 
-def cost(traces: Sequence[Trace], times: Times) -> Cost:
-    """A call that was shared with another strategy counts here too, with the time that it took there."""
+def cost(traces: Sequence[Trace], times: CallTimes) -> Cost:
+    """Add up the calls of the traces. Calls shared with other strategies count in full, with their first duration."""
     calls = [(trace, call) for trace in traces for call in trace.calls]
     servers = {member.name for trace in traces for member in trace.members if member.role == "server"}
     of_server = [call for _, call in calls if call.member in servers]
@@ -91,31 +97,34 @@ def cost(traces: Sequence[Trace], times: Times) -> Cost:
         items=len(traces),
         calls=len(calls),
         server_calls=len(of_server),
-        avoided=sum(not gate.asked for trace in traces for gate in trace.gates),
+        skipped=sum(not gate.asked for trace in traces for gate in trace.gates),
         prompt_tokens=sum(call.usage.prompt_tokens for _, call in calls),
         cached_tokens=sum(call.usage.cached_tokens for _, call in calls),
         completion_tokens=sum(call.usage.completion_tokens for _, call in calls),
         server_tokens=sum(call.usage.prompt_tokens + call.usage.completion_tokens for call in of_server),
         bytes=sum(call.sent.bytes for _, call in calls),
-        seconds={stage: added(of_stage) for stage, of_stage in seconds.items()},
+        seconds={stage: sum_or_none(of_stage) for stage, of_stage in seconds.items()},
     )
 
 
 def seconds_of_calls(traces: Sequence[Trace]) -> dict[CallId, float]:
-    """How long each call took when it was made, so that those who re-used it can be charged."""
+    """The durations of the calls that these traces made, as opposed to reused."""
     return {_id(trace, call): call.seconds for trace in traces for call in trace.calls if not call.reused}
 
 
 def journalled_seconds(folder: Path) -> dict[JournalId, float]:
-    """By what the journal keeps of a call, which is not its question: calls that are alike share the mean of their
-    seconds, so that sums hold."""
+    """Durations from the journal of a run.
+
+    The journal does not name a call's question. Calls that are alike in everything that it does keep share the mean of
+    their durations, so that sums are right.
+    """
     path = folder / CALLS
     found: defaultdict[JournalId, list[float]] = defaultdict(list)
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
             row = json.loads(line)
-            place = (row["member"], row["stage"], row["round"], row["sample"])
-            found[(*place, Usage(*row["usage"]), Sent(*row["sent"]))].append(row["seconds"])
+            position = (row["member"], row["stage"], row["round"], row["sample"])
+            found[(*position, Usage(*row["usage"]), Sent(*row["sent"]))].append(row["seconds"])
         except (ValueError, LookupError, TypeError):  # the last line of a run that was killed
             continue
     return {key: fmean(seconds) for key, seconds in found.items()}
@@ -139,17 +148,17 @@ def _id(trace: Trace, call: Call) -> CallId:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """A strategy in the plane of cost and accuracy."""
+class CostPoint:
+    """Cost and accuracy of a strategy."""
 
     name: str
     cost: float
     accuracy: float
 
 
-def pareto(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in one without losing in the other, cheapest first."""
-    front: list[Point] = []
+def pareto(points: Sequence[CostPoint]) -> list[CostPoint]:
+    """The points that no other point beats in cost or accuracy without losing in the other, cheapest first."""
+    front: list[CostPoint] = []
     for point in sorted(points, key=lambda one: (one.cost, -one.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:
             front.append(point)

@@ -1,4 +1,4 @@
-"""Reads anybody's predictions: the layouts in which models' replies are published, and our own."""
+"""Reads predictions: files of model replies in the published formats, and the answers of our own runs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any
 
 from colm_vl.errors import InputError
 
-from .data import Row, Source, json_lines, open_rows, read_json
-from .delimited import cells
-from .items import Reply, letters
+from .dataset import Row, Source, json_lines, open_rows, read_json
+from .tsv import cells
+from .types import Reply, letters
 
 _IDS = ("id", "pid", "question_id", "index", "data_id")
 _REPLIES = ("response", "model_outputs", "generated_text", "output", "prediction", "predict", "parsed_pred", "pred")
-"""MMLU-Pro's files hold `pred` beside `model_outputs` or, older ones, `generated_text`: its script reads the reply."""
+"""In order of preference: MMLU-Pro's files have `pred` beside the reply in `model_outputs` or `generated_text`."""
 _QUESTION = frozenset({"question", "options", "choices", "answer", "hint", "A", "choice_a"})
-"""Beside one of these, `text` is the question's."""
+"""If one of these columns is present, `text` is the question."""
 _BESIDE_ANSWER = frozenset(
     {
         *_IDS, "answer", "choice", "all_choices", "index2ans", "dataset_name", "strategy", "confidence", "clients",
         "degraded", "error", "prompt", "model", "model_id", "answer_id", "metadata",
     }
 )  # fmt: skip
-"""Beside any other column, `answer` may be the gold answer."""
+"""If any other column is present, `answer` may be the gold answer."""
 _GOLD = frozenset({"", "answer", "answers", "answer_index", "text", "label", "ground_truth", "solution"})
-"""Columns that are no replies in a file that is the gold file too."""
+"""Columns that are not replies when predictions and gold are the same file."""
 _DRAWS = ("official_index", "stored_index")
 
 
 def read_predictions(path: Path, strategy: str = "", *, column: str = "", gold: Path | None = None) -> dict[str, Reply]:
-    """Replies by question id; of a run of several strategies, those of `strategy`.
+    """Read replies by question id. `strategy` selects one if a run has several.
 
-    Takes a folder of `<Subject>/output.json` (MMMU's example outputs) or of one of our runs; JSON: id → reply, or
-    subject → rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. Of rows, the reply
-    stands in `column`, else in the first of the known columns that is there. Raises `InputError` for anything else, for
-    an id that occurs twice, and where the replies would be those of the `gold` file.
+    Accepts a folder of `<Subject>/output.json` (MMMU's example outputs) or a run folder; JSON: id → reply, subject →
+    rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. In rows, the reply is in
+    `column`, by default the first known column present. Raises `InputError` for anything else, for a duplicate id, and
+    if the replies would be the answers of the `gold` file.
     """
     found: dict[str, Reply] = {}
     for key, reply in _pairs(path, strategy, column):
         if key in found:
-            raise InputError(f"{path}: two predictions for {key!r}", hint="every question once")
+            raise InputError(f"{path}: two predictions for {key!r}", hint="give one prediction per question")
         found[key] = reply
     if not found:
         raise InputError(f"{path}: no predictions", hint="expected rows with an id and a response")
@@ -50,7 +50,7 @@ def read_predictions(path: Path, strategy: str = "", *, column: str = "", gold: 
         raise InputError(f"{path}: has no columns to choose from", hint="leave --reply-column out")
     if gold is not None and columns & _GOLD and _is_same(path, gold):
         raise InputError(
-            f"{path}: the gold answers, given as predictions", hint="give the file that holds the model's replies"
+            f"{path}: these are the gold answers, not predictions", hint="give the file with the model's replies"
         )
     return found
 
@@ -91,7 +91,7 @@ def _folder(path: Path, strategy: str, column: str) -> Iterator[tuple[str, Reply
 
 
 def _own(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
-    """A run's answers, which are of one strategy or of several."""
+    """The answers of a run, of one or several strategies."""
     rows = list(json_lines(path))
     strategies = list(dict.fromkeys(str(row.get("strategy", "")) for row in rows))
     if strategy and strategy not in strategies:
@@ -120,18 +120,18 @@ def _json(data: Any, path: Path, column: str) -> Iterator[tuple[str, Reply]]:
 
 
 def _scienceqa(data: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Reply]]:
-    """The official result file: `outputs` are the replies, `results` the indexes that were made of them."""
+    """The official result file: `outputs` holds the replies, `results` the indexes parsed from them."""
     stored = data.get("results") or {}
     if not isinstance(stored, Mapping):
         raise InputError(
-            f"{path}: `results` is a {type(stored).__name__}, expected id → index", hint="leave it out, or mend it"
+            f"{path}: `results` is a {type(stored).__name__}, expected id → index", hint="leave it out, or correct it"
         )
     for key, text in data["outputs"].items():
         yield str(key), Reply(str(text), stored_draw=_drawn(stored.get(key)))
 
 
 def _from_rows(rows: Iterable[Any], path: Path, column: str) -> Iterator[tuple[str, Reply]]:
-    """All rows have their reply in the same column: one that has nothing there is an empty reply."""
+    """All rows have their reply in the same column. An empty cell there is an empty reply."""
     table = [_checked(row, number, path) for number, row in enumerate(rows, 1)]
     reply = _reply_column(list(dict.fromkeys(name for row in table for name in row)), path, column)
     for number, row in enumerate(table, 1):
@@ -146,7 +146,7 @@ def _from_rows(rows: Iterable[Any], path: Path, column: str) -> Iterator[tuple[s
         yield (
             str(key),
             Reply(
-                # A call that failed is an object with the error in MMMU-Pro's files; the script reads nothing there.
+                # In MMMU-Pro's files, a failed call is an object with the error; the script parses nothing from it.
                 "" if text is None or isinstance(text, Mapping) else str(text),
                 options=tuple(map(str, options.values())),
                 stored_draw=next((_drawn(row[name]) for name in _DRAWS if name in row), None),
@@ -156,7 +156,7 @@ def _from_rows(rows: Iterable[Any], path: Path, column: str) -> Iterator[tuple[s
 
 
 def _reply_column(columns: Sequence[str], path: Path, asked: str) -> str:
-    """The column that holds the replies; "" if none may. Never one that may hold the gold answers, unless asked for."""
+    """The column that holds the replies, or "". Never one that may hold the gold answers, unless it is `asked` for."""
     if asked and asked not in columns:
         raise InputError(f"{path}: no column {asked!r}", hint=f"--reply-column takes one of: {', '.join(columns)}")
     found = asked or next((name for name in _REPLIES if name in columns), "")
@@ -175,7 +175,7 @@ def _reply_column(columns: Sequence[str], path: Path, asked: str) -> str:
 def _checked(row: Any, number: int, path: Path) -> Row:
     if not isinstance(row, Mapping):
         raise InputError(
-            f"{path}, row {number}: {str(row)[:40]!r} is no row", hint="expected an object with an id and a reply"
+            f"{path}, row {number}: {str(row)[:40]!r} is not a row", hint="expected an object with an id and a reply"
         )
     options = row.get("index2ans") or {}
     if not isinstance(options, Mapping):
@@ -188,14 +188,13 @@ def _checked(row: Any, number: int, path: Path) -> Row:
 
 def _key(row: Row) -> Any:
     key = next((row[name] for name in _IDS if row.get(name) not in (None, "")), None)
-    # OCRBench numbers its questions within each of the data sets that it is made of.
+    # OCRBench numbers its questions separately in each of its data sets.
     return f"{row['dataset_name']}_{key}" if row.get("dataset_name") and key is not None else key
 
 
 def _drawn(index: Any) -> str | None:
-    """The letter that was stored for a reply; "" for -1, where nothing was read and nothing drawn; None if nothing is
-    stored."""
+    """The letter stored for a reply; "" for -1, which means that no choice was made; None if nothing is stored."""
     known = letters(26)
-    if isinstance(index, str) and index.lstrip("-").isdecimal():  # a table's cells are texts
+    if isinstance(index, str) and index.lstrip("-").isdecimal():  # cells of a table are strings
         index = int(index)
     return (known[index] if 0 <= index < len(known) else "") if isinstance(index, int) else None

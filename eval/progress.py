@@ -1,4 +1,4 @@
-"""What a run tells on the terminal: how far it is, and what came of it."""
+"""What `colm-vl eval run` shows on the terminal: progress, and a table of results at the end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
-from rich.table import Table as Grid
+from rich.table import Table
 
 from colm_vl.types import Trace
 
-from .report.findings import findings
-from .running import ANSWER_FILES
-from .runs import read_evaluation
+from .evaluator import ANSWER_FILES
+from .report.summary import summarize
+from .run_folder import read_evaluation
+from .tables import between
 
 
-class Progressing:
-    """How far a run is: a bar on a terminal, a line at every tenth elsewhere; on standard error."""
+class ProgressBar:
+    """A progress bar on standard error; where that is not a terminal, a line at every tenth of the answers."""
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True)
@@ -27,7 +28,7 @@ class Progressing:
         self._done = 0
 
     def count(self, trace: Trace) -> bool:
-        """Takes note of a finished trace; tells whether it has an answer."""
+        """Count a finished trace. Returns whether it has an answer."""
         self._done += 1
         self._bar.advance(self._task)
         tenth = 10 * self._done // self._total != 10 * (self._done - 1) // self._total
@@ -35,7 +36,7 @@ class Progressing:
             self._console.print(f"{self._done} of {self._total} answers")
         return trace.settlement is not None
 
-    def __enter__(self) -> Progressing:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
@@ -45,18 +46,18 @@ class Progressing:
         self._bar.stop()
 
 
-def run_summary(folder: Path) -> RenderableType:
-    """One line a strategy, or where a benchmark's answer files are."""
+def results_summary(folder: Path) -> RenderableType:
+    """A table with one row per strategy, or where the answer files are."""
     evaluation = read_evaluation(folder)
     if not evaluation.benchmark.scored:
         return f"Answer files for {evaluation.benchmark.title}'s own judge: {folder / ANSWER_FILES}"
-    found = findings(evaluation)
-    grid = Grid(title=f"{found.title}, {found.items} questions, rule {found.lead.value}")
-    grid.add_column("strategy")
+    run = summarize(evaluation)
+    table = Table(title=f"{run.title}, {run.items} questions, rule {run.rule.value}")
+    table.add_column("strategy")
     for heading in ("accuracy", "95 % interval", "no answer", "calls", "tokens"):
-        grid.add_column(heading, justify="right")
-    for one in found.strategies:
+        table.add_column(heading, justify="right")
+    for one in run.strategies:
         calls = f"{one.cost.calls / max(one.cost.items, 1):.2f}"
-        between = f"{one.interval.low:.1%} to {one.interval.high:.1%}"
-        grid.add_row(one.name, f"{one.accuracy:.1%}", between, str(one.failed), calls, f"{one.cost.tokens_each:.2f}")
-    return Group(grid, f"More: colm-vl eval report {folder}")
+        tokens = f"{one.cost.tokens_each:.2f}"
+        table.add_row(one.name, f"{one.accuracy:.1%}", between(one.interval), str(one.failed), calls, tokens)
+    return Group(table, f"Calls and tokens are per question. Full report: colm-vl eval report {folder}")

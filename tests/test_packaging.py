@@ -121,7 +121,7 @@ def test_eval_runs_after_an_install(installed: Installed) -> None:
         (installed.elsewhere / f"{name}.json").write_text(json.dumps(content))
     done = installed.colm_vl("eval", "score", "mmmu", "--gold", "gold.json", "--predictions", "replies.json", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["figures"][0]["right"] == 1
+    assert json.loads(done.stdout)["metrics"][0]["correct"] == 1
 
 
 def test_the_page_runs_after_an_install(installed: Installed) -> None:

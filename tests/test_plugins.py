@@ -38,14 +38,14 @@ GATE = LongAnswerGate
 '''
 BENCHMARK = """
 from colm_vl.eval.benchmarks.base import Benchmark
-from colm_vl.eval.data import open_rows
-from colm_vl.eval.items import Item, Reading
+from colm_vl.eval.dataset import open_rows
+from colm_vl.eval.types import Item, ParsedAnswer
 
 class Capitals(Benchmark):
     name = "capitals"
     title = "Capital cities"
     modality = "text"
-    pictured = False
+    requires_image = False
     note = "of countries"
 
     def load(self, source):
@@ -53,7 +53,7 @@ class Capitals(Benchmark):
             yield Item(str(number), f"What is the capital of {row['country']}?", (row["capital"],), "open")
 
     def official(self, item, reply):
-        return Reading(reply.strip(), "whole reply")
+        return ParsedAnswer(reply.strip(), "whole reply")
 
 BENCHMARKS = (Capitals(),)
 """

@@ -1,4 +1,4 @@
-"""The ablations by name; apart, since the command line names them before anything is imported."""
+"""The names of the ablations, in a module of their own because the command line imports it at startup."""
 
 from __future__ import annotations
 

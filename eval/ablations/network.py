@@ -1,5 +1,4 @@
-"""Latency and bandwidth between clients and server: where does asking small models first cost more time than sending
-everything to the server, and where less?"""
+"""Ablation network: response times of collaboration and of the server alone, by latency and bandwidth to the server."""
 
 from __future__ import annotations
 
@@ -20,55 +19,55 @@ from colm_vl.errors import ConfigError, NoAnswer
 from colm_vl.team import Member, Team
 from colm_vl.types import Call, Trace
 
-from ..costs import Times, added
-from ..items import Rule
-from ..names import slug
-from ..report.document import Document, Grid, Heading, Plot, Text
+from ..client_answers import reply_of
+from ..costs import CallTimes, sum_or_none
+from ..evaluator import Plan, run
+from ..report.document import Document, Heading, Plot, Table, Text
 from ..report.plots import line_plot
-from ..running import Plan, run
-from ..runs import Evaluation, read_evaluation
-from ..scoring.table import score
-from ..show import seconds_each
-from ..traces import reply_of
+from ..run_folder import Evaluation, read_evaluation
+from ..scoring.scorer import score
+from ..slug import slug
+from ..tables import seconds_each
+from ..types import Rule
+from .loopback import Endpoint, Link, Proxy
 from .study import Study, start_from
-from .wire import Endpoint, Line, Proxy
-from .wrapping import Shared
+from .wrappers import SharedBackend
 
-DIRECT = Line()
+DIRECT = Link()
 ALONE = "server alone"
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """Every latency (one way, ms) with every bandwidth (Mbit/s)."""
+class Links:
+    """Every combination of one-way latencies (ms) and bandwidths (Mbit/s)."""
 
     latencies: tuple[float, ...]
     bandwidths: tuple[float, ...]
 
-    def __iter__(self) -> Iterator[Line]:
-        return (Line(latency, bandwidth) for latency, bandwidth in product(self.latencies, self.bandwidths))
+    def __iter__(self) -> Iterator[Link]:
+        return (Link(latency, bandwidth) for latency, bandwidth in product(self.latencies, self.bandwidths))
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Setup:
     strategy: str
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
-_WAYS: Mapping[str, _Way] = MappingProxyType(
+_SETUPS: Mapping[str, _Setup] = MappingProxyType(
     {
-        ALONE: _Way("server"),
-        "colm": _Way("colm"),
-        "colm, captions only": _Way("colm", {"share": "captions"}),
-        "colm, asked on disagreement": _Way("colm", {"gate": "disagreement"}),
+        ALONE: _Setup("server"),
+        "colm": _Setup("colm"),
+        "colm, captions only": _Setup("colm", {"share": "captions"}),
+        "colm, asked on disagreement": _Setup("colm", {"gate": "disagreement"}),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """Means over the questions: seconds from question to answer; seconds of computing, which no line changes; server
-    calls and bytes sent in them. Seconds are None where those of a call are not known."""
+class LinkMeasurement:
+    """Means per question: seconds from question to answer, seconds of computing (the same on every link), server calls,
+    and bytes sent to the server. Seconds are None if the duration of a call is unknown."""
 
     accuracy: float
     seconds: float | None
@@ -77,26 +76,29 @@ class Measure:
     bytes: float
 
 
-def network_study(team: Team, plan: Plan, out: Path, lines: Lines) -> Study:
-    """Each way over each line. Clients compute once, and their time counts as it was then; what goes over the line is
-    timed on every line. One question at a time: this is about waiting, not about throughput."""
+def network_study(team: Team, plan: Plan, out: Path, links: Links) -> Study:
+    """Measure every setup over every link.
+
+    Clients compute once, and their measured time is used for every link; server calls are timed on each link. Questions
+    are asked one at a time, since this measures response times and not throughput.
+    """
     if team.server is None:
-        raise ConfigError(f"{team.source} has no server at the other end of a line", hint="add a [server]")
+        raise ConfigError(f"{team.source} has no server", hint="add a [server]")
     with start_blocking_portal() as portal, _served(portal, team.server) as port:
-        found = {way: _over_all(portal, way, team, port, plan, out, lines) for way in _WAYS}
+        found = {setup: _over_all(portal, setup, team, port, plan, out, links) for setup in _SETUPS}
     data = {
         "ablation": "network",
         "questions": len(plan.items),
-        "ways": {
-            way: {line.name: _plain(measure) for line, measure in measures.items()} for way, measures in found.items()
+        "setups": {
+            setup: {link.name: _plain(one) for link, one in measured.items()} for setup, measured in found.items()
         },
     }
-    return Study(_document(plan, lines, found), data)
+    return Study(_document(plan, links, found), data)
 
 
 @contextmanager
 def _served(portal: BlockingPortal, server: Member) -> Iterator[int]:
-    endpoint = Endpoint(Shared(server))
+    endpoint = Endpoint(SharedBackend(server))
     port = portal.call(endpoint.start)
     try:
         yield port
@@ -105,28 +107,30 @@ def _served(portal: BlockingPortal, server: Member) -> Iterator[int]:
 
 
 def _over_all(
-    portal: BlockingPortal, way: str, team: Team, port: int, plan: Plan, out: Path, lines: Lines
-) -> dict[Line, Measure]:
-    direct = out / slug(f"{way} direct")
-    evaluation = _over(portal, DIRECT, way, team, port, plan, direct)
-    computed = _times(evaluation, way)
-    measured = {DIRECT: _measure(evaluation, way, computed)}
-    for line in lines:
-        folder = out / slug(f"{way} {line.name}")
+    portal: BlockingPortal, setup: str, team: Team, port: int, plan: Plan, out: Path, links: Links
+) -> dict[Link, LinkMeasurement]:
+    direct = out / slug(f"{setup} direct")
+    evaluation = _over(portal, DIRECT, setup, team, port, plan, direct)
+    computed = _times(evaluation, setup)
+    measured = {DIRECT: _measure(evaluation, setup, computed)}
+    for link in links:
+        folder = out / slug(f"{setup} {link.name}")
         start_from(direct, folder)
-        measured[line] = _measure(_over(portal, line, way, team, port, plan, folder), way, computed)
+        measured[link] = _measure(_over(portal, link, setup, team, port, plan, folder), setup, computed)
     return measured
 
 
-def _over(portal: BlockingPortal, line: Line, way: str, team: Team, port: int, plan: Plan, folder: Path) -> Evaluation:
-    proxy = Proxy(port, line)
-    # The line is in the address, so that a call over one line is never taken for the same call over another.
-    address = f"http://127.0.0.1:{portal.call(proxy.start)}/{slug(line.name)}/v1"
+def _over(
+    portal: BlockingPortal, link: Link, setup: str, team: Team, port: int, plan: Plan, folder: Path
+) -> Evaluation:
+    proxy = Proxy(port, link)
+    # The link is part of the address, so that journalled calls over one link are not reused for another.
+    address = f"http://127.0.0.1:{portal.call(proxy.start)}/{slug(link.name)}/v1"
     try:
-        with CoLM(_behind(team, address).with_policy(**_WAYS[way].policy)) as colm:
-            with suppress(NoAnswer):  # connecting, and loading a model, are no part of what is measured
+        with CoLM(_behind(team, address).with_policy(**_SETUPS[setup].policy)) as colm:
+            with suppress(NoAnswer):  # exclude connecting and loading the model
                 colm.ask("Ready?", strategy="server")
-            for _ in run(colm, plan, [_WAYS[way].strategy], folder, concurrency=1):
+            for _ in run(colm, plan, [_SETUPS[setup].strategy], folder, concurrency=1):
                 pass
     finally:
         portal.call(proxy.close)
@@ -134,7 +138,7 @@ def _over(portal: BlockingPortal, line: Line, way: str, team: Team, port: int, p
 
 
 def _behind(team: Team, address: str) -> Team:
-    """The same team, its server reached at this address."""
+    """The same team with its server at this address."""
     assert team.server is not None
     options = registry.options_class("openai").model_validate({"model": team.server.label, "base_url": address})
     return replace(team, server=Member(team.server.name, "server", "openai", options))
@@ -142,29 +146,29 @@ def _behind(team: Team, address: str) -> Team:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Seconds of one question from end to end: of the clients' calls, and of the server's."""
+    """Seconds per question from end to end, of client calls and of server calls."""
 
     local: float | None = None
     server: float | None = None
 
 
-def _times(evaluation: Evaluation, way: str) -> dict[str, _Times]:
-    times = Times.of_run(evaluation)
+def _times(evaluation: Evaluation, setup: str) -> dict[str, _Times]:
+    times = CallTimes.of_run(evaluation)
     return {
         trace.id: _Times(_path(trace, _locals(trace), times), _path(trace, _servers(trace), times))
-        for trace in evaluation.traces[_WAYS[way].strategy]
+        for trace in evaluation.traces[_SETUPS[setup].strategy]
     }
 
 
-def _measure(evaluation: Evaluation, way: str, computed: Mapping[str, _Times]) -> Measure:
-    traces = evaluation.traces[_WAYS[way].strategy]
+def _measure(evaluation: Evaluation, setup: str, computed: Mapping[str, _Times]) -> LinkMeasurement:
+    traces = evaluation.traces[_SETUPS[setup].strategy]
     replies = {trace.id: reply_of(trace) for trace in traces}
     table = score(evaluation.benchmark, list(evaluation.items.values()), replies, Rule.STRICT, partial=True)
-    here = _times(evaluation, way)
+    here = _times(evaluation, setup)
     there = [computed.get(trace.id, _Times()) for trace in traces]
     of_server = [_servers(trace) for trace in traces]
     count = max(len(traces), 1)
-    return Measure(
+    return LinkMeasurement(
         accuracy=table.overall.accuracy,
         seconds=_mean([*(here[trace.id].server for trace in traces), *(one.local for one in there)], count),
         computing=_mean([part for one in there for part in (one.local, one.server)], count),
@@ -174,7 +178,7 @@ def _measure(evaluation: Evaluation, way: str, computed: Mapping[str, _Times]) -
 
 
 def _mean(seconds: Sequence[float | None], count: int) -> float | None:
-    total = added(seconds)
+    total = sum_or_none(seconds)
     return None if total is None else total / count
 
 
@@ -188,8 +192,8 @@ def _locals(trace: Trace) -> list[Call]:
     return [call for call in trace.calls if call not in servers]
 
 
-def _path(trace: Trace, calls: Sequence[Call], times: Times) -> float | None:
-    """Clients work side by side, stages and rounds one after the other."""
+def _path(trace: Trace, calls: Sequence[Call], times: CallTimes) -> float | None:
+    """The critical path: the slowest call of each stage and round, summed."""
     stages: dict[tuple[str, int], float] = {}
     for call in calls:
         seconds = times.of(trace, call)
@@ -200,13 +204,13 @@ def _path(trace: Trace, calls: Sequence[Call], times: Times) -> float | None:
     return sum(stages.values())
 
 
-def break_even(way: Measure, alone: Measure, latency: float) -> str:
-    """The bandwidth below which a way is faster than the server alone: where computing, round trips and transfer of the
-    one add up to those of the other."""
-    if way.computing is None or alone.computing is None:
+def break_even(setup: LinkMeasurement, alone: LinkMeasurement, latency: float) -> str:
+    """The bandwidth below (or above) which a setup is faster than the server alone: where the sums of computing, round
+    trips and transfer are equal."""
+    if setup.computing is None or alone.computing is None:
         return "–"
-    extra = way.computing - alone.computing + 2 * latency / 1000 * (way.calls - alone.calls)
-    saved = alone.bytes - way.bytes
+    extra = setup.computing - alone.computing + 2 * latency / 1000 * (setup.calls - alone.calls)
+    saved = alone.bytes - setup.bytes
     if saved > 0:
         return _mbit(saved / extra, "below") if extra > 0 else "always faster"
     if saved == 0 or extra >= 0:
@@ -214,49 +218,57 @@ def break_even(way: Measure, alone: Measure, latency: float) -> str:
     return _mbit(saved / extra, "above")
 
 
-def _mbit(bytes_a_second: float, side: str) -> str:
-    return f"{side} {8 * bytes_a_second / 1e6:.3g} Mbit/s"
+def _mbit(bytes_per_second: float, side: str) -> str:
+    return f"{side} {8 * bytes_per_second / 1e6:.3g} Mbit/s"
 
 
-def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measure]]) -> Document:
-    ways = list(found)
-    direct = {way: found[way][DIRECT] for way in ways}
-    names = [line.name for line in lines]
-    plotted = {way: [_or_gap(found[way][line].seconds) for line in lines] for way in ways}
+def _document(plan: Plan, links: Links, found: Mapping[str, Mapping[Link, LinkMeasurement]]) -> Document:
+    setups = list(found)
+    direct = {setup: found[setup][DIRECT] for setup in setups}
+    names = [link.name for link in links]
+    plotted = {setup: [_or_gap(found[setup][link].seconds) for link in links] for setup in setups}
     return Document(
         f"Latency and bandwidth: {plan.benchmark.title}",
         (
             Text(
                 f"{len(plan.items)} questions, one at a time. Clients run here; the server is behind a proxy on "
-                "loopback that delays and throttles both ways. Seconds are from question to answer, clients side by "
-                "side."
+                "loopback that limits latency and bandwidth in both directions. Seconds are from question to answer; "
+                "clients run in parallel."
             ),
-            Grid(
-                ("way", "accuracy", "server calls", "KB sent", "seconds computing"),
+            Table(
+                ("setup", "accuracy", "server calls", "KB sent", "seconds computing"),
                 tuple(
-                    (way, f"{m.accuracy:.1%}", f"{m.calls:.2f}", f"{m.bytes / 1000:.2f}", seconds_each(m.computing, 1))
-                    for way, m in direct.items()
+                    (
+                        setup,
+                        f"{m.accuracy:.1%}",
+                        f"{m.calls:.2f}",
+                        f"{m.bytes / 1000:.2f}",
+                        seconds_each(m.computing, 1),
+                    )
+                    for setup, m in direct.items()
                 ),
             ),
-            Heading("Seconds a question"),
-            Grid(
-                ("line", *ways),
+            Heading("Seconds per question"),
+            Table(
+                ("link", *setups),
                 tuple(
-                    (line.name, *(seconds_each(found[way][line].seconds, 1) for way in ways))
-                    for line in (DIRECT, *lines)
+                    (link.name, *(seconds_each(found[setup][link].seconds, 1) for setup in setups))
+                    for link in (DIRECT, *links)
                 ),
             ),
-            Plot("network.png", line_plot(names, plotted, "line", "seconds a question"), "Seconds over lines"),
-            Heading("Break-even against sending everything to the server"),
+            Plot(
+                "network.png", line_plot(names, plotted, "link", "seconds per question"), "Seconds per question by link"
+            ),
+            Heading("Break-even bandwidth"),
             Text(
-                "The bandwidth on whose one side collaborating is the faster way, from the measured bytes, calls and "
-                "computing times. Gained in time is not gained in accuracy: see the first table for both."
+                "The bandwidth below (or above) which a setup is faster than the server alone, computed from the "
+                "measured bytes, calls and computing times. The first table shows what each setup does to accuracy."
             ),
-            Grid(
-                ("one-way latency", *ways[1:]),
+            Table(
+                ("one-way latency", *setups[1:]),
                 tuple(
-                    (f"{latency:g} ms", *(break_even(direct[way], direct[ALONE], latency) for way in ways[1:]))
-                    for latency in lines.latencies
+                    (f"{latency:g} ms", *(break_even(direct[setup], direct[ALONE], latency) for setup in setups[1:]))
+                    for latency in links.latencies
                 ),
             ),
         ),
@@ -264,15 +276,15 @@ def _document(plan: Plan, lines: Lines, found: Mapping[str, Mapping[Line, Measur
 
 
 def _or_gap(seconds: float | None) -> float:
-    """What is not a number leaves a gap in a plot."""
+    """NaN leaves a gap in a plot."""
     return math.nan if seconds is None else seconds
 
 
-def _plain(measure: Measure) -> dict[str, float | None]:
+def _plain(one: LinkMeasurement) -> dict[str, float | None]:
     return {
-        "accuracy": measure.accuracy,
-        "seconds": measure.seconds,
-        "computing": measure.computing,
-        "server_calls": measure.calls,
-        "bytes": measure.bytes,
+        "accuracy": one.accuracy,
+        "seconds": one.seconds,
+        "computing": one.computing,
+        "server_calls": one.calls,
+        "bytes": one.bytes,
     }

@@ -1,4 +1,4 @@
-"""Runs the variants of an ablation on the same questions and says what they differ in."""
+"""Runs the variants of an ablation on the same questions and compares them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from colm_vl.team import Team
 from colm_vl.types import Trace
 
 from ..costs import CallId, seconds_of_calls
-from ..names import slug
-from ..report.document import Document, Grid, Plot, Text
-from ..report.findings import StrategyFindings, as_json, findings
+from ..evaluator import Plan, run
+from ..flips import CORRECTED, REGRESSED
+from ..report.document import Document, Plot, Table, Text
 from ..report.plots import accuracy_plot, cost_plot
-from ..running import Plan, run
-from ..runs import read_evaluation
-from ..show import seconds_each
-from ..statistics import Paired, against
+from ..report.summary import StrategySummary, as_json, summarize
+from ..run_folder import read_evaluation
+from ..slug import slug
+from ..statistics import PairedComparison, against
+from ..tables import between, p_value, seconds_each
 from .kinds import Ablation
-from .variants import VARIANTS, Choices, Variant
+from .variants import VARIANTS, AblationSettings, Variant
 
 _TITLES = {
     Ablation.ROUNDS: "How many rounds",
     Ablation.CLIENTS: "How many clients",
-    Ablation.DIVERSITY: "Different clients against copies of one",
-    Ablation.SERVER: "A server weakened on purpose",
+    Ablation.DIVERSITY: "Different clients or copies of one",
+    Ablation.SERVER: "A weakened server",
     Ablation.GUIDANCE: "Without guidance",
     Ablation.REFINEMENT: "Without refinement",
 }
@@ -37,7 +38,7 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The content of the report, and the same as plain JSON."""
+    """The report of an ablation, as a document and as JSON."""
 
     content: Document
     data: dict[str, Any]
@@ -48,13 +49,13 @@ def study(
     team: Team,
     plan: Plan,
     out: Path,
-    choices: Choices,
+    choices: AblationSettings,
     *,
     concurrency: int = 16,
     told: Callable[[Trace], object] = lambda _: None,
 ) -> Study:
-    """Resumable: each variant has its folder in `out`, and starts from the calls that the earlier ones have made."""
-    found: list[StrategyFindings] = []
+    """Run every variant. Resumable: each has its own folder in `out`, and reuses the calls of the earlier ones."""
+    found: list[StrategySummary] = []
     data: list[dict[str, Any]] = []
     seconds: dict[CallId, float] = {}
     previous: Path | None = None
@@ -64,11 +65,11 @@ def study(
         _run(variant, plan, folder, concurrency, told)
         evaluation = read_evaluation(folder)
         seconds |= seconds_of_calls(evaluation.traces[variant.strategy])
-        result = findings(evaluation, elsewhere=seconds)
+        result = summarize(evaluation, elsewhere=seconds)
         found.append(replace(result.strategies[0], name=variant.name))
         data.append({"variant": variant.name, **as_json(result)})
         previous = folder
-    pairs = against(found[0].name, {one.name: one.right for one in found})
+    pairs = against(found[0].name, {one.name: one.correct for one in found})
     content = _document(kind, plan, found, pairs)
     return Study(content, {"ablation": kind.value, "variants": data})
 
@@ -81,17 +82,19 @@ def _run(variant: Variant, plan: Plan, folder: Path, concurrency: int, told: Cal
 
 
 def start_from(previous: Path | None, folder: Path) -> None:
-    """Calls are kept by what they depend on: those of another variant that are the same call need not be made again."""
+    """Copy another variant's journal. Its keys cover all that a call depends on, so equal calls are not repeated."""
     if previous is not None and (previous / CALLS).exists() and not (folder / CALLS).exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(previous / CALLS, folder / CALLS)
 
 
-def _document(kind: Ablation, plan: Plan, found: Sequence[StrategyFindings], pairs: Sequence[Paired]) -> Document:
+def _document(
+    kind: Ablation, plan: Plan, found: Sequence[StrategySummary], pairs: Sequence[PairedComparison]
+) -> Document:
     title = f"{_TITLES[kind]}: {plan.benchmark.title}"
     head = (
-        "variant", "accuracy", "95 % interval", f"against {found[0].name}", "95 % interval", "p adjusted",
-        "put right", "spoilt", "server calls", "tokens", "KB sent", "seconds",
+        "variant", "accuracy", "95 % interval", f"vs. {found[0].name}", "95 % interval", "p adjusted",
+        "corrected", "regressed", "server calls", "tokens", "KB sent", "seconds",
     )  # fmt: skip
     by_name = {pair.one: pair for pair in pairs}
     rows = tuple((*_row(one, by_name.get(one.name)), *_costs(one)) for one in found)
@@ -102,41 +105,36 @@ def _document(kind: Ablation, plan: Plan, found: Sequence[StrategyFindings], pai
         title,
         (
             Text(
-                f"{len(plan.items)} questions, rule strict, the same for each variant. Differences in percentage "
-                "points, with bootstrap intervals; exact McNemar p, adjusted for this table (Holm). Put right: of the "
-                "answers that were wrong, how many refining mended; spoilt: of the right ones, how many it broke. "
-                "Calls, tokens, kilobytes and seconds are for each question; tokens are prompts and completions, and "
-                "what a cache held of a prompt counts, too, so that the order of the variants makes no difference."
+                f"{len(plan.items)} questions, the same for each variant, rule strict. Differences are in percentage "
+                "points, with bootstrap intervals and McNemar's exact p, adjusted for this table (Holm). "
+                f"{CORRECTED} {REGRESSED} Calls, tokens, kilobytes and seconds are per question. Tokens include cached "
+                "ones, so the order of the variants makes no difference."
             ),
-            Grid(head, rows, frozenset({0})),
+            Table(head, rows, frozenset({0})),
             Plot(f"{kind.value}-accuracy.png", accuracy, "Accuracy of each variant with its 95 % interval"),
-            Plot(f"{kind.value}-cost.png", cost_plot(points, "tokens a question"), "Accuracy over tokens"),
+            Plot(f"{kind.value}-cost.png", cost_plot(points, "tokens per question"), "Accuracy against tokens"),
         ),
     )
 
 
-def _row(one: StrategyFindings, pair: Paired | None) -> tuple[str, ...]:
+def _row(one: StrategySummary, pair: PairedComparison | None) -> tuple[str, ...]:
     compared = ("", "", "")
     if pair is not None:
         low, high = 100 * pair.interval.low, 100 * pair.interval.high
-        compared = (f"{100 * pair.difference:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{pair.p_adjusted:.3f}")
-    fixed, failed = (sum(getattr(row, name) for row in _clients(one)) for name in ("fixed", "failed_before"))
-    spoilt, right = (sum(getattr(row, name) for row in _clients(one)) for name in ("spoilt", "right_before"))
+        compared = (f"{100 * pair.difference:+.1f}", f"{low:+.1f} to {high:+.1f}", p_value(pair.p_adjusted))
+    rows = [row for row in one.flips if row.client != "all"]
+    wrong, correct = sum(row.wrong_before for row in rows), sum(row.correct_before for row in rows)
     return (
         one.name,
         f"{one.accuracy:.1%}",
-        f"{one.interval.low:.1%} to {one.interval.high:.1%}",
+        between(one.interval),
         *compared,
-        f"{fixed / failed:.1%}" if failed else "–",
-        f"{spoilt / right:.1%}" if right else "–",
+        f"{sum(row.corrected for row in rows) / wrong:.1%}" if wrong else "–",
+        f"{sum(row.regressed for row in rows) / correct:.1%}" if correct else "–",
     )
 
 
-def _clients(one: StrategyFindings) -> list[Any]:
-    return [row for row in one.flips if row.client != "all"]
-
-
-def _costs(one: StrategyFindings) -> tuple[str, ...]:
+def _costs(one: StrategySummary) -> tuple[str, ...]:
     cost, items = one.cost, max(one.cost.items, 1)
     return (
         f"{cost.server_calls / items:.2f}",

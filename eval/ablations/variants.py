@@ -1,5 +1,4 @@
-"""What is changed in each ablation: variants of a team, a policy or a strategy. The first one is what others are held
-against."""
+"""The variants of each ablation: of the team, the policy or the strategy. The others are compared with the first."""
 
 from __future__ import annotations
 
@@ -14,15 +13,15 @@ from colm_vl.errors import ConfigError
 from colm_vl.strategies.self_consistency import SAMPLE_TEMPERATURE
 from colm_vl.team import Member, Team
 
-from ..names import slug
-from ..runs import read_traces
+from ..run_folder import read_traces
+from ..slug import slug
 from .kinds import Ablation
-from .wrapping import Advice, Misguiding, Reseeded, Shared
+from .wrappers import Misguiding, RecordedGuidance, Reseeded, SharedBackend
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`backends` stand in for members, by name."""
+    """`backends` replace those of members, by member name."""
 
     name: str
     team: Team
@@ -32,8 +31,8 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """What the ablations leave to the user. `smaller` is a team file whose server is a smaller model."""
+class AblationSettings:
+    """What users can set. `shares` and `smaller`, a team file with a smaller server model, are for ablation server."""
 
     max_rounds: int = 3
     all_subsets: bool = False
@@ -41,14 +40,14 @@ class Choices:
     smaller: Path | None = None
 
 
-def rounds(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
+def rounds(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
     yield Variant("0 rounds (vote)", team, "vote")
     for count in range(1, choices.max_rounds + 1):
         yield Variant(f"{count} round{'s' if count > 1 else ''}", team, policy={"rounds": count})
 
 
-def clients(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
-    """All together first, then ever fewer: the first ones of the team, or every subset."""
+def clients(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+    """All clients, then fewer: the first N of the team, or every subset."""
     yield Variant(f"all {len(team.clients)}", team)
     for count in range(len(team.clients) - 1, 0, -1):
         subsets = combinations(team.clients, count) if choices.all_subsets else [team.clients[:count]]
@@ -56,18 +55,18 @@ def clients(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
             yield Variant("+".join(member.name for member in subset), _with_clients(team, subset))
 
 
-def diversity(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
-    """Different models against one model as many times. Copies have to be sampled to differ at all, so that the team of
-    different models is shown sampled, too."""
+def diversity(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+    """Different clients compared with copies of a single one. Copies only differ if they are sampled, so there is also
+    a sampled variant of the different clients."""
     count = len(team.clients)
     if count < 2:
-        raise ConfigError(f"{team.source} has one client, diversity needs two or more", hint="add a client")
+        raise ConfigError(f"{team.source} has one client, diversity needs two or more", hint="add another client")
     sampling = team.policy.sampling.model_dump()
     sampling["draft"]["temperature"] = sampling["draft"]["temperature"] or SAMPLE_TEMPERATURE
     yield Variant("different, sampled", team, policy={"sampling": sampling})
     yield Variant("different, as configured", team)
     for client in team.clients:
-        shared = Shared(client)
+        shared = SharedBackend(client)
         copies = [replace(client, name=f"{client.name}-{number}") for number in range(1, count + 1)]
         backends: dict[str, Backend] = {copy.name: Reseeded(shared, shift) for shift, copy in enumerate(copies)}
         yield Variant(
@@ -75,8 +74,8 @@ def diversity(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
         )
 
 
-def server(team: Team, choices: Choices, out: Path) -> Iterator[Variant]:
-    """A server weakened on purpose. Guidance of other questions is taken from the first variant's own run."""
+def server(team: Team, choices: AblationSettings, out: Path) -> Iterator[Variant]:
+    """A weakened server. Guidance for other questions is taken from the run of the first variant."""
     first = Variant("as it is", team)
     yield first
     whole = _server_of(team)
@@ -89,28 +88,30 @@ def server(team: Team, choices: Choices, out: Path) -> Iterator[Variant]:
         stand_in = Member(whole.name, "server", client.backend, client.options, label=client.label)
         yield Variant(f"{client.name} in its place", replace(team, server=stand_in))
     advice = [
-        Advice(trace.question, one.text) for trace in read_traces(out / slug(first.name)) for one in trace.guidance
+        RecordedGuidance(trace.question, one.text)
+        for trace in read_traces(out / slug(first.name))
+        for one in trace.guidance
     ]
     for share in choices.shares:
         label = f"{whole.label}, {share:.0%} of its guidance of other questions"
         member = replace(whole, label=label)
-        backends: dict[str, Backend] = {whole.name: Misguiding(Shared(whole), share, advice)}
+        backends: dict[str, Backend] = {whole.name: Misguiding(SharedBackend(whole), share, advice)}
         yield Variant(f"{share:.0%} misguided", replace(team, server=member), backends=backends)
 
 
-def guidance(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
+def guidance(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
     yield Variant("with guidance (colm)", team)
     yield Variant("drafts in its place (concat)", team, "concat")
     yield Variant("neither (vote)", team, "vote")
 
 
-def refinement(team: Team, choices: Choices, _: Path) -> Iterator[Variant]:
+def refinement(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
     yield Variant("with refinement (colm)", team)
     yield Variant("the server decides (verdict)", team, "verdict")
     yield Variant("drafts only (vote)", team, "vote")
 
 
-VARIANTS: Mapping[Ablation, Callable[[Team, Choices, Path], Iterator[Variant]]] = {
+VARIANTS: Mapping[Ablation, Callable[[Team, AblationSettings, Path], Iterator[Variant]]] = {
     Ablation.ROUNDS: rounds,
     Ablation.CLIENTS: clients,
     Ablation.DIVERSITY: diversity,
@@ -121,7 +122,7 @@ VARIANTS: Mapping[Ablation, Callable[[Team, Choices, Path], Iterator[Variant]]] 
 
 
 def _with_clients(team: Team, members: Sequence[Member]) -> Team:
-    """The asker is dropped, too, if it is not among them."""
+    """The asker is unset if it is not among them."""
     names = {member.name for member in members}
     policy = team.policy if team.policy.asker in names else team.policy.updated({"asker": None})
     return replace(team, clients=tuple(members), policy=policy)

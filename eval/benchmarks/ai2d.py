@@ -1,6 +1,6 @@
 """AI2D: questions about diagrams from school books (Kembhavi et al., arXiv 1603.07396).
 
-It has no official script. Columns: on the hub a list in `options` and the answer's index from 0, as a string
+There is no official script. Columns: on the hub, a list in `options` and the answer's index from 0, as a string
 (EvolvingLMMs-Lab/lmms-eval, commit 75571cfe, `lmms_eval/tasks/ai2d/utils.py`); VLMEvalKit's AI2D_TEST has letters.
 """
 

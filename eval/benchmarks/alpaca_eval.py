@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from ..data import Source, open_rows
-from ..items import Item
+from ..dataset import Source, open_rows
+from ..types import Item
 from .judged import JudgedBenchmark
 
 

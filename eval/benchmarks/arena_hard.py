@@ -8,8 +8,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from ..data import Source, listed, open_rows
-from ..items import Item
+from ..dataset import Source, listed, open_rows
+from ..types import Item
 from .judged import JudgedBenchmark
 
 
@@ -45,7 +45,7 @@ class ArenaHard(JudgedBenchmark):
 
 
 def _first_turn(turns: Any) -> str:
-    """The first version writes a prompt as a list of turns with one entry."""
+    """In the first version, a prompt is a list of turns with one entry."""
     first = listed(turns)[0]
     return str(first["content"] if isinstance(first, dict) else first)
 

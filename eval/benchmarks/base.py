@@ -1,4 +1,4 @@
-"""What a benchmark is: where its items come from, how they are asked, how replies are read and added up."""
+"""The base class of benchmarks: where items come from, how they are asked, how replies are parsed and scored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from colm_vl.errors import InputError
 from colm_vl.types import Query
 from processors.images import Image
 
-from ..data import Row, Source, options_in, pictures_in
-from ..items import NOTHING, UNREAD, Figure, Item, Reading, Rule, Score, letters, share
+from ..dataset import Row, Source, images_in, options_in
 from ..scoring import lenient
+from ..types import NOTHING, UNPARSED, Item, Metric, ParsedAnswer, Rule, Score, letters, micro_average
 
 COMMON_RULES = (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT)
 
 
 class Benchmark(ABC):
-    """One benchmark; a sub-class for each, in a file of its own.
+    """One benchmark.
 
-    `official` reads without drawing; `draw` adds the draws of benchmarks that draw. So `strict` is `official` without
-    its draws, by construction.
+    `official` parses a reply by the benchmark's own rules. `draw` makes the random choices that some official scripts
+    make for replies that they cannot parse. Rule `strict` is `official` without `draw`.
     """
 
     name: ClassVar[str]
@@ -36,8 +36,8 @@ class Benchmark(ABC):
     splits: ClassVar[tuple[str, ...]] = ("test",)
     split_names: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"validation": ("val",)})
     """Other names under which a split is published."""
-    pictured: ClassVar[bool] = True
-    """Whether every question has a picture."""
+    requires_image: ClassVar[bool] = True
+    """Whether every question has an image."""
     subjects: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[tuple[Rule, ...]] = COMMON_RULES
     scored: ClassVar[bool] = True
@@ -45,14 +45,14 @@ class Benchmark(ABC):
 
     @abstractmethod
     def load(self, source: Source) -> Iterator[Item]:
-        """The items, in the order of the benchmark, of the subjects asked for."""
+        """Yield the items of the requested subjects, in the benchmark's order."""
 
     def gold(self, path: Path, split: str) -> list[Item]:
-        """The items with their answers, for scoring replies that were made elsewhere: no pictures are read."""
-        return list(self.load(replace(self.source(path, split), pictures=False)))
+        """The items with their answers and without images, for scoring existing replies."""
+        return list(self.load(replace(self.source(path, split), images=False)))
 
     def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
-        """Raises `InputError` for a split or a subject that the benchmark does not have."""
+        """Raises `InputError` for an unknown split or subject."""
         split = next(
             (name for name, others in self.split_names.items() if name in self.splits and split in others), split
         )
@@ -62,12 +62,12 @@ class Benchmark(ABC):
         return Source(path, split, self.hub, configs, tuple(subjects), also=self.split_names.get(split, ()))
 
     def instruction(self, item: Item) -> str:
-        """What is added to the question, beside the form of the reply that the prompts ask for."""
+        """Text added to the question. The prompts already say which form the reply must have."""
         return ""
 
-    def phrase(self, item: Item, answer: str) -> str:
-        """An answer that our protocol has read already, in the words in which the benchmark's own script looks for it:
-        a letter for a choice, else the text. Captions and reasons are not handed to that script."""
+    def format_answer(self, item: Item, answer: str) -> str:
+        """The form in which the benchmark's script looks for an answer, given the answer that colm-vl extracted: a
+        letter for a choice, else text. The script does not get captions and reasoning."""
         return answer
 
     def shown_options(self, item: Item) -> tuple[str, ...]:
@@ -75,86 +75,85 @@ class Benchmark(ABC):
         return tuple(option.strip() or "(empty)" for option in item.options)
 
     def query(self, item: Item) -> Query:
-        if self.pictured and not item.pictures:
+        if self.requires_image and not item.images:
             raise InputError(
-                f"question {item.id} has no picture, and every question of {self.title} has one",
-                hint="give the file as it was published, with its column of pictures",
+                f"question {item.id} has no image, and every question of {self.title} has one",
+                hint="give the file as it was published, with its image column",
             )
         question = "\n".join(part for part in (item.question, self.instruction(item)) if part)
         choices = self.shown_options(item)
         return Query(
             question=question,
-            images=tuple(Image.open(picture) for picture in item.pictures),
-            choices=choices if len(choices) > 1 else (),  # one option is no choice: MMMU-Pro has such questions
+            images=tuple(Image.open(image) for image in item.images),
+            choices=choices if len(choices) > 1 else (),  # MMMU-Pro has questions with a single option
             id=item.id,
             metadata=dict(item.groups),
         )
 
     @abstractmethod
-    def official(self, item: Item, reply: str) -> Reading:
-        """The benchmark's own reader; what it cannot read is `unread`."""
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        """Parse a reply by the benchmark's own rules; `NOTHING` if they find no answer."""
 
-    def lenient(self, item: Item, reply: str) -> Reading:
-        """Where the better reader finds nothing, the official reading counts, oddities included."""
-        reading = lenient.read_choice(reply, item.options) if item.kind == "choice" else NOTHING
-        return self.official(item, reply) if reading.how == UNREAD else reading
+    def lenient(self, item: Item, reply: str) -> ParsedAnswer:
+        """Parse a reply tolerantly, and by the official rules if that finds nothing."""
+        parsed = lenient.parse_choice(reply, item.options) if item.kind == "choice" else NOTHING
+        return self.official(item, reply) if parsed.how == UNPARSED else parsed
 
-    def read(self, item: Item, reply: str, rule: Rule) -> Reading:
+    def parse(self, item: Item, reply: str, rule: Rule) -> ParsedAnswer:
         return self.lenient(item, reply) if rule is Rule.LENIENT else self.official(item, reply)
 
-    def right(self, item: Item, reading: Reading) -> bool:
-        return reading.value in item.gold
+    def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:
+        return parsed.value in item.gold
 
     def order(self, items: Sequence[Item]) -> list[Item]:
-        """The order of evaluation, in which draws are made."""
+        """The order in which the official script goes through the items and draws."""
         return list(items)
 
-    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
-        """A letter for each item that `official` could not read, or [] where the benchmark counts those as wrong.
-
-        `readings` are what `official` made of every reply, by id: a script may draw for more than it could not read.
-        """
+    def draw(self, unparsed: Sequence[Item], parsed_answers: Mapping[str, ParsedAnswer]) -> list[str]:
+        """A random letter for each item whose reply `official` could not parse; [] if the benchmark counts these as
+        wrong. `parsed_answers` holds the results of `official` by id, since some scripts draw for others too."""
         return []
 
     @property
     def draws(self) -> bool:
-        """Whether the benchmark's script draws what it cannot read."""
+        """Whether the benchmark's script makes random choices."""
         return type(self).draw is not Benchmark.draw
 
     def notes(self, items: Sequence[Item]) -> list[str]:
-        """What one must know of these items to compare the figures with published ones."""
+        """What to know before comparing metrics of these items with published ones."""
         return []
 
     def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
-        """What counts as one in comparisons, and whether it is right: items, unless several make one question."""
-        return {score.id: score.right for score in scores}
+        """The units of paired comparisons, and whether each is correct: single items, unless the benchmark combines
+        several into one question."""
+        return {score.id: score.correct for score in scores}
 
-    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-        """The figures that the benchmark reports, `overall` first; here by every group that the items name."""
-        return [share("Overall", "overall", scores), *by_groups(items, scores)]
+    def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+        """The metrics that the benchmark reports, `overall` first; by default one for each group of the items."""
+        return [micro_average("Overall", "overall", scores), *by_groups(items, scores)]
 
 
-def seeded_draws(unread: Sequence[Item], seed: int) -> list[str]:
-    """`random.choice` over each item's letters, one after the other, from Python's generator with this seed."""
+def seeded_draws(unparsed: Sequence[Item], seed: int) -> list[str]:
+    """`random.choice` of each item's letters in order, from one generator with this seed."""
     generator = random.Random(seed)
-    return [generator.choice(item.letters) for item in unread]
+    return [generator.choice(item.letters) for item in unparsed]
 
 
-def first_pictures(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:
-    """The pictures of the first of `columns` that has any: VLMEvalKit's TSV may name, beside a picture, the file into
-    which its toolkit unpacks it."""
-    return next((found for name in columns if (found := pictures_in(row, (name,), folder=folder))), ())
+def first_images(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:
+    """The images in the first of `columns` that has any. VLMEvalKit's TSV may hold an image and, in another column, the
+    name of the file that its toolkit unpacks it to."""
+    return next((found for name in columns if (found := images_in(row, (name,), folder=folder))), ())
 
 
-def by_groups(items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-    """A figure for every value of every group, in the order in which they appear."""
+def by_groups(items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+    """One metric for every value of every group, in order of appearance."""
     found: dict[tuple[str, str], list[Score]] = {}
     for item, score in zip(items, scores, strict=True):
         for group, name in item.groups.items():
             found.setdefault((group, name), []).append(score)
     groups = list(dict.fromkeys(group for group, _ in found))
     ordered = sorted(found, key=lambda key: groups.index(key[0]))
-    return [share(name, group, found[group, name]) for group, name in ordered]
+    return [micro_average(name, group, found[group, name]) for group, name in ordered]
 
 
 def known_or_error(what: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -177,7 +176,8 @@ def letter_of(answer: object, options: Sequence[str], *, where: str) -> str:
     if text in options:
         return known[list(options).index(text)]
     raise InputError(
-        f"{where}: answer {text!r} is none of its {len(options)} options", hint="a letter, an index from 0, or the text"
+        f"{where}: answer {text!r} is not one of its {len(options)} options",
+        hint="expected a letter, an index from 0, or the option's text",
     )
 
 
@@ -185,7 +185,7 @@ __all__ = [
     "COMMON_RULES",
     "Benchmark",
     "by_groups",
-    "first_pictures",
+    "first_images",
     "known_or_error",
     "letter_of",
     "options_in",

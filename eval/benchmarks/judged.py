@@ -1,4 +1,4 @@
-"""Benchmarks whose answers are judged by a model elsewhere: asked here, handed over as answer files."""
+"""The base class of benchmarks that a judge model scores: answers are written to files for its own scripts."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from ..items import Item, Reading
+from ..types import Item, ParsedAnswer
 from .base import Benchmark
 
 
 class JudgedBenchmark(Benchmark):
-    """`answers` makes the rows of the file that the benchmark's own judge reads."""
+    """`answers` returns the rows of the answer file that the benchmark's own judge reads."""
 
     modality = "text"
-    pictured = False
+    requires_image = False
     scored: ClassVar[bool] = False
     answer_format: ClassVar[Literal["json", "jsonl"]] = "jsonl"
 
     @abstractmethod
     def answers(self, items: Sequence[Item], replies: Mapping[str, str], model: str) -> list[dict[str, Any]]:
-        """One row for each question; `model` is the name under which the answers appear."""
+        """One row per question. `model` is the name that the judge shows."""
 
     def follow_up(self, items: Sequence[Item], replies: Mapping[str, str]) -> list[Item]:
-        """The next turn of conversations that have one, the first being answered."""
+        """The second turn of each answered conversation that has one."""
         return []
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
-        return Reading(reply, "written")
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        return ParsedAnswer(reply, "written")
 
     @override
-    def right(self, item: Item, reading: Reading) -> bool:
+    def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:
         return False

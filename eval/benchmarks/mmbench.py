@@ -1,4 +1,4 @@
-"""MMBench: twenty abilities, one question each way or in every rotation of its options (arXiv 2307.06281).
+"""MMBench: twenty abilities, each question asked once or in every rotation of its options (arXiv 2307.06281).
 
 Rules: open-compass/VLMEvalKit, commit e8e78f05, `vlmeval/dataset/utils/multiple_choice.py` (circular evaluation) and
 `vlmeval/tools.py` (how rotations are made and numbered). Columns: VLMEvalKit's TSV and the hub
@@ -16,8 +16,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Row, Source
-from ..items import Figure, Item, Score, letters, share
+from ..dataset import Row, Source
+from ..types import Item, Metric, Score, letters, micro_average
 from .multiple_choice import MultipleChoiceBenchmark
 
 ROTATION = 1_000_000
@@ -42,8 +42,8 @@ class MMBench(MultipleChoiceBenchmark):
 
     @override
     def item(self, row: Row, id_: str, source: Source) -> Item:
-        # What a question does not have (a hint, options C and D) is the word "nan" on the hub. An option of that name
-        # has others after it, or is the answer.
+        # On the hub, missing values (a hint, options C and D) are the word "nan". A real option "nan" has other options
+        # after it, or is the answer.
         last = max(
             (name for name, value in row.items() if len(name) == 1 and value not in (None, "", _NOTHING)), default=""
         )
@@ -59,15 +59,17 @@ class MMBench(MultipleChoiceBenchmark):
 
 
 class MMBenchCircular(MMBench):
-    """A question is right if it is right in every rotation of its options (CircularEval, Section 4.3 of the paper)."""
+    """A question counts as correct if every rotation of its options is (CircularEval, Section 4.3 of the paper)."""
 
     name = "mmbench_circular"
     title = "MMBench, circular"
-    note = "every rotation of a question's options must be answered right; rotations are made where a file has none"
+    note = (
+        "every rotation of a question's options must be answered correctly; rotations are generated if a file has none"
+    )
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        ids = [item.id for item in super().load(replace(source, pictures=False))]
+        ids = [item.id for item in super().load(replace(source, images=False))]
         sizes = Counter(map(_question, ids))
         given = any(_question(id_) != id_ for id_ in ids)
         for item in super().load(source):
@@ -83,23 +85,23 @@ class MMBenchCircular(MMBench):
 
     @override
     def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
-        """A question of which not every rotation was answered, as `--partial` allows, is not right in every one."""
+        """With `--partial`, a question with an unanswered rotation is not correct."""
         answered = Counter(item.unit for item in items)
-        right = Counter(item.unit for item, score in zip(items, scores, strict=True) if score.right)
-        return {item.unit: right[item.unit] == max(item.unit_size, answered[item.unit]) for item in items}
+        correct = Counter(item.unit for item, score in zip(items, scores, strict=True) if score.correct)
+        return {item.unit: correct[item.unit] == max(item.unit_size, answered[item.unit]) for item in items}
 
     @override
-    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-        """Over questions, not rotations; `each way` is what the share would be without the circle."""
+    def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+        """Over questions, not rotations; `each way` is the accuracy over single rotations."""
         firsts = {item.unit: item for item in reversed(items)}
         units = self.units(items, scores)
-        whole = [Score(unit, right, "", "") for unit, right in units.items()]
-        figures = super().figures([firsts[unit] for unit in units], whole)
-        return [*figures, share("each way", "rotations", scores)]
+        whole = [Score(unit, correct, "", "") for unit, correct in units.items()]
+        metrics = super().metrics([firsts[unit] for unit in units], whole)
+        return [*metrics, micro_average("each way", "rotations", scores)]
 
 
 def rotations(item: Item) -> Iterator[Item]:
-    """The item, and its options moved on by one place until they are back where they were."""
+    """The item with its options in every rotation, the original first."""
     count = len(item.options)
     position = item.letters.index(item.gold[0])
     for step in range(count):
@@ -110,7 +112,7 @@ def rotations(item: Item) -> Iterator[Item]:
 
 
 def _question(index: str) -> str:
-    """The index of the question that a row asks, whichever rotation it is."""
+    """The index of the question, without its rotation."""
     return str(int(index) % ROTATION) if index.isdecimal() else index
 
 

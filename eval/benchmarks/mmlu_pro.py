@@ -1,9 +1,9 @@
 """MMLU-Pro: text questions with up to ten options, in fourteen categories (arXiv 2406.01574).
 
-Rules: TIGER-AI-Lab/MMLU-Pro, commit f418b11, `compute_accuracy.py` on one file of replies, of which ours is the second
-figure ("level 2"). What is not read is drawn from the letters A to J, whichever options there are, by a generator that
-is seeded once. (`evaluate_from_local.py` and `evaluate_from_api.py` read alike and draw among the question's options.)
-Options "N/A" only fill a question up to ten, in some versions of the data; those two scripts drop them, and so do we.
+Rules: TIGER-AI-Lab/MMLU-Pro, commit f418b11, the second figure ("level 2") of `compute_accuracy.py` on one file. For a
+reply that it cannot parse, the script draws one of the letters A to J, whatever the options, from a generator seeded
+once. (`evaluate_from_local.py` and `evaluate_from_api.py` parse alike and draw among the question's options.) In some
+versions of the data, options "N/A" pad a question to ten; those two scripts drop them, and so do we.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Source, open_rows, options_in
-from ..items import Item, Reading, letters
+from ..dataset import Source, open_rows, options_in
 from ..scoring import matching
+from ..types import Item, ParsedAnswer, letters
 from .base import Benchmark, letter_of
 
 _DRAW_SEED = 12345
@@ -27,10 +27,10 @@ class MMLUPro(Benchmark):
     name = "mmlu_pro"
     title = "MMLU-Pro"
     modality = "text"
-    pictured = False
+    requires_image = False
     hub = "TIGER-Lab/MMLU-Pro"
     splits: ClassVar[tuple[str, ...]] = ("test", "validation")
-    note = "12,032 test questions; asked without the five worked examples of the published figures"
+    note = "12,032 test questions; asked without the five worked examples of the published metrics"
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
@@ -49,21 +49,21 @@ class MMLUPro(Benchmark):
         return "Think step by step."
 
     @override
-    def phrase(self, item: Item, answer: str) -> str:
+    def format_answer(self, item: Item, answer: str) -> str:
         return f"the answer is ({answer})"
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
-        return matching.read_mmlu_pro(reply)
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        return matching.parse_mmlu_pro(reply)
 
     @override
-    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
+    def draw(self, unparsed: Sequence[Item], parsed_answers: Mapping[str, ParsedAnswer]) -> list[str]:
         generator = random.Random(_DRAW_SEED)
-        # The script's first figure reads the sentence only, and draws for whatever has none, before the second's turn.
-        for reading in readings.values():
-            if reading.how != matching.MMLU_PRO_SENTENCE:
+        # The script first computes another figure, which only parses the sentence and draws for all other replies.
+        for parsed in parsed_answers.values():
+            if parsed.how != matching.MMLU_PRO_SENTENCE:
                 generator.choice(letters(10))
-        return [generator.choice(letters(10)) for _ in unread]
+        return [generator.choice(letters(10)) for _ in unparsed]
 
 
 BENCHMARKS = (MMLUPro(),)

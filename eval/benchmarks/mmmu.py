@@ -1,6 +1,6 @@
-"""MMMU: college questions of 30 subjects with one to seven pictures each (arXiv 2311.16502).
+"""MMMU: college questions of 30 subjects with one to seven images each (arXiv 2311.16502).
 
-Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `eval/`. The question and its options refer to pictures as `<image 1>`.
+Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `eval/`. Questions and options refer to images as `<image 1>`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from colm_vl.errors import InputError
 
-from ..data import Row, Source, listed, open_rows, options_in, pictures_in, read_json
-from ..items import Figure, Item, Kind, Reading, Score, share
+from ..dataset import Row, Source, images_in, listed, open_rows, options_in, read_json
 from ..scoring import lenient, mmmu
+from ..types import Item, Kind, Metric, ParsedAnswer, Score, micro_average
 from .base import Benchmark, letter_of, seeded_draws
 
 DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -48,7 +48,7 @@ SUBJECTS = tuple(sorted(subject for subjects in DISCIPLINES.values() for subject
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
 
 _COLUMNS = ("id", "question", "answer")
-_KIND = "options|A|question_type"  # an open question of a TSV has none of them
+_KIND = "options|A|question_type"  # an open question in a TSV has none of these
 
 
 class MMMU(Benchmark):
@@ -61,7 +61,7 @@ class MMMU(Benchmark):
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        for row in open_rows(source, _COLUMNS, named=(_KIND,), picture_columns=(*PICTURES, "image", "images")):
+        for row in open_rows(source, _COLUMNS, named=(_KIND,), image_columns=(*PICTURES, "image", "images")):
             if str(row.get("split", source.split)) != source.split:  # VLMEvalKit has both splits in one file
                 continue
             item = _item(row, source)
@@ -70,67 +70,69 @@ class MMMU(Benchmark):
 
     @override
     def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
-        """On the hub, and in a folder downloaded from it, a subject is a configuration."""
+        """On the hub and in a folder downloaded from it, subjects are configurations."""
         return replace(super().source(path, split, subjects), configs=tuple(subjects) or SUBJECTS)
 
     @override
     def gold(self, path: Path, split: str) -> list[Item]:
-        """Also takes the official answer file: id → question type and ground truth."""
+        """Also accepts the official answer file: id → question type and ground truth."""
         if path.suffix == ".json":
             answers = read_json(path)
             if isinstance(answers, dict):
                 return [_gold(key, entry, path) for key, entry in answers.items()]
         there = tuple(subject for subject in SUBJECTS if (path / subject).is_dir())
-        return list(self.load(replace(self.source(path, split), configs=there, pictures=False)))
+        return list(self.load(replace(self.source(path, split), configs=there, images=False)))
 
     @override
     def instruction(self, item: Item) -> str:
         return "" if item.kind == "choice" else "Answer with a single word, number or phrase."
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
-        return mmmu.read_choice(reply, item.options) if item.kind == "choice" else mmmu.read_open(reply)
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        return mmmu.parse_choice(reply, item.options) if item.kind == "choice" else mmmu.parse_open(reply)
 
     @override
-    def lenient(self, item: Item, reply: str) -> Reading:
-        """An open reply is read officially, and in addition for what it settles on."""
+    def lenient(self, item: Item, reply: str) -> ParsedAnswer:
+        """For open questions, the official candidates plus the answer that the reply settles on."""
         if item.kind == "choice":
             return super().lenient(item, reply)
-        official, better = mmmu.read_open(reply), lenient.read_text(reply)
+        official, better = mmmu.parse_open(reply), lenient.parse_text(reply)
         extra = tuple(mmmu.normalize(better.value)) if better.value else ()
-        return Reading(
+        return ParsedAnswer(
             better.value or official.value, better.how if extra else official.how, official.alternatives + extra
         )
 
     @override
-    def right(self, item: Item, reading: Reading) -> bool:
-        return super().right(item, reading) if item.kind == "choice" else mmmu.right_open(reading, item.gold)
+    def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:
+        return super().is_correct(item, parsed) if item.kind == "choice" else mmmu.is_correct_open(parsed, item.gold)
 
     @override
     def order(self, items: Sequence[Item]) -> list[Item]:
         return sorted(items, key=lambda item: SUBJECTS.index(item.groups["subject"]))
 
     @override
-    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
-        return seeded_draws(unread, mmmu.DRAW_SEED)
+    def draw(self, unparsed: Sequence[Item], parsed_answers: Mapping[str, ParsedAnswer]) -> list[str]:
+        return seeded_draws(unparsed, mmmu.DRAW_SEED)
 
     @override
-    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-        return [share("Overall", "overall", scores), *discipline_figures(items, scores)]
+    def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+        return [micro_average("Overall", "overall", scores), *discipline_metrics(items, scores)]
 
 
-def discipline_figures(items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-    """Each discipline that was asked about, followed by its subjects: the layout of the official table."""
+def discipline_metrics(items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+    """Each discipline followed by its subjects, as in the official table."""
     by_subject: dict[str, list[Score]] = {}
     for item, score in zip(items, scores, strict=True):
         by_subject.setdefault(item.groups["subject"], []).append(score)
-    figures: list[Figure] = []
+    metrics: list[Metric] = []
     for discipline, subjects in DISCIPLINES.items():
         asked = [subject for subject in subjects if subject in by_subject]
         if asked:
-            figures.append(share(discipline, "discipline", [s for subject in asked for s in by_subject[subject]]))
-            figures += [share(subject, "subject", by_subject[subject]) for subject in asked]
-    return figures
+            metrics.append(
+                micro_average(discipline, "discipline", [s for subject in asked for s in by_subject[subject]])
+            )
+            metrics += [micro_average(subject, "subject", by_subject[subject]) for subject in asked]
+    return metrics
 
 
 def groups_of(subject: str, *, where: str) -> dict[str, str]:
@@ -141,14 +143,14 @@ def groups_of(subject: str, *, where: str) -> dict[str, str]:
 
 
 def _subject(key: str) -> str:
-    """The id without its first and last parts: validation_Art_Theory_3 is of Art_Theory."""
+    """`Art_Theory` for `validation_Art_Theory_3`."""
     return "_".join(key.split("_")[1:-1])
 
 
 def _item(row: Row, source: Source) -> Item:
     key = str(row["id"])
     groups = groups_of(_subject(key), where=key)
-    pictures = pictures_in(row, (*PICTURES, "image", "images"), folder=source.folder) if source.pictures else ()
+    pictures = images_in(row, (*PICTURES, "image", "images"), folder=source.folder) if source.images else ()
     options = options_in(row)
     if row.get("question_type", "multiple-choice" if options else "open") == "open":
         gold = tuple(str(answer) for answer in listed(row["answer"]))
@@ -168,4 +170,4 @@ def _gold(key: str, entry: Any, path: Path) -> Item:
 
 BENCHMARKS = (MMMU(),)
 
-__all__ = ["BENCHMARKS", "DISCIPLINES", "MMMU", "PICTURES", "SUBJECTS", "discipline_figures", "groups_of"]
+__all__ = ["BENCHMARKS", "DISCIPLINES", "MMMU", "PICTURES", "SUBJECTS", "discipline_metrics", "groups_of"]

@@ -1,9 +1,8 @@
-"""MMMU-Pro: MMMU made harder, with four or ten options, or with the question within the picture (arXiv 2409.02813).
+"""MMMU-Pro: a harder MMMU with four or ten options, or with the question inside the image (arXiv 2409.02813).
 
-Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `mmmu-pro/evaluate.py`. Its draws are not seeded; ours are. Columns:
-MMMU/MMMU_Pro on the hub. Not every question of "10 options" has ten: they have up to twelve. One question is published
-with a list of three options as its only option; to the official script it has the choice A and the answer B, and so it
-is never right. Here too.
+Rules: MMMU-Benchmark/MMMU, commit bb0b95a, `mmmu-pro/evaluate.py`. Its random choices are not seeded; ours are.
+Columns: MMMU/MMMU_Pro on the hub. Questions of "10 options" have up to twelve. One question is published with a list of
+three options as its only option: the official script sees choice A and answer B, so no reply is correct, here either.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Row, Source, listed, open_rows, options_in, pictures_in
-from ..items import Figure, Item, Reading, Score, share
+from ..dataset import Row, Source, images_in, listed, open_rows, options_in
 from ..scoring import mmmu_pro
+from ..types import Item, Metric, ParsedAnswer, Score, micro_average
 from .base import Benchmark, letter_of, seeded_draws
-from .mmmu import PICTURES, SUBJECTS, discipline_figures, groups_of
+from .mmmu import PICTURES, SUBJECTS, discipline_metrics, groups_of
 
 _DRAW_SEED = 42
 
@@ -30,11 +29,11 @@ class MMMUPro(Benchmark):
     subjects: ClassVar[tuple[str, ...]] = SUBJECTS
     note = "1,730 questions"
     columns: ClassVar[tuple[str, ...]] = ("id", "question", "options", "answer", "subject")
-    picture_columns: ClassVar[tuple[str, ...]] = (*PICTURES, "images")
+    image_columns: ClassVar[tuple[str, ...]] = (*PICTURES, "images")
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        for row in open_rows(source, self.columns, picture_columns=self.picture_columns):
+        for row in open_rows(source, self.columns, image_columns=self.image_columns):
             subject = str(row["subject"])
             if source.subjects and subject not in source.subjects:
                 continue
@@ -44,25 +43,25 @@ class MMMUPro(Benchmark):
                 question=str(row.get("question") or "Answer the question in the picture."),
                 gold=(_gold(row, options),),
                 options=options,
-                pictures=pictures_in(row, self.picture_columns, folder=source.folder) if source.pictures else (),
+                images=images_in(row, self.image_columns, folder=source.folder) if source.images else (),
                 groups=groups_of(subject, where=str(row["id"])),
             )
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
-        return mmmu_pro.read_choice(reply, item.options)
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        return mmmu_pro.parse_choice(reply, item.options)
 
     @override
-    def phrase(self, item: Item, answer: str) -> str:
+    def format_answer(self, item: Item, answer: str) -> str:
         return f"Answer: {answer}"
 
     @override
-    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
-        return seeded_draws(unread, _DRAW_SEED)
+    def draw(self, unparsed: Sequence[Item], parsed_answers: Mapping[str, ParsedAnswer]) -> list[str]:
+        return seeded_draws(unparsed, _DRAW_SEED)
 
     @override
-    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-        return [share("Overall", "overall", scores), *discipline_figures(items, scores)]
+    def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+        return [micro_average("Overall", "overall", scores), *discipline_metrics(items, scores)]
 
 
 def _gold(row: Row, options: Sequence[str]) -> str:
@@ -78,14 +77,14 @@ class MMMUPro4(MMMUPro):
 
 
 class MMMUProVision(MMMUPro):
-    """The picture shows the question and its options; the text says only what to do."""
+    """The image shows the question and its options; the text only asks to answer it."""
 
     name = "mmmu_pro_vision"
     title = "MMMU-Pro, vision"
     config = "vision"
     columns: ClassVar[tuple[str, ...]] = ("id", "options", "answer", "subject")
-    picture_columns: ClassVar[tuple[str, ...]] = ("image", "images")
-    note = "1,730 questions; the question stands in the picture, and choices are told by their letters only"
+    image_columns: ClassVar[tuple[str, ...]] = ("image", "images")
+    note = "1,730 questions; the question is in the image, and the prompt lists only the letters of the choices"
 
     @override
     def shown_options(self, item: Item) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""MT-Bench: eighty conversations of two turns; its own judge scores them (lm-sys/FastChat, arXiv 2306.05685)."""
+"""MT-Bench: eighty conversations of two turns, scored by its own judge (lm-sys/FastChat, arXiv 2306.05685)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from typing_extensions import override
 
-from ..data import Source, listed, open_rows
-from ..items import Item
+from ..dataset import Source, listed, open_rows
+from ..types import Item
 from .judged import JudgedBenchmark
 
 _SECOND = "/2"
 
 
 class MTBench(JudgedBenchmark):
-    """The second turn is asked with the first one, as it was answered, before it."""
+    """The prompt of the second turn contains the first turn and its answer."""
 
     name = "mt_bench"
     title = "MT-Bench"

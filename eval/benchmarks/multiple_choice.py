@@ -1,8 +1,8 @@
-"""Benchmarks of pictures that are answered by a letter and published in much the same columns: a base for them.
+"""The base class of multiple-choice benchmarks with images, which are published with similar columns.
 
 Rules: open-compass/VLMEvalKit, commit e8e78f05, `vlmeval/utils/matching_util.py` and
-`vlmeval/dataset/utils/multiple_choice.py` (exact matching). Published figures are often made with a judge model that
-reads what the matching cannot: compare under rule `lenient` too.
+`vlmeval/dataset/utils/multiple_choice.py` (exact matching). Published figures often use a judge model for replies that
+exact matching cannot parse, so also compare under rule `lenient`.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Row, Source, open_rows, options_in
-from ..items import Item, Reading
+from ..dataset import Row, Source, open_rows, options_in
 from ..scoring import matching
-from .base import Benchmark, first_pictures, letter_of
+from ..types import Item, ParsedAnswer
+from .base import Benchmark, first_images, letter_of
 
 _EMPTY_TO_PANDAS = frozenset({"None", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "null", "NULL", "<NA>", "#N/A"})
 
 
 class MultipleChoiceBenchmark(Benchmark):
-    """`group_columns` say in which columns the groups of an item may stand, the first that is there counts."""
+    """`group_columns` maps each group to the columns that may hold it; the first one present counts."""
 
     required: ClassVar[tuple[str, ...]] = ("question", "answer", "options|choices|A|choice_a")
-    picture_columns: ClassVar[tuple[str, ...]] = ("image", "image_path", "images")
+    image_columns: ClassVar[tuple[str, ...]] = ("image", "image_path", "images")
     group_columns: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     id_columns: ClassVar[tuple[str, ...]] = ("index", "question_id", "id")
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
-        for number, row in enumerate(open_rows(source, self.required, picture_columns=self.picture_columns)):
+        for number, row in enumerate(open_rows(source, self.required, image_columns=self.image_columns)):
             if self.wanted(row):
                 yield from self.items(row, self.row_id(row, number), source)
 
@@ -40,7 +40,7 @@ class MultipleChoiceBenchmark(Benchmark):
         return True
 
     def items(self, row: Row, id_: str, source: Source) -> Iterator[Item]:
-        """The items that a row stands for; here one."""
+        """The items of a row; one by default."""
         yield self.item(row, id_, source)
 
     def item(self, row: Row, id_: str, source: Source) -> Item:
@@ -52,12 +52,12 @@ class MultipleChoiceBenchmark(Benchmark):
             question=f"{hint}\n{question}" if hint else question,
             gold=(letter_of(row.get("answer", ""), options, where=f"{source.label}: question {id_}"),),
             options=options,
-            pictures=self.pictures(row, source) if source.pictures else (),
+            images=self.images(row, source) if source.images else (),
             groups=self.groups(row),
         )
 
-    def pictures(self, row: Row, source: Source) -> tuple[bytes | Path, ...]:
-        return first_pictures(row, self.picture_columns, folder=source.folder)
+    def images(self, row: Row, source: Source) -> tuple[bytes | Path, ...]:
+        return first_images(row, self.image_columns, folder=source.folder)
 
     def groups(self, row: Row) -> dict[str, str]:
         found = {
@@ -75,10 +75,10 @@ class MultipleChoiceBenchmark(Benchmark):
         if not count:
             return []
         return [
-            f"{count} of the questions have an option spelled None, NA, nan or the like. It counts here; VLMEvalKit"
-            " loses it on reading the file, so that its figures may differ."
+            f"{count} of the questions have an option spelled None, NA, nan or similar. It counts here; VLMEvalKit"
+            " drops it when it reads the file, so its figures may differ."
         ]
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
-        return matching.read_option(reply, item.options)
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        return matching.parse_option(reply, item.options)

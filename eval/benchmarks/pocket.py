@@ -1,4 +1,4 @@
-"""The pocket world: drawn pictures that the pocket team was trained for, on questions it has never seen."""
+"""The pocket world: drawn images of the kind that the pocket team was trained on, with unseen questions."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing_extensions import override
 from colm_vl.answers import same
 from colm_vl.errors import InputError
 
-from ..data import Source
-from ..items import NOTHING, Item, Reading
+from ..dataset import Source
 from ..scoring import lenient
+from ..types import NOTHING, Item, ParsedAnswer
 from .base import Benchmark
 
 
 class Pocket(Benchmark):
     name = "pocket"
     title = "Pocket world"
-    pictured = False
+    requires_image = False
     splits: ClassVar[tuple[str, ...]] = ("test", "validation")
-    note = "1,200 questions about drawn pictures, made on the spot; tells about the method, not about real pictures"
+    note = "1,200 generated questions about drawn images; says something about the method, not about real images"
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
         from colm_vl.pocket import world
 
         if source.path is not None:
-            raise InputError("the pocket world makes its own questions, it reads no data", hint="leave --data out")
+            raise InputError("the pocket world generates its questions and reads no data", hint="leave --data out")
         for sample in world.split(cast("Literal['test', 'validation']", source.split)):
             yield Item(
                 id=sample.id,
@@ -39,23 +39,23 @@ class Pocket(Benchmark):
                 gold=(sample.answer,),
                 kind="choice" if sample.choices else "open",
                 options=sample.choices,
-                pictures=tuple(map(_png, sample.pictures)) if source.pictures else (),
+                images=tuple(map(_png, sample.pictures)) if source.images else (),
                 groups={"domain": sample.domain, "question": sample.kind},
             )
 
     @override
     def gold(self, path: Path, split: str) -> list[Item]:
-        raise InputError("the pocket world has no gold file", hint="score it with `colm-vl eval run pocket`")
+        raise InputError("the pocket world has no gold file", hint="run it with `colm-vl eval run pocket`")
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
         if item.kind == "choice":
-            return lenient.read_choice(reply, item.options)
-        return Reading(reply.strip(), "whole reply") if reply.strip() else NOTHING
+            return lenient.parse_choice(reply, item.options)
+        return ParsedAnswer(reply.strip(), "whole reply") if reply.strip() else NOTHING
 
     @override
-    def right(self, item: Item, reading: Reading) -> bool:
-        return super().right(item, reading) if item.kind == "choice" else same(reading.value, item.gold[0])
+    def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:
+        return super().is_correct(item, parsed) if item.kind == "choice" else same(parsed.value, item.gold[0])
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""ScienceQA: school questions, half of them with a picture (arXiv 2209.09513). Its data are CC BY-NC-SA 4.0.
+"""ScienceQA: school questions, half of them with an image (arXiv 2209.09513). The data are CC BY-NC-SA 4.0.
 
 Rules: lupantech/ScienceQA, commit 2cbf831.
 """
@@ -14,14 +14,14 @@ from typing_extensions import override
 
 from colm_vl.errors import InputError
 
-from ..data import Row, Source, open_rows, options_in, read_json
-from ..items import Figure, Item, Reading, Rule, Score, share
+from ..dataset import Row, Source, open_rows, options_in, read_json
 from ..scoring import scienceqa
-from .base import COMMON_RULES, Benchmark, first_pictures, letter_of, seeded_draws
+from ..types import Item, Metric, ParsedAnswer, Rule, Score, micro_average
+from .base import COMMON_RULES, Benchmark, first_images, letter_of, seeded_draws
 
 _SUBJECTS = {"natural science": "NAT", "social science": "SOC", "language science": "LAN"}
 _WHOLE = "ScienceQA-FULL"
-_DRAW_SEED = 42  # the official draws depend on the run that made the replies, so that no seed gives them again
+_DRAW_SEED = 42  # the official draws cannot be reproduced by any seed
 
 
 class ScienceQA(Benchmark):
@@ -30,9 +30,9 @@ class ScienceQA(Benchmark):
     hub = "derek-thomas/ScienceQA"
     splits: ClassVar[tuple[str, ...]] = ("test", "validation", "train")
     subjects: ClassVar[tuple[str, ...]] = ("IMG",)
-    pictured: ClassVar[bool] = False
+    requires_image: ClassVar[bool] = False
     rules: ClassVar[tuple[Rule, ...]] = (*COMMON_RULES, Rule.LLAVA)
-    note = "4,241 test questions, 2,017 with a picture (--subjects IMG); rule llava is the variant of LLaVA's papers"
+    note = "4,241 test questions, 2,017 with an image (--subjects IMG); rule llava is the variant of LLaVA's papers"
 
     @override
     def load(self, source: Source) -> Iterator[Item]:
@@ -43,44 +43,44 @@ class ScienceQA(Benchmark):
 
     @override
     def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
-        """lmms-lab/ScienceQA holds the whole and, apart, the questions with pictures: of such a folder the whole."""
+        """lmms-lab/ScienceQA has all questions in one configuration and those with images in another; use the first."""
         return replace(super().source(path, split, subjects), configs=(_WHOLE,) if path else ())
 
     @override
-    def official(self, item: Item, reply: str) -> Reading:
-        return scienceqa.read_choice(reply, item.options)
+    def official(self, item: Item, reply: str) -> ParsedAnswer:
+        return scienceqa.parse_choice(reply, item.options)
 
     @override
-    def read(self, item: Item, reply: str, rule: Rule) -> Reading:
+    def parse(self, item: Item, reply: str, rule: Rule) -> ParsedAnswer:
         if rule is Rule.LLAVA:
-            return scienceqa.read_choice_llava(reply, item.options)
-        return super().read(item, reply, rule)
+            return scienceqa.parse_choice_llava(reply, item.options)
+        return super().parse(item, reply, rule)
 
     @override
-    def draw(self, unread: Sequence[Item], readings: Mapping[str, Reading]) -> list[str]:
-        return seeded_draws(unread, _DRAW_SEED)
+    def draw(self, unparsed: Sequence[Item], parsed_answers: Mapping[str, ParsedAnswer]) -> list[str]:
+        return seeded_draws(unparsed, _DRAW_SEED)
 
     @override
-    def phrase(self, item: Item, answer: str) -> str:
+    def format_answer(self, item: Item, answer: str) -> str:
         return f"The answer is {answer}."
 
     @override
-    def figures(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Figure]:
-        figures = [share("AVG", "overall", scores)]
+    def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+        metrics = [micro_average("AVG", "overall", scores)]
         for name in ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"):
             counted = [score for item, score in zip(items, scores, strict=True) if name in item.groups.values()]
             if counted:
                 group = next(group for item in items for group, value in item.groups.items() if value == name)
-                figures.append(share(name, group, counted))
-        return figures
+                metrics.append(micro_average(name, group, counted))
+        return metrics
 
 
 def _rows(source: Source) -> Iterator[Item]:
-    """Rows as on the hub, which have no ids (they are numbered), or JSON Lines with a pid."""
+    """Rows as on the hub, which have no ids and are numbered, or JSON Lines with a pid."""
     columns = ("question|text", "choices|options|A", "answer")
-    # The picture column is read even where pictures are not wanted: whether there is one decides what the item is.
+    # Images are always read, because the categories of an item depend on whether it has one.
     for number, row in enumerate(open_rows(source, columns)):
-        yield _item(str(row.get("pid", row.get("id", row.get("index", number)))), row, source.pictures, source.folder)
+        yield _item(str(row.get("pid", row.get("id", row.get("index", number)))), row, source.images, source.folder)
 
 
 def _is_official(path: Path | None) -> bool:
@@ -88,7 +88,7 @@ def _is_official(path: Path | None) -> bool:
 
 
 def _problems(path: Path | None, split: str) -> Iterator[Item]:
-    """The official folder: problems.json, pid_splits.json, and pictures in `<split>/<pid>/image.png`."""
+    """The official folder: problems.json, pid_splits.json, and images in `<split>/<pid>/image.png`."""
     assert path is not None
     folder = path.parent if path.is_file() else path
     problems, splits = read_json(folder / "problems.json"), read_json(folder / "pid_splits.json")
@@ -109,11 +109,11 @@ def _problems(path: Path | None, split: str) -> Iterator[Item]:
         yield _item(str(pid), row, True, folder)
 
 
-def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Item:
+def _item(key: str, row: Row, images: bool, folder: Path | None = None) -> Item:
     hint = str(row.get("hint") or "")
     question = str(row.get("question") or row.get("text"))
     options = options_in(row)
-    found = first_pictures(row, ("image", "image_path", "images"), folder=folder)
+    found = first_images(row, ("image", "image_path", "images"), folder=folder)
     groups = _groups(
         key, row, has_image=bool(row.get("has_image", bool(found))), has_text=row.get("has_text_context", hint != "")
     )
@@ -123,7 +123,7 @@ def _item(key: str, row: Row, pictures: bool, folder: Path | None = None) -> Ite
         (letter_of(row["answer"], options, where=f"question {key}"),),
         "choice",
         options,
-        found if pictures else (),
+        found if images else (),
         groups,
     )
 
@@ -143,7 +143,7 @@ def _groups(key: str, row: Mapping[str, Any], *, has_image: bool, has_text: bool
         if not grade.isdecimal():
             raise InputError(
                 f"question {key}: grade {row['grade']!r}, expected grade1 to grade12",
-                hint="give the file as it was published, or leave grades out",
+                hint="give the file as it was published, or without grades",
             )
         groups["grade"] = "G1-6" if int(grade) <= 6 else "G7-12"
     return groups

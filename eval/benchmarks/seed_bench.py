@@ -1,8 +1,8 @@
-"""SEED-Bench: nine dimensions on pictures (arXiv 2307.16125); its three dimensions on videos are left out.
+"""SEED-Bench: the nine dimensions with images (arXiv 2307.16125), without the three with videos.
 
-Rules and columns: AILab-CVC/SEED-Bench, commit 991e849, `eval.py` (questions on pictures are those of types 1 to 9) and
-`DATASET.md`. The hub has the same columns, and the pictures as a list in `image`; VLMEvalKit's SEEDBench_IMG has no
-videos, and letters A to D for columns.
+Rules and columns: AILab-CVC/SEED-Bench, commit 991e849, `eval.py` (types 1 to 9 have images) and `DATASET.md`. The
+hub has the same columns, with a list of images in `image`. VLMEvalKit's SEEDBench_IMG has no videos, and its columns
+are A to D.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from ..data import Row, Source, beside
+from ..dataset import Row, Source, beside
 from .multiple_choice import MultipleChoiceBenchmark
 
 _PICTURES = "SEED-Bench-image"
@@ -36,7 +36,7 @@ class SeedBench(MultipleChoiceBenchmark):
     hub = "lmms-lab-encoder/SEED-Bench"
     group_columns = MappingProxyType({"dimension": ("category",)})
     id_columns: ClassVar[tuple[str, ...]] = ("index", "question_id", "id")
-    note = "14,233 questions; the authors rank options by likelihood, here the letter that is written counts"
+    note = "14,233 questions; scored by the letter in the reply, while the authors rank options by likelihood"
 
     @override
     def wanted(self, row: Row) -> bool:
@@ -44,10 +44,10 @@ class SeedBench(MultipleChoiceBenchmark):
         return kind <= len(_DIMENSIONS) if kind else str(row.get("data_type", "image")) == "image"
 
     @override
-    def pictures(self, row: Row, source: Source) -> tuple[bytes | Path, ...]:
-        found = super().pictures(row, source)
+    def images(self, row: Row, source: Source) -> tuple[bytes | Path, ...]:
+        found = super().images(row, source)
         if not found and row.get("data_id") and source.folder:
-            # The official JSON names the picture's file, which has no ending, by the data's id.
+            # In the official data, image files are named by the data id, without an extension.
             return (beside(source.folder, str(row["data_id"]), _PICTURES),)
         return found
 
@@ -58,7 +58,7 @@ class SeedBench(MultipleChoiceBenchmark):
 
 
 def _kind(row: Row) -> int:
-    """The number of the question's type, from 1; 0 where the file does not say."""
+    """The question's type, from 1; 0 if the file has none."""
     kind = str(row.get("question_type_id", ""))
     return int(kind) if kind.isdecimal() else 0
 

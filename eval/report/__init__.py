@@ -1,1 +1,1 @@
-"""Reports: findings from runs, as Markdown, one HTML file, JSON and plots."""
+"""Reports on runs: Markdown, one HTML file, JSON and plots."""

@@ -1,4 +1,4 @@
-"""A document of headings, sentences, tables and plots; as Markdown, and as one HTML file that opens offline."""
+"""Documents of headings, paragraphs, tables and plots, written as Markdown or as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """A table; the first column names the rows, the others hold figures. `strong` are rows to stand out."""
+class Table:
+    """The first column names the rows, the others hold numbers. `bold` holds the indexes of rows in bold."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    strong: frozenset[int] = frozenset()
+    bold: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A PNG; `name` is its file beside the Markdown, `told` what it shows, in words."""
+    """A PNG. `name` is its file name beside the Markdown, `alt` describes it in words."""
 
     name: str
     png: bytes
-    told: str
+    alt: str
 
     @property
     def base64(self) -> str:
         return b64encode(self.png).decode("ascii")
 
 
-Part = Heading | Text | Grid | Plot
+Part = Heading | Text | Table | Plot
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def to_html(document: Document) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    for kind in (Heading, Grid, Plot):
+    for kind in (Heading, Table, Plot):
         environment.tests[kind.__name__.lower()] = partial(_is_a, kind)
     page: str = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(document=document)
     return page
@@ -82,12 +82,12 @@ def _markdown(part: Part) -> str:
             return f"## {text}"
         case Text(text):
             return text
-        case Plot(name, _, told):
-            return f"![{told}]({name})"
-        case Grid(head, rows, strong):
+        case Plot(name, _, alt):
+            return f"![{alt}]({name})"
+        case Table(head, rows, bold):
             lines = [_row(head), "|" + "---|" + "---:|" * (len(head) - 1)]
             lines += [
-                _row([f"**{cell}**" if index in strong and cell else cell for cell in row])
+                _row([f"**{cell}**" if index in bold and cell else cell for cell in row])
                 for index, row in enumerate(rows)
             ]
             return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The plots of a report, as PNG: large type for phones, and no meaning that colour alone carries."""
+"""The plots of a report, as PNG. Type is large enough for phones, and colour alone carries no meaning."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from colm_vl.extras import require
 
-from ..costs import Point, pareto
-from ..ledger import Flips
+from ..costs import CostPoint, pareto
+from ..flips import Flips
 from ..statistics import Interval
 
 _BLUE, _GREEN, _RED, _GREY, _LIGHT = "#1f6feb", "#2da44e", "#cf222e", "#6e7781", "#d0d7de"
@@ -17,23 +17,23 @@ _SIZE = (4.8, 3.8)
 
 
 def accuracy_plot(names: Sequence[str], shares: Sequence[float], intervals: Sequence[Interval]) -> bytes:
-    """Accuracy with its interval, a row for each strategy."""
+    """Accuracy with its interval, one row per strategy."""
     figure, axes = _figure(height=1.6 + 0.45 * len(names))
-    places = list(range(len(names)))
-    for place, share, interval in zip(places, shares, intervals, strict=True):
-        axes.plot([100 * interval.low, 100 * interval.high], [place, place], color=_GREY, linewidth=2, zorder=1)
-        axes.plot(100 * share, place, "o", color=_BLUE, markersize=9, zorder=2)
+    positions = list(range(len(names)))
+    for position, share, interval in zip(positions, shares, intervals, strict=True):
+        axes.plot([100 * interval.low, 100 * interval.high], [position, position], color=_GREY, linewidth=2, zorder=1)
+        axes.plot(100 * share, position, "o", color=_BLUE, markersize=9, zorder=2)
         axes.annotate(
-            f"{share:.1%}", (100 * share, place), (0, 8), textcoords="offset points", ha="center", fontsize=10
+            f"{share:.1%}", (100 * share, position), (0, 8), textcoords="offset points", ha="center", fontsize=10
         )
-    axes.set_yticks(places, names)
+    axes.set_yticks(positions, names)
     axes.set_ylim(len(names) - 0.4, -0.8)
     axes.set_xlabel("accuracy, %, with 95 % interval")
     return _png(figure)
 
 
-def cost_plot(points: Sequence[Point], cost_label: str) -> bytes:
-    """Accuracy over cost, the Pareto front drawn through the strategies worth their cost."""
+def cost_plot(points: Sequence[CostPoint], cost_label: str) -> bytes:
+    """Accuracy against cost, with the Pareto front as a line."""
     figure, axes = _figure()
     front = pareto(points)
     axes.step(
@@ -53,13 +53,13 @@ def cost_plot(points: Sequence[Point], cost_label: str) -> bytes:
     axes.set_xlabel(cost_label)
     axes.set_ylabel("accuracy, %")
     axes.margins(x=0.12, y=0.15)
-    axes.set_title("● on the Pareto front   ✕ beaten", fontsize=11, color=_GREY, loc="left")
+    axes.set_title("● on the Pareto front   ✕ below it", fontsize=11, color=_GREY, loc="left")
     return _png(figure)
 
 
-def _label(axes: Any, points: Sequence[Point]) -> None:
-    """Names beside the points, below those whose place is taken by a neighbour."""
-    tops: list[Point] = []
+def _label(axes: Any, points: Sequence[CostPoint]) -> None:
+    """Put each name above its point, or below where it would overlap a neighbour."""
+    tops: list[CostPoint] = []
     width = max((point.cost for point in points), default=1.0) or 1.0
     for point in sorted(points, key=lambda one: (-one.accuracy, one.cost)):
         crowded = any(
@@ -72,30 +72,32 @@ def _label(axes: Any, points: Sequence[Point]) -> None:
 
 
 def flip_plot(rows: Sequence[Flips]) -> bytes:
-    """For each client and round: put right to the right of the line, spoilt to its left, both in questions."""
+    """Numbers of corrected (right of the line) and regressed answers (left of it), for each client and round."""
     figure, axes = _figure(height=1.8 + 0.5 * len(rows))
-    places = list(range(len(rows)))
+    positions = list(range(len(rows)))
     names = [f"{row.client}, round {row.round}" for row in rows]
-    for place, row in zip(places, rows, strict=True):
-        axes.barh(place, row.fixed, color=_GREEN, height=0.6, label="wrong → right" if place == 0 else None)
+    for position, row in zip(positions, rows, strict=True):
+        axes.barh(position, row.corrected, color=_GREEN, height=0.6, label="corrected" if position == 0 else None)
         axes.barh(
-            place, -row.spoilt, color=_RED, height=0.6, hatch="//", edgecolor="white",
-            label="right → wrong" if place == 0 else None,
+            position, -row.regressed, color=_RED, height=0.6, hatch="//", edgecolor="white",
+            label="regressed" if position == 0 else None,
         )  # fmt: skip
-        axes.annotate(f"+{row.fixed}", (row.fixed, place), (4, 0), textcoords="offset points", va="center", fontsize=10)
         axes.annotate(
-            f"−{row.spoilt}",
-            (-row.spoilt, place),
+            f"+{row.corrected}", (row.corrected, position), (4, 0), textcoords="offset points", va="center", fontsize=10
+        )
+        axes.annotate(
+            f"−{row.regressed}",
+            (-row.regressed, position),
             (-4, 0),
             textcoords="offset points",
             va="center",
             ha="right",
             fontsize=10,
         )
-    widest = max([1, *(max(row.fixed, row.spoilt) for row in rows)])
+    widest = max([1, *(max(row.corrected, row.regressed) for row in rows)])
     axes.set_xlim(-1.25 * widest, 1.25 * widest)
     axes.axvline(0, color=_GREY, linewidth=1)
-    axes.set_yticks(places, names)
+    axes.set_yticks(positions, names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("questions")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -105,14 +107,14 @@ def flip_plot(rows: Sequence[Flips]) -> bytes:
 
 
 def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, y_label: str) -> bytes:
-    """One line for each series over named places, for ablations."""
+    """One line per series, over named positions on the x axis."""
     figure, axes = _figure()
-    places = list(range(len(names)))
+    positions = list(range(len(names)))
     for marker, (label, values) in zip("os^Dv*", series.items(), strict=False):
-        axes.plot(places, values, marker=marker, label=label, linewidth=1.6)
+        axes.plot(positions, values, marker=marker, label=label, linewidth=1.6)
     long = max(map(len, names), default=0) > 8
     axes.set_xticks(
-        places,
+        positions,
         names,
         rotation=45 if long else 0,
         ha="right" if long else "center",
@@ -126,7 +128,7 @@ def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_lab
 
 
 def _figure(height: float = _SIZE[1]) -> tuple[Any, Any]:
-    """A figure of its own, not pyplot's, which keeps every figure in a global list."""
+    """Not created with pyplot, which keeps every figure in a global list."""
     figure = require("matplotlib.figure", "eval").Figure(figsize=(_SIZE[0], height), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     axes.grid(axis="both", color=_LIGHT, linewidth=0.7)

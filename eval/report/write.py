@@ -1,4 +1,4 @@
-"""Writes a report's files."""
+"""Writes the files of a report."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 
 from colm_vl.errors import InputError
 
-from ..items import Rule
-from ..runs import labels, read_evaluation
-from .content import document
+from ..run_folder import labels, read_evaluation
+from ..types import Rule
 from .document import Document, to_html, to_markdown
-from .findings import as_json, findings
+from .sections import document
+from .summary import as_json, summarize
 
 
-def write_report(runs: Sequence[Path], out: Path, lead: Rule = Rule.STRICT) -> list[Path]:
-    """report.md, report.html (one file), report.json and the plots. Returns what was written.
+def write_report(runs: Sequence[Path], out: Path, rule: Rule = Rule.STRICT) -> list[Path]:
+    """Write report.md, report.html (one file), report.json and the plots, and return their paths.
 
-    Raises `InputError` for a run that cannot be reported: none, given twice, or of a benchmark that others judge.
+    Raises `InputError` for a folder without answers, a folder given twice, and a benchmark that is not scored here or
+    does not have the rule.
     """
     evaluations = [replace(read_evaluation(run), label=label) for run, label in zip(runs, labels(runs), strict=True)]
     for evaluation in evaluations:
@@ -28,15 +29,16 @@ def write_report(runs: Sequence[Path], out: Path, lead: Rule = Rule.STRICT) -> l
                 f"{evaluation.label}: {evaluation.benchmark.title} is scored by its own judge",
                 hint=f"give it the answer files of {evaluation.label}",
             )
-        if lead not in evaluation.benchmark.rules:
+        if rule not in evaluation.benchmark.rules:
             known = ", ".join(rule.value for rule in evaluation.benchmark.rules)
-            raise InputError(f"{evaluation.benchmark.title} has no rule {lead.value!r}", hint=f"one of: {known}")
-    found = [findings(evaluation, lead) for evaluation in evaluations]
-    return write_document(document(found), out, {"runs": [as_json(one) for one in found]})
+            raise InputError(f"{evaluation.benchmark.title} has no rule {rule.value!r}", hint=f"one of: {known}")
+    summaries = [summarize(evaluation, rule) for evaluation in evaluations]
+    return write_document(document(summaries), out, {"runs": [as_json(one) for one in summaries]})
 
 
 def write_document(content: Document, out: Path, data: object, name: str = "report") -> list[Path]:
-    """Raises `InputError` for an `out` that is no folder, or cannot be one."""
+    """Write a document as Markdown and HTML with its plots, and `data` as JSON. Raises `InputError` if `out` cannot be
+    written to."""
     files = {
         f"{name}.md": to_markdown(content).encode(),
         f"{name}.html": to_html(content).encode(),

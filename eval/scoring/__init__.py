@@ -1,1 +1,1 @@
-"""Readers: from the words of a reply to what it answers. Pure text, one module a family of rules."""
+"""Parsers that find the answer in a reply, one module for each family of rules, and the scorer."""

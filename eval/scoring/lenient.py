@@ -1,4 +1,4 @@
-"""A better reader than the official ones: for telling a wrong answer from one that a benchmark's script cannot read."""
+"""The lenient parser, which finds answers that official scripts miss: it tells wrong answers from unparsed ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from colm_vl.answers import find_choice, strip_markup
 
-from ..items import NOTHING, Reading, letters
+from ..types import NOTHING, ParsedAnswer, letters
 
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SAYS = re.compile(
@@ -20,54 +20,54 @@ _NEXT_QUESTION = re.compile(
     re.MULTILINE,
 )
 _STATEMENTS, _STATEMENT = 20, 500
-"""How many statements of an answer are read, the last first, and how many characters of each."""
+"""How many statements such as "the answer is" are parsed, from the last, and how many characters of each."""
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
 
 
-def read_choice(reply: str, options: Sequence[str], count: int = 0) -> Reading:
-    """The letter of the choice that a reply settles on. Where the options' texts are unknown, `count` letters are.
+def parse_choice(reply: str, options: Sequence[str], count: int = 0) -> ParsedAnswer:
+    """The letter of the choice that a reply settles on. Pass `count`, the number of choices, if `options` is unknown.
 
-    What is looked at, in this order: the last box, what follows the last "answer is" that can be read, the whole reply,
-    its last line, its first line, a lone letter that is the only one.
+    Tried in this order: the last box, the text after the last "answer is", the whole reply, its last line, its first
+    line, the only letter that stands alone.
     """
     options = tuple(options) or letters(count)
     reply = _own_part(reply)
     for how, text in _places(reply):
         choice = find_choice(text, options) if text.strip() else None
         if choice is not None:
-            return Reading(choice, how)
+            return ParsedAnswer(choice, how)
     lone = set(_LONE_LETTER.findall(reply)) & set(letters(len(options)))
-    return Reading(lone.pop(), "lone letter") if len(lone) == 1 else NOTHING
+    return ParsedAnswer(lone.pop(), "lone letter") if len(lone) == 1 else NOTHING
 
 
-def read_text(reply: str) -> Reading:
-    """The words that an open reply settles on: the last box, what follows the last "answer is", else its last line."""
+def parse_text(reply: str) -> ParsedAnswer:
+    """The text that an open reply settles on: in the last box, after the last "answer is", or its last line."""
     for how, text in _places(reply):
         stripped = strip_markup(text).strip().rstrip(".")
         if how != "whole reply" and stripped:
-            return Reading(stripped, how)
+            return ParsedAnswer(stripped, how)
     return NOTHING
 
 
-def read_number(reply: str) -> Reading:
-    """The number that a reply settles on: in the last box, else after the last "answer is", else the last of all."""
+def parse_number(reply: str) -> ParsedAnswer:
+    """The number that a reply settles on: in the last box, after the last "answer is", or the last of all."""
     for how, text in _places(reply):
         numbers = _NUMBER.findall(text)
         if numbers:
             first = how in {"box", "says so"}
-            return Reading((numbers[0] if first else numbers[-1]).replace(",", ""), how)
+            return ParsedAnswer((numbers[0] if first else numbers[-1]).replace(",", ""), how)
     return NOTHING
 
 
 def _own_part(reply: str) -> str:
-    """Without the next question, which base models go on to make up once they have answered this one."""
+    """Cut off a following question, which base models tend to invent after their answer."""
     said = _SAYS.search(reply) or _BOXED.search(reply)
     following = _NEXT_QUESTION.search(reply, said.end()) if said else None
     return reply[: following.start()] if following else reply
 
 
 def _places(reply: str) -> list[tuple[str, str]]:
-    """Where an answer may stand, the most telling first: how it would be read, and the text there."""
+    """The texts that may hold the answer, the most reliable first, each with the name of its kind."""
     places = [("box", box) for box in _BOXED.findall(reply)[-1:]]
     ends = [said.end() for said in _SAYS.finditer(reply)][-_STATEMENTS:]
     places += [("says so", reply[end : end + _STATEMENT].partition("\n")[0]) for end in reversed(ends)]

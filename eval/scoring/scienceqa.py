@@ -1,4 +1,4 @@
-"""ScienceQA's readers, re-implemented from the rules of the official script and of LLaVA's variant.
+"""ScienceQA's parsers, re-implemented from the official script and from LLaVA's variant.
 
 Sources: lupantech/ScienceQA, commit 2cbf831 (evaluation of generated answers); haotian-liu/LLaVA, ScienceQA evaluation.
 """
@@ -8,27 +8,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..items import NOTHING, Reading, letters
+from ..types import NOTHING, ParsedAnswer, letters
 
-# The official pattern leaves its last full stop unescaped: any character but a line break stands for it.
+# The official pattern does not escape its full stop, so it matches any character but a line break.
 _SENTENCE = re.compile(r"The answer is ([A-Z]).")
 _LLAVA_LETTERS = "ABCDE"
 
 
-def read_choice(reply: str, options: Sequence[str]) -> Reading:
+def parse_choice(reply: str, options: Sequence[str]) -> ParsedAnswer:
     """Exactly one "The answer is X.", X being one of the question's options."""
     found = _SENTENCE.findall(reply)
     if len(found) == 1 and found[0] in letters(len(options)):
-        return Reading(found[0], "sentence")
+        return ParsedAnswer(found[0], "sentence")
     return NOTHING
 
 
-def read_choice_llava(reply: str, options: Sequence[str]) -> Reading:
-    """A bare letter, or one followed by ". " at the start, or the sentence; nothing is drawn."""
+def parse_choice_llava(reply: str, options: Sequence[str]) -> ParsedAnswer:
+    """A bare letter, or a letter followed by ". " at the start, or the sentence. There are no random choices."""
     if reply and reply in tuple(_LLAVA_LETTERS):
-        reading = Reading(reply, "bare letter")
+        parsed = ParsedAnswer(reply, "bare letter")
     elif reply[:1] in tuple(_LLAVA_LETTERS) and reply[1:3] == ". ":
-        reading = Reading(reply[0], "leading letter")
+        parsed = ParsedAnswer(reply[0], "leading letter")
     else:
-        return read_choice(reply, options)
-    return reading if reading.value in letters(len(options)) else NOTHING
+        return parse_choice(reply, options)
+    return parsed if parsed.value in letters(len(options)) else NOTHING

@@ -15,14 +15,14 @@ from colm_vl.errors import ConfigError
 from colm_vl.prompts import GUIDE_TASK
 from colm_vl.team import Member, Team
 from eval.ablations.kinds import Ablation
-from eval.ablations.network import Lines, Measure, break_even, network_study
+from eval.ablations.loopback import Link, Proxy
+from eval.ablations.network import LinkMeasurement, Links, break_even, network_study
 from eval.ablations.study import study
-from eval.ablations.variants import VARIANTS, Choices
-from eval.ablations.wire import Line, Proxy
-from eval.ablations.wrapping import Advice, Misguiding, Reseeded, Shared
+from eval.ablations.variants import VARIANTS, AblationSettings
+from eval.ablations.wrappers import Misguiding, RecordedGuidance, Reseeded, SharedBackend
 from eval.benchmarks.registry import find
-from eval.names import slug
-from eval.running import Plan, plan
+from eval.evaluator import Plan, plan
+from eval.slug import slug
 from tests.eval import published
 
 GUIDED = [{"when": "Guidance from", "text": "Answer: (B)"}, "Answer: (A)"]
@@ -42,28 +42,28 @@ def questions(folder: Path) -> Plan:
     return plan(find("ai2d"), published.ai2d(folder), limit=2)
 
 
-def names(kind: Ablation, members: Team, choices: Choices, out: Path) -> Sequence[str]:
+def names(kind: Ablation, members: Team, choices: AblationSettings, out: Path) -> Sequence[str]:
     return [variant.name for variant in VARIANTS[kind](members, choices, out)]
 
 
 def test_variants(tmp_path: Path) -> None:
-    three, choices = team(3), Choices(max_rounds=2)
+    three, choices = team(3), AblationSettings(max_rounds=2)
     assert names(Ablation.ROUNDS, three, choices, tmp_path) == ["0 rounds (vote)", "1 round", "2 rounds"]
     assert names(Ablation.CLIENTS, three, choices, tmp_path) == ["all 3", "c0+c1", "c0"]
-    assert len(names(Ablation.CLIENTS, three, Choices(all_subsets=True), tmp_path)) == 7
+    assert len(names(Ablation.CLIENTS, three, AblationSettings(all_subsets=True), tmp_path)) == 7
     assert names(Ablation.DIVERSITY, three, choices, tmp_path)[2:] == ["3 × c0", "3 × c1", "3 × c2"]
     assert "50% misguided" in names(Ablation.SERVER, three, choices, tmp_path)
 
 
 def test_what_cannot_be_ablated_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no server to weaken"):
-        names(Ablation.SERVER, team(server=False), Choices(), tmp_path)
+        names(Ablation.SERVER, team(server=False), AblationSettings(), tmp_path)
     with pytest.raises(ConfigError, match="diversity needs two"):
-        names(Ablation.DIVERSITY, team(1), Choices(), tmp_path)
+        names(Ablation.DIVERSITY, team(1), AblationSettings(), tmp_path)
 
 
 def test_a_study_says_what_guidance_was_worth(tmp_path: Path) -> None:
-    found = study(Ablation.GUIDANCE, team(), questions(tmp_path), tmp_path / "out", Choices())
+    found = study(Ablation.GUIDANCE, team(), questions(tmp_path), tmp_path / "out", AblationSettings())
     accuracy = {one["variant"]: one["strategies"][0]["accuracy"] for one in found.data["variants"]}
     assert accuracy == {"with guidance (colm)": 1.0, "drafts in its place (concat)": 0.0, "neither (vote)": 0.0}
     costs = [one["strategies"][0]["cost"]["seconds"]["draft"] for one in found.data["variants"]]
@@ -81,10 +81,10 @@ def asked(question: str) -> Request:
 async def test_misguidance_is_of_another_question_and_nested() -> None:
     member = team().server
     assert member is not None
-    others = [Advice(f"question {number}?", f"guidance {number}") for number in range(5)]
+    others = [RecordedGuidance(f"question {number}?", f"guidance {number}") for number in range(5)]
     swapped: dict[float, set[int]] = {}
     for share in (0.0, 0.5, 1.0):
-        backend = Misguiding(Shared(member), share, others)
+        backend = Misguiding(SharedBackend(member), share, others)
         replies = [(await backend.generate(asked(f"question {number}?"))).text for number in range(5)]
         assert all(reply != f"guidance {number}" for number, reply in enumerate(replies))
         swapped[share] = {number for number, reply in enumerate(replies) if reply.startswith("guidance")}
@@ -96,7 +96,7 @@ async def test_misguidance_is_of_another_question_and_nested() -> None:
 async def test_copies_are_seeded_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = []
     member: Member = team().clients[0]
-    shared = Shared(member)
+    shared = SharedBackend(member)
     inner = shared.backend
     generate = inner.generate
 
@@ -117,7 +117,7 @@ async def test_the_proxy_delays_and_throttles() -> None:
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    proxy = Proxy(server.sockets[0].getsockname()[1], Line(latency=50, bandwidth=2))
+    proxy = Proxy(server.sockets[0].getsockname()[1], Link(latency=50, bandwidth=2))
     port = await proxy.start()
     started = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -136,33 +136,33 @@ async def test_the_proxy_delays_and_throttles() -> None:
 
 
 def test_break_even() -> None:
-    alone = Measure(0, 0, computing=1.0, calls=1, bytes=2_000_000)
-    assert break_even(Measure(0, 0, 2.0, 1, 1_000_000), alone, 5) == "below 8 Mbit/s"
-    assert break_even(Measure(0, 0, 0.5, 1, 1_000_000), alone, 5) == "always faster"
-    assert break_even(Measure(0, 0, 2.0, 1, 2_000_000), alone, 5) == "never faster"
-    assert break_even(Measure(0, 0, 0.5, 1, 2_500_000), alone, 5) == "above 8 Mbit/s"
-    assert break_even(Measure(0, 0, 1.5, 0, 0), alone, 250) == "always faster"
-    assert break_even(Measure(0, 0, None, 0, 0), alone, 250) == "–"
+    alone = LinkMeasurement(0, 0, computing=1.0, calls=1, bytes=2_000_000)
+    assert break_even(LinkMeasurement(0, 0, 2.0, 1, 1_000_000), alone, 5) == "below 8 Mbit/s"
+    assert break_even(LinkMeasurement(0, 0, 0.5, 1, 1_000_000), alone, 5) == "always faster"
+    assert break_even(LinkMeasurement(0, 0, 2.0, 1, 2_000_000), alone, 5) == "never faster"
+    assert break_even(LinkMeasurement(0, 0, 0.5, 1, 2_500_000), alone, 5) == "above 8 Mbit/s"
+    assert break_even(LinkMeasurement(0, 0, 1.5, 0, 0), alone, 250) == "always faster"
+    assert break_even(LinkMeasurement(0, 0, None, 0, 0), alone, 250) == "–"
 
 
 def test_a_network_study_counts_what_a_killed_run_computed(tmp_path: Path) -> None:
     slow = [{**GUIDED[0], "delay": 0.1}, {"text": "Answer: (A)", "delay": 0.1}]
     clients = [{"name": "c", "backend": "scripted", "model": "m", "replies": slow}]
     members = Team.from_dict({"clients": clients, "server": {"backend": "scripted", "model": "big", "replies": ADVICE}})
-    planned, lines = plan(find("ai2d"), published.ai2d(tmp_path), limit=1), Lines((1.0,), (100.0,))
+    planned, lines = plan(find("ai2d"), published.ai2d(tmp_path), limit=1), Links((1.0,), (100.0,))
     network_study(members, planned, tmp_path / "out", lines)
     for name in ("traces.jsonl", "answers.jsonl"):
         (tmp_path / "out" / slug("colm direct") / name).unlink()
-    again = network_study(members, planned, tmp_path / "out", lines).data["ways"]["colm"]["direct"]
+    again = network_study(members, planned, tmp_path / "out", lines).data["setups"]["colm"]["direct"]
     assert '"reused":true' in (tmp_path / "out" / slug("colm direct") / "traces.jsonl").read_text()
     assert again["computing"] >= 0.2
 
 
 def test_a_network_study_sends_pictures_over_the_line(tmp_path: Path) -> None:
-    found = network_study(team(), questions(tmp_path), tmp_path / "out", Lines((20.0,), (1.0,)))
-    ways = found.data["ways"]
-    assert set(ways) == {"server alone", "colm", "colm, captions only", "colm, asked on disagreement"}
-    assert ways["colm"]["20 ms, 1 Mbit/s"]["accuracy"] == 1.0
-    assert ways["server alone"]["20 ms, 1 Mbit/s"]["seconds"] >= 0.04
-    assert ways["colm, captions only"]["direct"]["bytes"] < ways["colm"]["direct"]["bytes"]
-    assert ways["colm, asked on disagreement"]["direct"]["server_calls"] == 0
+    found = network_study(team(), questions(tmp_path), tmp_path / "out", Links((20.0,), (1.0,)))
+    setups = found.data["setups"]
+    assert set(setups) == {"server alone", "colm", "colm, captions only", "colm, asked on disagreement"}
+    assert setups["colm"]["20 ms, 1 Mbit/s"]["accuracy"] == 1.0
+    assert setups["server alone"]["20 ms, 1 Mbit/s"]["seconds"] >= 0.04
+    assert setups["colm, captions only"]["direct"]["bytes"] < setups["colm"]["direct"]["bytes"]
+    assert setups["colm, asked on disagreement"]["direct"]["server_calls"] == 0

@@ -11,18 +11,18 @@ import pytest
 
 from colm_vl.errors import InputError
 from eval.benchmarks.registry import find
-from eval.items import Figure, Item, Reply, Rule, Score, letters
+from eval.evaluator import plan
 from eval.predictions import read_predictions
-from eval.running import plan
 from eval.scoring import matching
-from eval.scoring.table import score
+from eval.scoring.scorer import score
+from eval.types import Item, Metric, Reply, Rule, Score, letters
 from tests.eval import published
 
 
-def figures(name: str, items: list[Item], said: Mapping[str, str], *, partial: bool = False) -> dict[str, Figure]:
+def metrics(name: str, items: list[Item], said: Mapping[str, str], *, partial: bool = False) -> dict[str, Metric]:
     replies = {key: Reply(text) for key, text in said.items()}
     table = score(find(name), items, replies, Rule.OFFICIAL, partial=partial)
-    return {figure.name: figure for figure in table.figures}
+    return {metric.name: metric for metric in table.metrics}
 
 
 def test_mmbench_of_the_hub_has_no_options_called_nan(tmp_path: Path) -> None:
@@ -40,11 +40,11 @@ def test_circular_takes_the_rotations_of_the_file(tmp_path: Path) -> None:
         ("1000007", "7", "dog", ("A",)),
         ("8", "8", "A and B", ("A",)),
     ]
-    by_name = figures("mmbench_circular", list(planned.items), {"7": "B", "1000007": "B", "8": "A"})
-    assert (by_name["Overall"].right, by_name["Overall"].asked) == (1, 2)
-    assert (by_name["each way"].right, by_name["each way"].asked) == (2, 3)
-    part = figures("mmbench_circular", list(planned.items), {"7": "B", "8": "A"}, partial=True)
-    assert (part["Overall"].right, part["Overall"].asked) == (1, 2)
+    by_name = metrics("mmbench_circular", list(planned.items), {"7": "B", "1000007": "B", "8": "A"})
+    assert (by_name["Overall"].correct, by_name["Overall"].total) == (1, 2)
+    assert (by_name["each way"].correct, by_name["each way"].total) == (2, 3)
+    part = metrics("mmbench_circular", list(planned.items), {"7": "B", "8": "A"}, partial=True)
+    assert (part["Overall"].correct, part["Overall"].total) == (1, 2)
 
 
 def test_seed_bench_takes_types_one_to_nine(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_mme_of_vlmevalkit_has_one_picture_a_question(tmp_path: Path) -> None:
 
 def test_mme_wants_both_questions_of_a_picture(tmp_path: Path) -> None:
     items = list(plan(find("mme"), published.mme(tmp_path)).items)[:4]
-    assert figures("mme", items, {"0": "No", "1": "Yes", "2": "No", "3": "No"})["existence"].points == 75 + 50
-    alone = figures("mme", items, {"0": "No", "1": "Yes", "2": "No"}, partial=True)["existence"]
+    assert metrics("mme", items, {"0": "No", "1": "Yes", "2": "No", "3": "No"})["existence"].points == 75 + 50
+    alone = metrics("mme", items, {"0": "No", "1": "Yes", "2": "No"}, partial=True)["existence"]
     assert alone.points == 100 + 50
 
 
@@ -103,8 +103,8 @@ def test_ocrbench_official_file(tmp_path: Path) -> None:
     assert [item.id for item in planned.items] == ["svt_5", "IAM_5", "docVQA_5"]
     assert len({query.images[0].digest for query in planned.questions}) == 3
     said = {"svt_5": "It says:\nstop!", "IAM_5": "Halt", "docVQA_5": "1000"}
-    by_name = figures("ocrbench", list(planned.items), said)
-    assert {name: (figure.right, figure.asked) for name, figure in by_name.items()} == {
+    by_name = metrics("ocrbench", list(planned.items), said)
+    assert {name: (metric.correct, metric.total) for name, metric in by_name.items()} == {
         "Overall": (2, 3),
         "Text Recognition": (2, 2),
         "Regular Text Recognition": (1, 1),
@@ -114,7 +114,7 @@ def test_ocrbench_official_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "gold", "formula", "right"),
+    ("reply", "gold", "formula", "correct"),
     [
         ("THE\nEND", "the end", False, True),
         ("the  end", "the end", False, False),  # white space within counts
@@ -124,8 +124,8 @@ def test_ocrbench_official_file(tmp_path: Path) -> None:
         ("x_1", "x_{1}", True, False),
     ],
 )
-def test_ocrbench_matches(reply: str, gold: str, formula: bool, right: bool) -> None:
-    assert matching.right_phrase(reply, [gold], formula=formula) is right
+def test_ocrbench_matches(reply: str, gold: str, formula: bool, correct: bool) -> None:
+    assert matching.contains_accepted_text(reply, [gold], formula=formula) is correct
 
 
 def mmlu_pro(*replies: str) -> tuple[list[Item], dict[str, Reply]]:
@@ -165,7 +165,7 @@ def test_mmmu_pro_has_questions_of_other_sizes(tmp_path: Path) -> None:
     assert [item.gold for item in plan(find("mmmu_pro"), tmp_path).items] == [("L",), ("A",)]
     rows[0]["answer"] = "M"
     published.parquet(tmp_path / "standard (10 options)" / "test-00000-of-00001.parquet", rows)
-    with pytest.raises(InputError, match="answer 'M' is none of its 12 options"):
+    with pytest.raises(InputError, match="answer 'M' is not one of its 12 options"):
         plan(find("mmmu_pro"), tmp_path)
 
 
@@ -177,8 +177,8 @@ def test_scienceqa_results_that_read_nothing_are_not_drawn(tmp_path: Path) -> No
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"outputs": dict.fromkeys("012", "none"), "results": {"0": -1, "1": 0}}))
     scored = score(find("scienceqa"), find("scienceqa").gold(gold, "test"), read_predictions(results), Rule.OFFICIAL)
-    assert [(one.how, one.right) for one in scored.scores] == [
-        ("unread", False),
+    assert [(one.how, one.correct) for one in scored.scores] == [
+        ("unparsed", False),
         ("stored draw", True),
         ("drawn", True),
     ]
@@ -192,7 +192,7 @@ def test_mmmu_pro_has_a_question_that_nobody_gets_right(tmp_path: Path) -> None:
     assert [query.choices for query in planned.questions] == [()]
     for rule in (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT):
         for said in ("Answer: A", "Answer: B", "B"):
-            assert not score(find("mmmu_pro"), planned.items, {planned.items[0].id: Reply(said)}, rule).overall.right
+            assert not score(find("mmmu_pro"), planned.items, {planned.items[0].id: Reply(said)}, rule).overall.correct
 
 
 def lettered(path: Path, *options: str, answer: str = "A") -> Item:
@@ -229,4 +229,4 @@ def test_options_that_vlmevalkit_loses_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_failed_calls_and_empty_options_of_vlmevalkit(reply: str, letter: str) -> None:
-    assert matching.read_option(reply, ("a very large black cat", "", "cow")).value == letter
+    assert matching.parse_option(reply, ("a very large black cat", "", "cow")).value == letter

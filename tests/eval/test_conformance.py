@@ -1,4 +1,4 @@
-"""The official figures, on real outputs of real models. The data stay outside the project."""
+"""The official metrics, on real outputs of real models. The data stay outside the project."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from eval.benchmarks.registry import find
-from eval.items import Figure, Rule, Table
 from eval.predictions import read_predictions
-from eval.scoring.table import score
+from eval.scoring.scorer import score
+from eval.types import Metric, Results, Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
@@ -23,26 +23,26 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def table(name: str, gold: str, predictions: Path | str, rule: Rule) -> Table:
+def table(name: str, gold: str, predictions: Path | str, rule: Rule) -> Results:
     benchmark = find(name)
     items = benchmark.gold(CONFORMANCE / name / gold, benchmark.splits[0])
     return score(benchmark, items, read_predictions(CONFORMANCE / name / predictions), rule)
 
 
-def mmmu(predictions: Path | str, rule: Rule) -> Table:
+def mmmu(predictions: Path | str, rule: Rule) -> Results:
     return table("mmmu", "answer_dict_val.json", predictions, rule)
 
 
-def scienceqa(rule: Rule) -> dict[str, Figure]:
-    figures = table("scienceqa", "test_gold.jsonl", "llava_13b_v0_outputs.jsonl", rule).figures
-    return {figure.name: figure for figure in figures}
+def scienceqa(rule: Rule) -> dict[str, Metric]:
+    metrics = table("scienceqa", "test_gold.jsonl", "llava_13b_v0_outputs.jsonl", rule).metrics
+    return {metric.name: metric for metric in metrics}
 
 
-def official_layout(scored: Table) -> dict[str, dict[str, Any]]:
+def official_layout(scored: Results) -> dict[str, dict[str, Any]]:
     prefixes = {"discipline": "Overall-"}
     return {
-        prefixes.get(figure.group, "") + figure.name: {"num": figure.asked, "acc": round(figure.accuracy, 3)}
-        for figure in scored.figures
+        prefixes.get(metric.group, "") + metric.name: {"num": metric.total, "acc": round(metric.accuracy, 3)}
+        for metric in scored.metrics
     }
 
 
@@ -55,7 +55,7 @@ def mmmu_expected() -> dict[str, Any]:
 def test_mmmu_official_table(predictions: str) -> None:
     scored = mmmu(predictions, Rule.OFFICIAL)
     assert official_layout(scored) == mmmu_expected()
-    assert len(scored.figures) == 37
+    assert len(scored.metrics) == 37
     assert round(scored.overall.accuracy, 3) == 0.367
 
 
@@ -73,27 +73,27 @@ def test_mmmu_reads_as_the_official_parser_did() -> None:
     letters = {one.id: one.value for one in scored.scores if one.value in tuple("ABCDEFGHI")}
     assert len(letters) == 847
     assert letters == {id_: parsed[id_] for id_ in letters}
-    assert scored.read == {"letter": 836, "whole reply": 53, "bracket": 8, "drawn": 2, "content": 1}
+    assert scored.parsed_by == {"letter": 836, "whole reply": 53, "bracket": 8, "drawn": 2, "content": 1}
 
 
 def test_mmmu_strict() -> None:
     scored = mmmu("llava1.5_13b_responses.json", Rule.STRICT)
-    assert (scored.overall.right, scored.overall.asked) == (329, 900)
-    assert scored.read["unread"] == 2
+    assert (scored.overall.correct, scored.overall.total) == (329, 900)
+    assert scored.parsed_by["unparsed"] == 2
 
 
 def test_scienceqa_strict() -> None:
-    figures = scienceqa(Rule.STRICT)
-    assert figures["AVG"].right == 3855
-    percent = {name: round(100 * figure.accuracy, 2) for name, figure in figures.items()}
+    metrics = scienceqa(Rule.STRICT)
+    assert metrics["AVG"].correct == 3855
+    percent = {name: round(100 * metric.accuracy, 2) for name, metric in metrics.items()}
     assert percent == {"AVG": 90.90, "TXT": 89.49, "IMG": 88.00, "NO": 90.59}
 
 
 def test_scienceqa_official_with_the_stored_draw_is_the_published_row() -> None:
     expected = json.loads((CONFORMANCE / "scienceqa" / "expected_llava_13b_v0.json").read_text())["table"]
     found = {
-        name: {"correct": figure.right, "n": figure.asked, "acc": round(100 * figure.accuracy, 2)}
-        for name, figure in scienceqa(Rule.OFFICIAL).items()
+        name: {"correct": metric.correct, "n": metric.total, "acc": round(100 * metric.accuracy, 2)}
+        for name, metric in scienceqa(Rule.OFFICIAL).items()
     }
     assert found == expected
 
@@ -108,7 +108,7 @@ def test_scienceqa_official_with_the_stored_draw_is_the_published_row() -> None:
 )
 def test_lenient_is_at_least_as_good_as_strict(name: str, gold: str, predictions: str) -> None:
     lenient, strict = (table(name, gold, predictions, rule).overall for rule in (Rule.LENIENT, Rule.STRICT))
-    assert lenient.right >= strict.right
+    assert lenient.correct >= strict.correct
 
 
 def test_the_command_loads_no_model_library() -> None:
@@ -125,5 +125,5 @@ finally:
     done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
-    assert printed["figures"][0]["right"] == 330
+    assert printed["metrics"][0]["correct"] == 330
     assert printed["coverage"] == 1.0

@@ -39,8 +39,8 @@ def test_scores_as_json(
     said = write(tmp_path / "p.json", {"validation_Math_1": "B", "validation_Math_2": "A", "validation_Art_1": "is 7"})
     assert run(monkeypatch, "score", "mmmu", "--gold", str(gold), "--predictions", said, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    figures = {figure["name"]: (figure["right"], figure["asked"]) for figure in printed["figures"]}
-    assert figures == {
+    metrics = {metric["name"]: (metric["correct"], metric["total"]) for metric in printed["metrics"]}
+    assert metrics == {
         "Overall": (2, 3),
         "Art and Design": (1, 1),
         "Art": (1, 1),
@@ -57,9 +57,9 @@ def test_scores_as_json(
         ({"validation_Math_9": "B"}, "1 predictions for unknown questions, the first: 'validation_Math_9'"),
         ([{"id": "validation_Math_1", "response": "B"}] * 2, "two predictions for 'validation_Math_1'"),
         ([{"name": "x"}], "row 1: needs an id"),
-        ([1, 2], "row 1: '1' is no row"),
-        ([None], "row 1: 'None' is no row"),
-        (["I did"], "row 1: 'I did' is no row"),
+        ([1, 2], "row 1: '1' is not a row"),
+        ([None], "row 1: 'None' is not a row"),
+        (["I did"], "row 1: 'I did' is not a row"),
         ([{"id": "x", "response": "B", "index2ans": ["cat"]}], "row 1: index2ans is a list, expected letter → option"),
         ({"outputs": {"1": "B"}, "results": [1]}, "`results` is a list, expected id → index"),
         ({}, "expected predictions by id"),
@@ -126,7 +126,7 @@ def test_gold_is_never_scored_against_gold(
     said = gsm8k(tmp_path / "said.jsonl", generated_text="I do not know")
     assert run(monkeypatch, "score", "gsm8k", "--gold", gold, "--predictions", said, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["figures"][0]["right"], printed["reply_column"]) == (0, "generated_text")
+    assert (printed["metrics"][0]["correct"], printed["reply_column"]) == (0, "generated_text")
     assert run(monkeypatch, "score", "gsm8k", "--gold", gold, "--predictions", said) == 0
     assert "Replies: column generated_text" in capsys.readouterr().out
     copy = gsm8k(tmp_path / "copy.jsonl")
@@ -142,7 +142,7 @@ def test_one_file_may_hold_gold_and_replies(
     both = gsm8k(tmp_path / "both.jsonl", mine="#### 2")
     arguments = ("score", "gsm8k", "--gold", both, "--predictions", both, "--reply-column", "mine", "--json")
     assert run(monkeypatch, *arguments) == 0
-    assert json.loads(capsys.readouterr().out)["figures"][0]["right"] == 1
+    assert json.loads(capsys.readouterr().out)["metrics"][0]["correct"] == 1
 
 
 @pytest.mark.parametrize(("reply", "told"), [("C", True), ("The answer is B", False)])
@@ -163,4 +163,4 @@ def test_parsed_letters_cannot_tell_draws(
     said = write(tmp_path / "p.json", rows)
     assert run(monkeypatch, "score", "mmmu", "--gold", str(gold), "--predictions", said, "--json") == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
-    assert any("strict then equals official" in note for note in notes) is told
+    assert any("only reason why strict equals official" in note for note in notes) is told

@@ -1,4 +1,4 @@
-"""Intervals and tests against figures known from elsewhere, the flip ledger and costs on traces made by hand."""
+"""Intervals and tests against metrics known from elsewhere, the flip ledger and costs on traces made by hand."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from colm_vl.types import Call, Decision, Draft, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
 from eval.benchmarks.registry import find
-from eval.costs import Point, Times, cost, journalled_seconds, pareto, seconds_of_calls
-from eval.items import Item, Rule
-from eval.ledger import flips, oracle
-from eval.report.findings import findings
-from eval.runs import Evaluation
+from eval.client_answers import ClientAnswer, client_answers
+from eval.costs import CallTimes, CostPoint, cost, journalled_seconds, pareto, seconds_of_calls
+from eval.flips import flips, oracle
+from eval.report.summary import summarize
+from eval.run_folder import Evaluation
 from eval.statistics import compare, holm, mcnemar, paired_interval, wilson
-from eval.traces import Stand, stands
+from eval.types import Item, Rule
 
 
 def test_wilson_as_published() -> None:
-    # Newcombe 1998, Table I: 81 of 263 gives 0.2553 to 0.3662 (method 3).
+    # Newcombe 1998, Results I: 81 of 263 gives 0.2553 to 0.3662 (method 3).
     found = wilson(81, 263)
     assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
     assert (round(wilson(0, 20).low, 4), round(wilson(0, 20).high, 4)) == (0.0, 0.1611)
@@ -58,42 +58,49 @@ def _ways(ones: list[bool], others: list[bool]) -> list[tuple[dict[str, bool], d
 
 def test_comparisons_use_the_questions_that_both_have() -> None:
     pair = compare({"a": {"1": True, "2": True}, "b": {"2": False, "3": True}})[0]
-    assert (pair.one, pair.other, pair.items, pair.gained, pair.lost) == ("b", "a", 1, 0, 1)
+    assert (pair.one, pair.other, pair.items, pair.wins, pair.losses) == ("b", "a", 1, 0, 1)
 
 
 def test_every_flip_has_its_column() -> None:
     stood = [
-        Stand(item, "c", round_, answer, right)
+        ClientAnswer(item, "c", round_, answer, correct)
         for item, before, after in (
-            ("fixed", ("1", False), ("2", True)),
-            ("spoilt", ("2", True), ("1", False)),
-            ("moved", ("1", False), ("3", False)),
+            ("corrected", ("1", False), ("2", True)),
+            ("regressed", ("2", True), ("1", False)),
+            ("changed_wrong", ("1", False), ("3", False)),
             ("kept right", ("2", True), ("two", True)),
             ("kept wrong", ("The 1", False), ("1.", False)),
         )
-        for round_, (answer, right) in enumerate((before, after))
+        for round_, (answer, correct) in enumerate((before, after))
     ]
     (row,) = flips(stood)
-    assert (row.fixed, row.spoilt, row.moved, row.kept_right, row.kept_wrong) == (1, 1, 1, 1, 1)
-    assert row.fixed_share == pytest.approx(1 / 3)
-    assert row.spoilt_share == pytest.approx(1 / 2)
+    assert (row.corrected, row.regressed, row.changed_wrong, row.kept_correct, row.kept_wrong) == (1, 1, 1, 1, 1)
+    assert row.corrected_rate == pytest.approx(1 / 3)
+    assert row.regressed_rate == pytest.approx(1 / 2)
 
 
 def test_samples_of_one_client_are_no_changes() -> None:
     """Self-consistency: each is an answer of its own, none looks again at another."""
-    stood = [Stand("1", "c", 0, answer, answer == "x") for answer in ("x", "y", "x")]
+    stood = [ClientAnswer("1", "c", 0, answer, answer == "x") for answer in ("x", "y", "x")]
     assert flips(stood) == []
 
 
 def test_oracle_tells_what_was_found_and_missed() -> None:
     drafts = {"a": (True, False), "b": (False, False), "c": (True, True), "d": (False, False)}
     stood = [
-        Stand(item, name, 0, "x", right)
+        ClientAnswer(item, name, 0, "x", correct)
         for item, both in drafts.items()
-        for name, right in zip("pq", both, strict=True)
+        for name, correct in zip("pq", both, strict=True)
     ]
     found = oracle(stood, {"a": False, "b": True, "c": True, "d": False})
-    assert (found.items, found.any_right, found.all_right, found.right, found.found, found.missed) == (4, 2, 1, 2, 1, 1)
+    assert (found.items, found.any_correct, found.all_correct, found.correct, found.found, found.missed) == (
+        4,
+        2,
+        1,
+        2,
+        1,
+        1,
+    )
 
 
 def trace(strategy: str, *calls: Call) -> Trace:
@@ -113,8 +120,8 @@ def trace(strategy: str, *calls: Call) -> Trace:
 
 def test_answers_of_every_round_are_scored() -> None:
     item = Item("0", "?", ("5",), "open", groups={"domain": "counting", "question": "count"})
-    found = stands(find("pocket"), {"0": item}, [trace("colm")], Rule.STRICT)
-    assert [(stand.round, stand.answer, stand.right) for stand in found] == [
+    found = client_answers(find("pocket"), {"0": item}, [trace("colm")], Rule.STRICT)
+    assert [(stand.round, stand.answer, stand.correct) for stand in found] == [
         (0, "4", False),
         (1, "4", False),  # what cannot be read changes nothing
         (2, "5", True),
@@ -126,16 +133,16 @@ def test_a_shared_draft_costs_every_strategy() -> None:
     guided = Call("s", "guide", round=1, seconds=1.0, usage=Usage(20, 0, 5), sent=Sent(bytes=700))
     first = trace("solo", made)
     second = trace("colm", Call("c", "draft", usage=Usage(10, 4, 3), reused=True), guided)
-    found = cost([second], Times(seconds_of_calls([first, second])))
+    found = cost([second], CallTimes(seconds_of_calls([first, second])))
     assert found.seconds == {"draft": 2.0, "guide": 1.0}
-    assert (found.calls, found.server_calls, found.avoided, found.bytes) == (2, 1, 1, 700)
+    assert (found.calls, found.server_calls, found.skipped, found.bytes) == (2, 1, 1, 700)
     assert found.tokens == 10 + 3 + 20 + 5
     assert found.server_tokens == 25
 
 
 def test_tokens_do_not_depend_on_what_a_cache_held() -> None:
     cold, warm = (trace("colm", Call("s", "guide", usage=Usage(20, cached, 5))) for cached in (0, 18))
-    costs = [cost([one], Times({})) for one in (cold, warm)]
+    costs = [cost([one], CallTimes({})) for one in (cold, warm)]
     assert [(one.tokens, one.server_tokens) for one in costs] == [(25, 25)] * 2
     assert [one.cached_tokens for one in costs] == [0, 18]
 
@@ -146,7 +153,7 @@ def test_the_front_is_drawn_of_tokens_a_question(tmp_path: Path) -> None:
     items = {key: Item(key, "?", ("5",), "open", groups=groups) for key in "01"}
     cheap, dear = (Call("c", "draft", usage=Usage(tokens)) for tokens in (10, 15))
     traces = {"vote": tuple(replace(trace("vote", cheap), id=key) for key in items), "solo": (trace("solo", dear),)}
-    found = findings(Evaluation("x", tmp_path, find("pocket"), "test", items, traces))
+    found = summarize(Evaluation("x", tmp_path, find("pocket"), "test", items, traces))
     assert [one.accuracy for one in found.strategies] == [1.0, 1.0]
     assert found.front == ("vote",)
 
@@ -157,12 +164,17 @@ def test_what_a_killed_run_had_called_costs_what_its_journal_says(tmp_path: Path
     lines = [json.dumps(line | {"sent": [700, 0, 0], "seconds": seconds}) for seconds in (1.0, 2.0)]
     (tmp_path / "calls.jsonl").write_text("\n".join([*lines, '{"key": "cut o']))
     again = [trace("solo", Call("c", "draft", usage=usage, sent=sent, reused=True)) for _ in range(2)]
-    found = cost(again, Times({}, journalled_seconds(tmp_path)))
+    found = cost(again, CallTimes({}, journalled_seconds(tmp_path)))
     assert (found.seconds, found.total_seconds) == ({"draft": 3.0}, 3.0)
-    unknown = cost(again, Times({}, journalled_seconds(tmp_path / "nowhere")))
+    unknown = cost(again, CallTimes({}, journalled_seconds(tmp_path / "nowhere")))
     assert (unknown.seconds, unknown.total_seconds) == ({"draft": None}, None)
 
 
 def test_the_front_keeps_what_nothing_beats() -> None:
-    points = [Point("dear", 9, 0.9), Point("cheap", 1, 0.5), Point("beaten", 5, 0.4), Point("middle", 5, 0.7)]
+    points = [
+        CostPoint("dear", 9, 0.9),
+        CostPoint("cheap", 1, 0.5),
+        CostPoint("beaten", 5, 0.4),
+        CostPoint("middle", 5, 0.7),
+    ]
     assert [point.name for point in pareto(points)] == ["cheap", "middle", "dear"]

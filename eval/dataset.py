@@ -1,7 +1,7 @@
-"""Opens a benchmark in whatever form people have it, as rows: the one place that knows file formats.
+"""Reads the rows of a benchmark from its published files.
 
-A folder of Parquet as published on the hub, what `datasets` saved to disk, VLMEvalKit's TSV, JSON and JSON Lines.
-Without a path, the hub through `datasets`; with one, nothing is ever fetched.
+Formats: a folder of Parquet as on the Hugging Face hub, `save_to_disk` of `datasets`, VLMEvalKit's TSV, JSON and JSON
+Lines. Without a path, rows come from the hub through `datasets`; with a path, nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from colm_vl.errors import InputError
 from colm_vl.extras import require
 
-from .delimited import delimited_rows
+from .tsv import delimited_rows
 
 Row = Mapping[str, Any]
 
@@ -30,21 +30,23 @@ _SHARD = re.compile(r"^(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the rows come from. `configs` are the hub's names for the parts of a benchmark; in a folder they are its
-    sub-folders. `subjects` are those asked for, none meaning all. Without `pictures`, picture columns are not read.
-    `also` are other names under which the split is published."""
+    """Where the rows come from.
+
+    `configs` are configurations on the hub, and sub-folders of a local folder. `subjects` are the requested ones, or
+    none for all. Without `images`, image columns are not read. `also` holds other names of the split.
+    """
 
     path: Path | None
     split: str
     hub: str = ""
     configs: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
-    pictures: bool = True
+    images: bool = True
     also: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path | None:
-        """What the paths of pictures are relative to."""
+        """The folder that image paths are relative to."""
         return self.path.parent if self.path is not None and self.path.is_file() else self.path
 
     @property
@@ -53,14 +55,14 @@ class Source:
 
 
 def open_rows(
-    source: Source, required: Sequence[str], *, named: Sequence[str] = (), picture_columns: Sequence[str] = ()
+    source: Source, required: Sequence[str], *, named: Sequence[str] = (), image_columns: Sequence[str] = ()
 ) -> Iterator[Row]:
-    """The rows, each once its columns have been checked. A name with bars (`question|text`) asks for any one of them.
-    Columns that are `named` must be there at first, and later rows may leave them empty.
+    """Yield the rows, after checking that each has the required columns.
 
-    Raises `InputError` for a path that holds no data, a split that is not there, or columns that are missing.
+    `question|text` requires either of the two. Columns in `named` are only required in the first row. Raises
+    `InputError` for a path without data, an unknown split, or missing columns.
     """
-    hidden = () if source.pictures else tuple(picture_columns)
+    hidden = () if source.images else tuple(image_columns)
     tables = _hub(source, hidden) if source.path is None else _path(source.path, source, hidden)
     for table in tables:
         for number, row in enumerate(table.rows, 1):
@@ -98,7 +100,7 @@ def _path(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table]
 
 
 def _files_of_split(folder: Path, source: Source) -> list[Path]:
-    """The data files of a folder that belong to the split and the configurations asked for."""
+    """The data files of a folder that belong to the requested split and configurations."""
     files = sorted(file for file in folder.rglob("*") if file.suffix in _TABLES and not _is_hidden(file, folder))
     files = [file for file in files if file.suffix == ".parquet"] or files
     if not files:
@@ -107,7 +109,7 @@ def _files_of_split(folder: Path, source: Source) -> list[Path]:
             hint=f"expected files that end in {', '.join(_TABLES)}, or saved_to_disk",
         )
     splits = {file: _split_of(file) for file in files}
-    # Beside files that are named for the split, one that is named for none holds something else.
+    # If some files are named for the split, a file without a split in its name holds something else.
     names = (source.split, *source.also)
     chosen = [file for file in files if splits[file] in names] or [file for file in files if not splits[file]]
     if not chosen:
@@ -117,7 +119,7 @@ def _files_of_split(folder: Path, source: Source) -> list[Path]:
         )
     by_config = {name: [f for f in chosen if name in f.relative_to(folder).parts[:-1]] for name in source.configs}
     if not any(by_config.values()):
-        # A folder of one configuration only, without sub-folders: the rows themselves say what they are.
+        # A folder with one configuration and no sub-folders.
         parts = sorted({str(file.parent.relative_to(folder)) for file in chosen})
         if len(parts) > 1:
             raise InputError(
@@ -127,19 +129,18 @@ def _files_of_split(folder: Path, source: Source) -> list[Path]:
     absent = [name for name, found in by_config.items() if not found]
     if absent:
         raise InputError(
-            f"{folder}: no folder for {', '.join(absent)}", hint="choose the subjects that are there with --subjects"
+            f"{folder}: no folder for {', '.join(absent)}", hint="choose among the existing ones with --subjects"
         )
     return [file for found in by_config.values() for file in found]
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
-    """Also for what is no file: a download may leave a cache beside the data."""
+    """Downloads may leave a cache beside the data. Also true for anything that is not a file."""
     return not file.is_file() or any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _split_of(file: Path) -> str:
-    """`validation-00000-of-00001.parquet` and `validation.parquet` are of the split validation; a file whose name says
-    none is of any."""
+    """`validation` for `validation-00000-of-00001.parquet` and `validation.parquet`; "" for a name without a split."""
     shard = _SHARD.match(file.stem)
     if shard:
         return shard["split"]
@@ -156,7 +157,7 @@ def _file(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
             return json_lines(path)
         case ".json":
             return iter(_listed_rows(read_json(path), path))
-    raise InputError(f"{path}: unknown kind of file", hint=f"expected one of {', '.join(_TABLES)}")
+    raise InputError(f"{path}: unknown file type", hint=f"expected one of {', '.join(_TABLES)}")
 
 
 def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
@@ -164,14 +165,14 @@ def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
     try:
         file = parquet.ParquetFile(path)
     except (pyarrow.ArrowInvalid, OSError):
-        raise InputError(f"{path}: not a Parquet file", hint="was the download cut off?") from None
+        raise InputError(f"{path}: not a Parquet file", hint="the download may be incomplete") from None
     columns = [name for name in file.schema_arrow.names if name not in hidden]
     for batch in file.iter_batches(batch_size=32, columns=columns):
         yield from batch.to_pylist()
 
 
 def json_lines(path: Path) -> Iterator[Row]:
-    """Raises `InputError`, with the number of the line, for one that is no JSON object in UTF-8."""
+    """Raises `InputError`, with the line number, for a line that is not a JSON object in UTF-8."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -193,7 +194,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"no such file: {path}", hint="check the path") from None
     except (ValueError, RecursionError, OSError):
-        raise InputError(f"{path}: cannot be read as JSON", hint="was the download cut off?") from None
+        raise InputError(f"{path}: cannot be read as JSON", hint="the download may be incomplete") from None
 
 
 def _listed_rows(data: Any, path: Path) -> list[Row]:
@@ -205,7 +206,7 @@ def _listed_rows(data: Any, path: Path) -> list[Row]:
 
 
 def _saved(path: Path, source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
-    """What `save_to_disk` wrote: one data set, or one for each split."""
+    """A folder written by `save_to_disk`: one data set, or one per split."""
     datasets = require("datasets", "eval")
     saved = datasets.load_from_disk(str(path))
     if isinstance(saved, datasets.DatasetDict):
@@ -224,16 +225,16 @@ def _hub(source: Source, hidden: Sequence[str]) -> Iterator[_Table]:
         try:
             table = datasets.load_dataset(source.hub, config, split=source.split)
         except Exception as error:
-            # The hub's client raises dozens of kinds: no network, no such split, gated, out of space.
+            # The hub client raises dozens of types: no network, unknown split, gated, disk full.
             raise InputError(
                 f"{source.label}: cannot be loaded ({type(error).__name__})",
-                hint="download it where there is a network, and give the folder with --data",
+                hint="download it elsewhere, and give the folder with --data",
             ) from error
         yield _Table(source.hub, _undecoded(table, hidden))
 
 
 def _undecoded(table: Any, hidden: Sequence[str]) -> Iterator[Row]:
-    """Rows with pictures as bytes or paths: `processors.images` is what decodes pictures."""
+    """Rows with images as bytes or paths, since `processors.images` decodes them."""
     datasets = require("datasets", "eval")
     table = table.remove_columns([name for name in table.column_names if name in hidden])
     for name, feature in table.features.items():
@@ -242,10 +243,10 @@ def _undecoded(table: Any, hidden: Sequence[str]) -> Iterator[Row]:
     return iter(table)
 
 
-def pictures_in(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:
-    """The pictures of a row, unopened, in the order of `columns`; empty columns are passed over.
+def images_in(row: Row, columns: Sequence[str], *, folder: Path | None = None) -> tuple[bytes | Path, ...]:
+    """The images of a row, unopened, in the order of `columns`. Empty columns are skipped.
 
-    Takes the hub's `{"bytes", "path"}`, bytes, base64, and paths, which are relative to `folder`.
+    Accepts the hub's `{"bytes", "path"}`, bytes, base64, and paths relative to `folder`.
     """
     found: list[bytes | Path] = []
     for column in columns:
@@ -258,7 +259,7 @@ def pictures_in(row: Row, columns: Sequence[str], *, folder: Path | None = None)
 
 
 def beside(folder: Path, name: str, container: str) -> Path:
-    """The picture `name` of an official file: in a folder `container`, beside the file or beside its folder."""
+    """The path of image `name`: in `folder`, or in a folder `container` inside or beside it."""
     places = [place / name for place in (folder, folder / container, folder.parent / container)]
     return next((place for place in places if place.exists()), places[0])
 
@@ -277,7 +278,7 @@ def _picture(value: Any, column: str, folder: Path | None) -> bytes | Path:
             return base64.b64decode(value, validate=True)
         except binascii.Error:
             pass
-    raise InputError(f"column {column}: expected a picture, got {type(value).__name__}", hint="bytes, base64 or a path")
+    raise InputError(f"column {column}: expected an image, got {type(value).__name__}", hint="bytes, base64 or a path")
 
 
 def _is_list_text(value: Any) -> bool:
@@ -285,7 +286,7 @@ def _is_list_text(value: Any) -> bool:
 
 
 def listed(value: Any) -> list[Any]:
-    """A list, or one written as a string, as several benchmarks publish theirs; [] for nothing."""
+    """A list, or a list written as a string, as several benchmarks publish it. [] for an empty value."""
     if value is None or value == "":
         return []
     if _is_list_text(value):
@@ -303,7 +304,7 @@ def options_in(row: Row) -> tuple[str, ...]:
             return tuple(str(option) for option in listed(row[name]))
     cells = [row.get(letter, row.get(f"choice_{letter.lower()}")) for letter in ascii_uppercase]
     filled = [number for number, cell in enumerate(cells, 1) if cell not in (None, "")]
-    # An empty one among others keeps its letter, so that the gold letter stays right.
+    # An empty option between others keeps its letter, so that the gold letter stays valid.
     return tuple("" if cell is None else str(cell) for cell in cells[: max(filled, default=0)])
 
 
@@ -312,10 +313,10 @@ __all__ = [
     "Source",
     "beside",
     "check_columns",
+    "images_in",
     "json_lines",
     "listed",
     "open_rows",
     "options_in",
-    "pictures_in",
     "read_json",
 ]

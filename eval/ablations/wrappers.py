@@ -1,4 +1,4 @@
-"""Backends put in front of a member's own, to change one thing about it."""
+"""Backends that wrap another one and change one thing about it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from colm_vl.prompts import GUIDE_TASK
 from colm_vl.team import Member
 
 
-class Shared:
-    """One model for several members: connected when first asked, closed once."""
+class SharedBackend:
+    """A backend shared by several members. It is connected at the first request and closed once."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -33,10 +33,10 @@ class Shared:
             await backend.aclose()
 
 
-class Wrapped:
-    """Hands requests on; sub-classes change `generate`."""
+class BackendWrapper:
+    """Passes requests on. Subclasses override `generate`."""
 
-    def __init__(self, inner: Shared) -> None:
+    def __init__(self, inner: SharedBackend) -> None:
         self._inner = inner
 
     async def generate(self, request: Request) -> Generation:
@@ -54,10 +54,10 @@ class Wrapped:
         await self._inner.aclose()
 
 
-class Reseeded(Wrapped):
-    """Moves the seed of every request on by `shift`, so that copies of one model do not all say the same."""
+class Reseeded(BackendWrapper):
+    """Adds `shift` to the seed of every request, so that copies of one model give different samples."""
 
-    def __init__(self, inner: Shared, shift: int) -> None:
+    def __init__(self, inner: SharedBackend, shift: int) -> None:
         super().__init__(inner)
         self._shift = shift
 
@@ -68,21 +68,21 @@ class Reseeded(Wrapped):
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """Guidance as it was written, and the question that it was written for."""
+class RecordedGuidance:
+    """Guidance from a finished run, and its question."""
 
     question: str
     text: str
 
 
-class Misguiding(Wrapped):
-    """Gives, for a `share` of the questions, the guidance that was written for another question.
+class Misguiding(BackendWrapper):
+    """Replaces the guidance of a `share` of the questions by guidance for another question.
 
-    Which questions and which guidance follows from the request's words: the same run after run, and the questions of a
-    smaller share are among those of a larger one. The server is asked all the same, so that the cost stays.
+    The choice depends only on the text of the request: it is the same in every run, and a larger share includes the
+    questions of a smaller one. The server is still called, so costs stay the same.
     """
 
-    def __init__(self, inner: Shared, share: float, others: Sequence[Advice]) -> None:
+    def __init__(self, inner: SharedBackend, share: float, others: Sequence[RecordedGuidance]) -> None:
         super().__init__(inner)
         self._share = share
         self._others = others

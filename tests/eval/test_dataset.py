@@ -10,7 +10,7 @@ import pytest
 
 from colm_vl.errors import InputError
 from eval.benchmarks.registry import find
-from eval.running import plan
+from eval.evaluator import plan
 from tests.eval import published
 
 
@@ -80,7 +80,7 @@ def write(folder: Path, text: str) -> Path:
             '{"id": "validation_Math_1", "question": "?"}\n',
             "missing columns answer, options or A or question_type",
         ),
-        ("ai2d", '{"question": "?", "options": ["a", "b"], "answer": "E"}\n', "answer 'E' is none of its 2 options"),
+        ("ai2d", '{"question": "?", "options": ["a", "b"], "answer": "E"}\n', "answer 'E' is not one of its 2 options"),
         ("ai2d", "[1]\n", "line 1: not a JSON object"),
         (
             "gsm8k",
@@ -136,7 +136,7 @@ def test_wrong_places_are_refused(tmp_path: Path) -> None:
         plan(find("ai2d"), tmp_path, "dev")
     with pytest.raises(InputError, match="no folder for Physics"):
         plan(find("mmmu"), published.mmmu(tmp_path / "m"), subjects=["Math", "Physics"])
-    with pytest.raises(InputError, match="makes its own questions"):
+    with pytest.raises(InputError, match="generates its questions"):
         plan(find("pocket"), tmp_path)
 
 
@@ -171,7 +171,7 @@ def test_a_question_about_a_picture_is_not_asked_without(tmp_path: Path) -> None
     published.json_lines(
         tmp_path / "q.jsonl", [{"question": "?", "choices": ["a", "b"], "answer": "A", "photo": "a.png"}]
     )
-    with pytest.raises(InputError, match="question 0 has no picture"):
+    with pytest.raises(InputError, match="question 0 has no image"):
         list(plan(find("ai2d"), tmp_path / "q.jsonl").questions)
 
 

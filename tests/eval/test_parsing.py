@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.benchmarks.registry import find
-from eval.items import DRAWN, UNREAD, Item, Reply, Rule, letters
 from eval.scoring import lenient, matching, mmmu, mmmu_pro, scienceqa
-from eval.scoring.table import score
+from eval.scoring.scorer import score
+from eval.types import DRAWN, UNPARSED, Item, Reply, Rule, letters
 
 OPTIONS = ("red", "blue", "green", "a large grey elephant")
 
@@ -30,21 +30,21 @@ replies = st.one_of(
         ("B", "B", "letter"),
         ("I pick B and nothing else", "B", "letter"),
         ("A man rides a horse", "A", "letter"),
-        ("'B.'", "", UNREAD),  # the apostrophes come off last, so that the full stop stays
+        ("'B.'", "", UNPARSED),  # the apostrophes come off last, so that the full stop stays
         ("B'.", "B", "letter"),
         ("what I see there is blue paint", "B", "content"),
         ("red, then blue, then red once more", "A", "content"),
-        ("it is blue", "", UNREAD),
-        *((oddity, "", UNREAD) for oddity in ("B)", "b", "(b)", "**B**", "B. blue", "B\n", "")),
+        ("it is blue", "", UNPARSED),
+        *((oddity, "", UNPARSED) for oddity in ("B)", "b", "(b)", "**B**", "B. blue", "B\n", "")),
     ],
 )
 def test_mmmu_choice(reply: str, value: str, how: str) -> None:
-    reading = mmmu.read_choice(reply, OPTIONS)
-    assert (reading.value, reading.how) == (value, how)
+    parsed = mmmu.parse_choice(reply, OPTIONS)
+    assert (parsed.value, parsed.how) == (value, how)
 
 
 @pytest.mark.parametrize(
-    ("reply", "gold", "right"),
+    ("reply", "gold", "correct"),
     [
         ("The answer is 7.", "7", True),
         ("x = 12", "12.00", True),
@@ -62,12 +62,12 @@ def test_mmmu_choice(reply: str, value: str, how: str) -> None:
         ("3.14159", "3.14", True),
     ],
 )
-def test_mmmu_open(reply: str, gold: str, right: bool) -> None:
-    assert mmmu.right_open(mmmu.read_open(reply), [gold]) is right
+def test_mmmu_open(reply: str, gold: str, correct: bool) -> None:
+    assert mmmu.is_correct_open(mmmu.parse_open(reply), [gold]) is correct
 
 
 def test_mmmu_open_takes_any_of_several_gold_answers() -> None:
-    assert mmmu.right_open(mmmu.read_open("It is in Florida."), ["Tampa", "Florida"])
+    assert mmmu.is_correct_open(mmmu.parse_open("It is in Florida."), ["Tampa", "Florida"])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_mmmu_open_takes_any_of_several_gold_answers() -> None:
     [
         ("I think A. Answer: C", "C", "label"),
         ("Answer: A\nAnswer: B", "B", "label"),
-        ("Answer: because", "", UNREAD),
+        ("Answer: because", "", UNPARSED),
         ("Answer: Because", "B", "label"),
         ("Answer: (A) or (B)", "B", "bracket"),
         ("C is it", "C", "letter"),
@@ -83,8 +83,8 @@ def test_mmmu_open_takes_any_of_several_gold_answers() -> None:
     ],
 )
 def test_mmmu_pro(reply: str, value: str, how: str) -> None:
-    reading = mmmu_pro.read_choice(reply, OPTIONS)
-    assert (reading.value, reading.how) == (value, how)
+    parsed = mmmu_pro.parse_choice(reply, OPTIONS)
+    assert (parsed.value, parsed.how) == (value, how)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_mmmu_pro(reply: str, value: str, how: str) -> None:
     ],
 )
 def test_scienceqa(reply: str, official: str, llava: str) -> None:
-    assert scienceqa.read_choice(reply, OPTIONS).value == official
-    assert scienceqa.read_choice_llava(reply, OPTIONS).value == llava
+    assert scienceqa.parse_choice(reply, OPTIONS).value == official
+    assert scienceqa.parse_choice_llava(reply, OPTIONS).value == llava
 
 
 @pytest.mark.parametrize(
@@ -131,19 +131,19 @@ def test_scienceqa(reply: str, official: str, llava: str) -> None:
     ],
 )
 def test_lenient_reads_what_people_write(reply: str) -> None:
-    assert lenient.read_choice(reply, OPTIONS).value == "B"
+    assert lenient.parse_choice(reply, OPTIONS).value == "B"
 
 
 @pytest.mark.parametrize("reply", ["", "no idea", "A man rides a horse", "red or blue"])
 def test_lenient_reads_nothing_into_nothing(reply: str) -> None:
-    assert lenient.read_choice(reply, OPTIONS).how == UNREAD
+    assert lenient.parse_choice(reply, OPTIONS).how == UNPARSED
 
 
 def test_lenient_leaves_to_the_official_reader_what_it_cannot_read() -> None:
     """So that it is not the worse one for replies such as these, which name several."""
     reply = "It could be (A) but also, as I see it, (B)"
-    assert lenient.read_choice(reply, OPTIONS).how == UNREAD
-    assert find("mmmu").read(item(0), reply, Rule.LENIENT).value == "B"
+    assert lenient.parse_choice(reply, OPTIONS).how == UNPARSED
+    assert find("mmmu").parse(item(0), reply, Rule.LENIENT).value == "B"
 
 
 @pytest.mark.parametrize(
@@ -195,32 +195,32 @@ def test_lenient_leaves_to_the_official_reader_what_it_cannot_read() -> None:
 )
 def test_other_readers(reader: str, reply: str, value: str) -> None:
     readers = {
-        "option": lambda text: matching.read_option(text, OPTIONS),
-        "yes_no": matching.read_yes_no,
-        "mmlu_pro": matching.read_mmlu_pro,
-        "gsm8k": matching.read_gsm8k,
+        "option": lambda text: matching.parse_option(text, OPTIONS),
+        "yes_no": matching.parse_yes_no,
+        "mmlu_pro": matching.parse_mmlu_pro,
+        "gsm8k": matching.parse_gsm8k,
     }
-    reading = readers[reader](reply)
-    assert (reading.value, reading.how == UNREAD) == (value, value == "")
+    parsed = readers[reader](reply)
+    assert (parsed.value, parsed.how == UNPARSED) == (value, value == "")
 
 
 @given(replies, st.lists(st.text(max_size=12), min_size=2, max_size=9))
 @settings(max_examples=150, deadline=None)
 def test_no_reader_crashes_or_names_an_option_that_is_not_there(reply: str, options: list[str]) -> None:
-    read = [reader(reply, options) for reader in (mmmu.read_choice, mmmu_pro.read_choice, scienceqa.read_choice)]
-    read += [scienceqa.read_choice_llava(reply, options), matching.read_option(reply, options)]
-    read.append(lenient.read_choice(reply, options))
-    assert all(one.value in letters(len(options)) if one.how != UNREAD else not one.value for one in read)
+    read = [reader(reply, options) for reader in (mmmu.parse_choice, mmmu_pro.parse_choice, scienceqa.parse_choice)]
+    read += [scienceqa.parse_choice_llava(reply, options), matching.parse_option(reply, options)]
+    read.append(lenient.parse_choice(reply, options))
+    assert all(one.value in letters(len(options)) if one.how != UNPARSED else not one.value for one in read)
 
 
 @given(replies, st.lists(st.text(max_size=12), min_size=1, max_size=3))
 @settings(max_examples=150, deadline=None)
 def test_open_readers_never_crash(reply: str, gold: list[str]) -> None:
-    assert mmmu.right_open(mmmu.read_open(reply), gold) in (True, False)
-    assert matching.right_phrase(reply, gold, formula=True) in (True, False)
-    assert matching.right_phrase(reply, gold, formula=False) in (True, False)
-    for reader in (matching.read_gsm8k, matching.read_mmlu_pro, matching.read_yes_no, lenient.read_number):
-        assert (reader(reply).how == UNREAD) is (reader(reply).value == "")
+    assert mmmu.is_correct_open(mmmu.parse_open(reply), gold) in (True, False)
+    assert matching.contains_accepted_text(reply, gold, formula=True) in (True, False)
+    assert matching.contains_accepted_text(reply, gold, formula=False) in (True, False)
+    for reader in (matching.parse_gsm8k, matching.parse_mmlu_pro, matching.parse_yes_no, lenient.parse_number):
+        assert (reader(reply).how == UNPARSED) is (reader(reply).value == "")
 
 
 def item(index: int, kind: str = "choice") -> Item:
@@ -243,11 +243,11 @@ def test_order_changes_no_figure_but_the_draws_and_official_without_draws_is_str
         benchmark = find(name)
         official = score(benchmark, items, said, Rule.OFFICIAL)
         strict = score(benchmark, items, said, Rule.STRICT)
-        undrawn = {one.id for one in official.scores if one.right and one.how != DRAWN}
-        assert undrawn == {one.id for one in strict.scores if one.right}
+        undrawn = {one.id for one in official.scores if one.correct and one.how != DRAWN}
+        assert undrawn == {one.id for one in strict.scores if one.correct}
         for rule in (Rule.STRICT, Rule.LENIENT):
             one, other = (score(benchmark, order, said, rule) for order in (items, shuffled))
-            assert {figure.name: figure for figure in one.figures} == {figure.name: figure for figure in other.figures}
+            assert {metric.name: metric for metric in one.metrics} == {metric.name: metric for metric in other.metrics}
 
 
 def test_letters() -> None:

@@ -1,4 +1,4 @@
-"""Asks a benchmark of a team, in several strategies on the same drafts; on the batch machinery, so it is resumable."""
+"""Runs a benchmark on a team with several strategies, through `CoLM.batch`: resumable, with shared drafts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from processors.errors import ImageError
 
 from .benchmarks.base import Benchmark
 from .benchmarks.judged import JudgedBenchmark
-from .data import Source
-from .items import Item
-from .names import slug
-from .runs import check_evaluation, read_traces, write_evaluation
+from .dataset import Source
+from .run_folder import check_evaluation, read_traces, write_evaluation
+from .slug import slug
+from .types import Item
 
 SECOND_TURN = "turn-2"
 ANSWER_FILES = "answer-files"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The chosen questions of a benchmark; going over them again reads them again, so that pictures are not kept."""
+class Questions:
+    """The chosen questions of a benchmark. Each iteration reads them again, so that images are not kept in memory."""
 
     benchmark: Benchmark
     source: Source
@@ -42,41 +42,41 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be asked: the items without their pictures, and the questions with them."""
+    """What a run asks: the items without their images, and the questions with them."""
 
     benchmark: Benchmark
     split: str
     items: tuple[Item, ...]
-    questions: Asked
+    questions: Questions
 
 
 def plan(
     benchmark: Benchmark, data: Path | None, split: str = "", subjects: Sequence[str] = (), limit: int | None = None
 ) -> Plan:
-    """Reads the benchmark through once, without its pictures.
+    """Read the benchmark once, without its images.
 
-    `limit` takes that many questions drawn from all, always the same; those that count together stay together. Raises
-    `InputError` for data that cannot be used.
+    `limit` takes a random sample of that many questions, the same one every time; items that are scored together stay
+    together. Raises `InputError` for data that cannot be used.
     """
     source = benchmark.source(data, split or benchmark.splits[0], subjects)
     split = source.split
-    blind = replace(source, pictures=False)
-    items = _drawn(list(benchmark.load(blind)), limit)
+    items = _sampled(list(benchmark.load(replace(source, images=False))), limit)
     if not items:
         raise InputError(
             f"{source.label}: no questions of split {split!r}", hint="choose another --split or --subjects"
         )
     twice = len(items) - len({item.id for item in items})
     if twice:
-        raise InputError(f"{source.label}: {twice} ids occur twice", hint="every question needs an id of its own")
-    return Plan(benchmark, split, items, Asked(benchmark, source, frozenset(item.id for item in items)))
+        raise InputError(f"{source.label}: {twice} ids occur twice", hint="give every question its own id")
+    return Plan(benchmark, split, items, Questions(benchmark, source, frozenset(item.id for item in items)))
 
 
-def _drawn(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
+def _sampled(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
     units = list(dict.fromkeys(item.unit or item.id for item in items))
     if limit is None or limit >= len(units):
         return tuple(items)
-    # Drawn, since benchmarks go round their parts and a regular step could miss some; a larger limit adds to a smaller.
+    # A regular step could miss a category, since many benchmarks cycle through theirs. A larger limit includes the
+    # sample of a smaller one.
     chosen = set(random.Random(0).sample(units, len(units))[:limit])
     return tuple(item for item in items if (item.unit or item.id) in chosen)
 
@@ -91,12 +91,12 @@ def run(
     fresh: bool = False,
     **policy: Any,
 ) -> Iterator[Trace]:
-    """Traces as they are finished. What a report needs lies in `out`; the same call goes on where the last ended."""
+    """Yield traces as they finish. `out` gets all that a report needs. The same call resumes an interrupted run."""
     check_evaluation(out, plan.benchmark, plan.split)
     options = {"concurrency": concurrency, "fresh": fresh, **policy}
     traces = iter(colm.batch(plan.questions, out, strategy=strategies, **options))
     first = list(islice(traces, 1))
-    # Only now has the batch accepted the folder: a run that is refused leaves what another has put there.
+    # Only now has the batch accepted the folder: a refused run must not overwrite the files of an earlier one.
     write_evaluation(out, plan.benchmark, plan.split, plan.items)
     yield from first
     yield from traces
@@ -109,7 +109,7 @@ def run(
 def _follow_up(
     colm: CoLM, plan: Plan, benchmark: JudgedBenchmark, strategy: str, out: Path, options: dict[str, Any]
 ) -> Iterator[Trace]:
-    """The second turn depends on how this strategy answered the first, so that each has a folder of its own for it."""
+    """Ask the second turn, in a folder for each strategy: the question contains the strategy's own first answer."""
     items = benchmark.follow_up(plan.items, _replies(strategy, [out]))
     if items:
         questions = [_query(benchmark, item) for item in items]

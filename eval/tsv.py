@@ -1,4 +1,4 @@
-"""TSV and CSV as VLMEvalKit writes them: base64 pictures, each once; elsewhere the index of the row that has it."""
+"""Reads TSV and CSV as VLMEvalKit writes them: images in base64, or the index of the row that holds the image."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from colm_vl.errors import InputError
 from colm_vl.extras import require
 
 _REFERENCE = 64
-"""A picture cell of no more characters than this is the index of the row that has the picture."""
+"""An image cell of at most this many characters is the index of the row that holds the image."""
 
 
 def delimited_rows(path: Path, hidden: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """Rows without their empty cells, pictures put in where a row refers to another's. Streams: what is kept in memory
-    are the pictures that some row refers to."""
+    """Rows without their empty cells, with references to images of other rows replaced by the images.
+
+    Streams the file: only images that other rows refer to are kept in memory.
+    """
     referred = {str(row["image"]) for row in _filled(path, hidden) if _refers(row)} if "image" not in hidden else set()
     kept: dict[str, str] = {}
     for row in _filled(path, hidden):
@@ -24,7 +26,7 @@ def delimited_rows(path: Path, hidden: Sequence[str]) -> Iterator[Mapping[str, A
         if _refers(row):
             if row["image"] not in kept:
                 raise InputError(
-                    f"{path}: row {row.get('index')} has the picture of row {row['image']}, which is not before it",
+                    f"{path}: row {row.get('index')} refers to the image of row {row['image']}, not an earlier row",
                     hint="give the file as it was published",
                 )
             row["image"] = kept[row["image"]]
@@ -40,10 +42,10 @@ def _filled(path: Path, hidden: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def cells(path: Path, hidden: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """Rows with every column of the header, empty cells and all."""
+    """Rows with every column of the header, empty cells included."""
     pandas = require("pandas", "eval")
     try:
-        # Everything is text, and nothing is missing but what is empty: an option may well be "None" or "NA".
+        # Read everything as text, and only empty cells as missing: an option may be "None" or "NA".
         with pandas.read_csv(
             path,
             sep="\t" if path.suffix == ".tsv" else ",",

@@ -1,5 +1,4 @@
-"""A line between clients and server, on loopback: a chat-completions endpoint in front of any backend, and a proxy that
-delays and throttles what passes between them."""
+"""An emulated network on loopback: a chat-completions endpoint for any backend, and a proxy that slows traffic."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from colm_vl.backends.base import Generation, Message, Part, Request, Sampling
 from colm_vl.errors import ColmError
 from processors.images import Image
 
-from .wrapping import Shared
+from .wrappers import SharedBackend
 
 _CHUNK = 16_384
 _HOST = "127.0.0.1"
@@ -21,8 +20,8 @@ _MAX_HEAD = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """`latency` is one way, in milliseconds; `bandwidth` each way, in Mbit/s. Without them nothing is shaped."""
+class Link:
+    """One-way `latency` in milliseconds, `bandwidth` in Mbit/s in each direction. Unlimited by default."""
 
     latency: float = 0.0
     bandwidth: float | None = None
@@ -33,10 +32,10 @@ class Line:
 
 
 class Endpoint:
-    """Serves a model at `base_url`. What was answered once is answered again after the same time, so that lines are
-    compared on the same replies and the same computing."""
+    """A chat-completions endpoint for a backend. A repeated request gets the same reply after the same time, so that
+    links are compared with equal replies and equal computing time."""
 
-    def __init__(self, model: Shared) -> None:
+    def __init__(self, model: SharedBackend) -> None:
         self._model = model
         self._known: dict[bytes, Generation] = {}
         self._seconds: dict[bytes, float] = {}
@@ -79,11 +78,11 @@ class Endpoint:
 
 
 class Proxy:
-    """Relays to `target`, a port on loopback, over a line. All connections share its bandwidth, each way by itself."""
+    """Relays to port `target` on loopback over an emulated link. All connections share its bandwidth."""
 
-    def __init__(self, target: int, line: Line) -> None:
+    def __init__(self, target: int, link: Link) -> None:
         self._target = target
-        self._line = line
+        self._link = link
         self._free = {"up": 0.0, "down": 0.0}
         self._server: asyncio.Server | None = None
 
@@ -104,7 +103,7 @@ class Proxy:
         await asyncio.gather(self._pump("up", reader, far_writer), self._pump("down", far_reader, writer))
 
     async def _pump(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reads ahead, so that what is under way does not keep the next bytes from leaving."""
+        """Read ahead, so that delayed chunks do not hold back later ones."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(_deliver(arriving, writer))
         try:
@@ -117,13 +116,13 @@ class Proxy:
 
     def _due(self, way: str, size: int) -> float:
         now = asyncio.get_running_loop().time()
-        seconds = 8 * size / (1e6 * self._line.bandwidth) if self._line.bandwidth else 0.0
+        seconds = 8 * size / (1e6 * self._link.bandwidth) if self._link.bandwidth else 0.0
         self._free[way] = max(now, self._free[way]) + seconds
-        return self._free[way] + self._line.latency / 1000
+        return self._free[way] + self._link.latency / 1000
 
 
 async def _deliver(arriving: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
-    """Hands each chunk over when it is due; an empty one ends the connection."""
+    """Send each chunk when it is due. An empty one closes the connection."""
     loop = asyncio.get_running_loop()
     try:
         while True:

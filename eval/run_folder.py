@@ -1,4 +1,4 @@
-"""A run's folder as the evaluation sees it: what was asked, beside what the batch wrote."""
+"""Reads and writes run folders: the benchmark and its items, beside the traces that the batch wrote."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from colm_vl.types import Trace
 
 from .benchmarks.base import Benchmark
 from .benchmarks.registry import find
-from .data import json_lines, read_json
-from .items import Item
+from .dataset import json_lines, read_json
+from .types import Item
 
 EVALUATION, ITEMS = "eval.json", "items.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One benchmark, asked of one team, in one or more strategies: strategy → its traces, in the order of the items.
+    """One run of a benchmark on a team. `traces` maps each strategy to its traces, in the order of the items.
 
-    `label` tells it from others in one report: the folder's name, and its parents' where that is not enough.
+    `label` identifies the run in a report: the folder's name, with its parents' names if several runs share it.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Evaluation:
 
 
 def check_evaluation(folder: Path, benchmark: Benchmark, split: str) -> None:
-    """Raises `InputError` if the folder holds another benchmark."""
+    """Raises `InputError` if the folder holds a run of another benchmark or split."""
     known = folder / EVALUATION
     if known.exists() and read_json(known) != _record(benchmark, split):
         raise InputError(
@@ -46,7 +46,7 @@ def check_evaluation(folder: Path, benchmark: Benchmark, split: str) -> None:
 
 
 def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iterable[Item]) -> None:
-    """Keeps what scoring needs, so that a report can be made without the benchmark's data. No pictures."""
+    """Write what scoring needs, so that a report can be made without the benchmark's data. Images are left out."""
     replace_file(folder / ITEMS, (dump(_as_row(item)) for item in items))
     replace_file(folder / EVALUATION, [dump(_record(benchmark, split))])
 
@@ -56,10 +56,10 @@ def _record(benchmark: Benchmark, split: str) -> dict[str, str]:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Raises `InputError` for a folder that `run` has not written, or that has no answers yet."""
+    """Raises `InputError` for a folder that `run` did not write, or that has no answers yet."""
     if not (folder / EVALUATION).exists():
         raise InputError(
-            f"{folder}: no evaluation in this folder", hint="make one: `colm-vl eval run BENCHMARK --out …`"
+            f"{folder}: no evaluation in this folder", hint="create one with `colm-vl eval run BENCHMARK --out …`"
         )
     record = read_json(folder / EVALUATION)
     items = {item.id: item for item in map(_as_item, json_lines(folder / ITEMS))}
@@ -68,20 +68,20 @@ def read_evaluation(folder: Path) -> Evaluation:
         if trace.id in items:
             by_strategy.setdefault(trace.strategy, {})[trace.id] = trace
     if not by_strategy:
-        raise InputError(f"{folder}: no answers yet", hint="run it first, or give it time")
+        raise InputError(f"{folder}: no answers yet", hint="wait for the run, or start it again")
     traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
     return Evaluation(folder.resolve().name, folder, find(record["benchmark"]), record["split"], items, traces)
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, each with as many of its parents' as it takes to tell all of them apart.
+    """The folders' names, each with as many parent folders as are needed to make them unique.
 
     Raises `InputError` for a folder that is given twice.
     """
     paths = [folder.resolve() for folder in folders]
     twice = next((path for number, path in enumerate(paths) if path in paths[:number]), None)
     if twice is not None:
-        raise InputError(f"{twice} is given twice", hint="give every run once")
+        raise InputError(f"{twice} is given twice", hint="give each run once")
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1

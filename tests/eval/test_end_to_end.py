@@ -11,11 +11,11 @@ import pytest
 from colm_vl.errors import InputError
 from eval import cli
 from eval.benchmarks.registry import find, known
-from eval.items import Rule
-from eval.names import slug
+from eval.evaluator import ANSWER_FILES, plan, run
 from eval.report.write import write_report
-from eval.running import ANSWER_FILES, plan, run
-from eval.runs import read_evaluation
+from eval.run_folder import read_evaluation
+from eval.slug import slug
+from eval.types import Rule
 from tests.eval import published
 from tests.teams import Scripted, scripted
 
@@ -140,24 +140,24 @@ def test_circular_wants_every_rotation(tmp_path: Path) -> None:
     data = published.mmbench(tmp_path)
     ask("mmbench_circular", data, tmp_path / "run", team("(B)"))
     evaluation = read_evaluation(tmp_path / "run")
-    # Two, three and three options; the letter B is right in one rotation of each.
+    # Two, three and three options; the letter B is correct in one rotation of each.
     assert [(item.id, item.options, item.gold) for item in evaluation.items.values()][:2] == [
         ("0", ("cat", "None"), ("B",)),
         ("1000000", ("None", "cat"), ("A",)),
     ]
     write_report([tmp_path / "run"], tmp_path / "report")
     found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"][0]["strategies"][0]
-    figures = {figure["name"]: figure for figure in found["rules"]["strict"]["figures"]}
-    assert (figures["Overall"]["right"], figures["Overall"]["asked"]) == (0, 3)
-    assert (figures["each way"]["right"], figures["each way"]["asked"]) == (3, 8)
+    metrics = {metric["name"]: metric for metric in found["rules"]["strict"]["metrics"]}
+    assert (metrics["Overall"]["correct"], metrics["Overall"]["total"]) == (0, 3)
+    assert (metrics["each way"]["correct"], metrics["each way"]["total"]) == (3, 8)
 
 
 def test_mme_adds_pairs_up(tmp_path: Path) -> None:
     ask("mme", published.mme(tmp_path), tmp_path / "run", team("yes"))
     write_report([tmp_path / "run"], tmp_path / "report")
     found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"][0]["strategies"][0]
-    figures = {figure["name"]: figure["points"] for figure in found["rules"]["official"]["figures"]}
-    assert figures == {"Overall": 100, "Perception": 50, "Cognition": 50, "existence": 50, "code_reasoning": 50}
+    metrics = {metric["name"]: metric["points"] for metric in found["rules"]["official"]["metrics"]}
+    assert metrics == {"Overall": 100, "Perception": 50, "Cognition": 50, "existence": 50, "code_reasoning": 50}
 
 
 def test_scienceqa_official_folder_and_its_picture_questions(tmp_path: Path) -> None:
@@ -168,6 +168,17 @@ def test_scienceqa_official_folder_and_its_picture_questions(tmp_path: Path) -> 
     assert [item.id for item in pictured.items] == ["11", "13"]
     assert all(len(query.images) == 1 for query in pictured.questions)
     assert whole.items[1].groups == {"subject": "LAN", "text": "TXT", "grade": "G1-6"}
+
+
+def test_the_report_shows_what_score_notes(tmp_path: Path) -> None:
+    """Some of MMBench's options are spelled as what pandas takes for a missing value."""
+    ask("mmbench", published.mmbench(tmp_path), tmp_path / "run", team("(B)"))
+    write_report([tmp_path / "run"], tmp_path / "report")
+    note = "of the questions have an option spelled None, NA, nan or similar"
+    assert note in (tmp_path / "report" / "report.md").read_text()
+    assert note in (tmp_path / "report" / "report.html").read_text()
+    (found,) = json.loads((tmp_path / "report" / "report.json").read_text())["runs"][0]["notes"]
+    assert note in found
 
 
 def test_report_of_several_runs(tmp_path: Path) -> None:

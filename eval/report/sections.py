@@ -1,0 +1,263 @@
+"""The sections of a report: which tables, plots and explanations it shows, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from colm_vl.types import STAGE_TITLES
+
+from ..flips import CORRECTED, REGRESSED
+from ..slug import slug
+from ..statistics import wilson
+from ..tables import SMALL_SAMPLE, between, p_value, seconds_each
+from ..types import DRAWN, Metric, Rule
+from .document import Document, Heading, Part, Plot, Table, Text
+from .plots import accuracy_plot, cost_plot, flip_plot
+from .summary import RunSummary, StrategySummary
+
+SIGNIFICANT = 0.05
+
+_RULES: Mapping[Rule, str] = MappingProxyType(
+    {
+        Rule.STRICT: "the benchmark's parser; a reply that it cannot parse is wrong",
+        Rule.OFFICIAL: "the benchmark's own rule, random choices included",
+        Rule.LENIENT: "a more tolerant parser; a reply that it cannot parse is wrong",
+        Rule.LLAVA: "the rule of LLaVA's authors",
+    }
+)
+
+
+def document(runs: Sequence[RunSummary]) -> Document:
+    several = len(runs) > 1
+    parts = [part for run in runs for part in _of_run(run, named=several)]
+    title = "Evaluation: " + ", ".join(run.label for run in runs)
+    return Document(title if several else f"{runs[0].title}: does collaboration help?", tuple(parts))
+
+
+def _of_run(run: RunSummary, *, named: bool) -> Iterator[Part]:
+    prefix = f"{run.label}: " if named else ""
+    yield Text(
+        f"{prefix}{run.title}, split {run.split}, {run.items} questions. Rule: {run.rule.value} "
+        f"({_RULES[run.rule]}). Team: {'; '.join(run.members)}."
+    )
+    yield from (Text(f"Note: {note}") for note in run.notes)
+    yield Heading(prefix + "Results")
+    yield from _results(run, prefix)
+    yield Heading(prefix + "Paired comparisons")
+    yield from _comparisons(run)
+    yield Heading(prefix + "Corrected and regressed answers")
+    yield from _flips(run, prefix)
+    yield Heading(prefix + "Answers compared with the drafts")
+    yield from _oracle(run)
+    yield Heading(prefix + "Costs")
+    yield from _costs(run, prefix)
+    yield Heading(prefix + "By category")
+    yield from _groups(run)
+    yield Heading(prefix + "How replies were parsed")
+    yield from _parsed(run)
+
+
+def _results(run: RunSummary, prefix: str) -> Iterator[Part]:
+    others = [rule for rule in run.strategies[0].results if rule is not run.rule]
+    head = ("strategy", run.rule.value, "95 % interval", "correct", *(rule.value for rule in others), "no answer")
+    best = max(one.accuracy for one in run.strategies)
+    rows = tuple(
+        (
+            one.name,
+            f"{one.accuracy:.1%}",
+            between(one.interval),
+            f"{sum(one.correct.values())} of {len(one.correct)}",
+            *(_shown(one.results[rule].overall) for rule in others),
+            str(one.failed),
+        )
+        for one in run.strategies
+    )
+    yield Table(head, rows, frozenset(index for index, one in enumerate(run.strategies) if one.accuracy == best))
+    for one in run.strategies:
+        results = one.results[run.rule]
+        if results.missing:
+            yield Text(
+                f"{one.name} is incomplete: {len(results.scores)} of {run.items} questions answered "
+                f"({results.coverage:.1%}). Its figures cover only these."
+            )
+    names = [one.name for one in run.strategies]
+    plot = accuracy_plot(names, [one.accuracy for one in run.strategies], [one.interval for one in run.strategies])
+    yield Plot(_file(run, prefix, "accuracy"), plot, "Accuracy of each strategy with its 95 % interval")
+
+
+def _comparisons(run: RunSummary) -> Iterator[Part]:
+    if not run.comparisons:
+        yield Text("There is only one strategy, so there is nothing to compare.")
+        return
+    yield Text(
+        "On the questions that both strategies answered: the difference in accuracy with its bootstrap interval, the "
+        "number of questions that only one of the two answered correctly, McNemar's exact p, and p adjusted for all "
+        "comparisons in this table (Holm)."
+    )
+    head = ("comparison", "difference", "95 % interval", "only first", "only second", "p", "p adjusted")
+    rows = tuple(
+        (
+            f"{pair.one} vs. {pair.other}",
+            f"{100 * pair.difference:+.1f}",
+            f"{100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f}",
+            str(pair.wins),
+            str(pair.losses),
+            p_value(pair.p),
+            p_value(pair.p_adjusted),
+        )
+        for pair in run.comparisons
+    )
+    significant = (index for index, pair in enumerate(run.comparisons) if pair.p_adjusted < SIGNIFICANT)
+    yield Table(head, rows, frozenset(significant))
+    yield Text(f"Bold: adjusted p below {SIGNIFICANT}. Differences are in percentage points.")
+
+
+def _flips(run: RunSummary, prefix: str) -> Iterator[Part]:
+    refined = [one for one in run.strategies if one.flips]
+    if not refined:
+        yield Text("In no strategy of this run do clients refine their answers.")
+        return
+    yield Text(f"{CORRECTED} {REGRESSED} Compare the two: a stage that changes many answers can do both.")
+    head = (
+        "client",
+        "wrong → correct",
+        "correct → wrong",
+        "wrong → other wrong",
+        "kept correct",
+        "kept wrong",
+        "corrected",
+        "regressed",
+    )
+    for one in refined:
+        yield Text(f"{one.name}:")
+        rows = tuple(
+            (
+                f"{row.client}, round {row.round}",
+                str(row.corrected),
+                str(row.regressed),
+                str(row.changed_wrong),
+                str(row.kept_correct),
+                str(row.kept_wrong),
+                f"{row.corrected_rate:.1%}",
+                f"{row.regressed_rate:.1%}",
+            )
+            for row in one.flips
+        )
+        yield Table(head, rows, frozenset(index for index, row in enumerate(one.flips) if row.client == "all"))
+        yield Plot(_file(run, prefix, f"flips-{one.name}"), flip_plot(one.flips), f"Answers changed in {one.name}")
+
+
+def _oracle(run: RunSummary) -> Iterator[Part]:
+    yield Text(
+        "Any draft correct: the accuracy of a perfect choice among the drafts. Found: the number of questions answered "
+        "correctly although no draft was correct. Missed: a draft was correct, the answer is not."
+    )
+    head = ("strategy", "answer correct", "any draft correct", "all drafts correct", "found", "missed")
+    rows = tuple(
+        (
+            one.name,
+            *(
+                f"{count / one.oracle.items:.1%}"
+                for count in (one.oracle.correct, one.oracle.any_correct, one.oracle.all_correct)
+            ),
+            str(one.oracle.found),
+            str(one.oracle.missed),
+        )
+        for one in run.strategies
+        if one.oracle.items
+    )
+    yield Table(head, rows)
+
+
+def _costs(run: RunSummary, prefix: str) -> Iterator[Part]:
+    yield Text(
+        "Costs are per question and as if each strategy had been run alone: a shared draft counts for every strategy "
+        "that uses it. Seconds are the sum of the model calls' durations; – means that an earlier run made a call and "
+        "its journal is gone. Server calls skipped: how often a gate skipped the server."
+    )
+    head = (
+        "strategy",
+        "calls",
+        "server calls",
+        "server calls skipped",
+        "prompt tokens",
+        "cached tokens",
+        "completion tokens",
+        "KB sent",
+        "seconds",
+    )
+    rows = tuple((one.name, *_cost_cells(one)) for one in run.strategies)
+    yield Table(head, rows, frozenset(index for index, one in enumerate(run.strategies) if one.name in run.front))
+    yield Text(
+        "Bold: on the Pareto front of tokens and accuracy. Cached tokens are included in prompt tokens and count in "
+        "full, because how many are cached depends on earlier requests."
+    )
+    stages = [stage for stage in STAGE_TITLES if any(stage in one.cost.seconds for one in run.strategies)]
+    yield Table(
+        ("seconds per question", *(STAGE_TITLES[stage] for stage in stages)),
+        tuple(
+            (one.name, *(seconds_each(one.cost.seconds.get(stage, 0.0), one.cost.items) for stage in stages))
+            for one in run.strategies
+        ),
+    )
+    plot = cost_plot([one.point for one in run.strategies], "tokens per question")
+    yield Plot(_file(run, prefix, "cost"), plot, "Accuracy against tokens per question")
+
+
+def _cost_cells(one: StrategySummary) -> tuple[str, ...]:
+    cost, items = one.cost, max(one.cost.items, 1)
+    return (
+        f"{cost.calls / items:.2f}",
+        f"{cost.server_calls / items:.2f}",
+        str(cost.skipped),
+        f"{cost.prompt_tokens / items:.0f}",
+        f"{cost.cached_tokens / items:.0f}",
+        f"{cost.completion_tokens / items:.0f}",
+        f"{cost.bytes / items / 1000:.1f}",
+        seconds_each(cost.total_seconds, items),
+    )
+
+
+def _groups(run: RunSummary) -> Iterator[Part]:
+    by_strategy = {one.name: {(m.group, m.name): m for m in one.results[run.rule].metrics} for one in run.strategies}
+    keys = list(dict.fromkeys(key for metrics in by_strategy.values() for key in metrics))
+    rows = []
+    for key in keys:
+        metrics = [metrics.get(key) for metrics in by_strategy.values()]
+        total = max(metric.total for metric in metrics if metric)
+        interval = wilson(round(total / 2), total)
+        rows.append(
+            (
+                key[1],
+                str(total),
+                *(_shown(metric) if metric else "–" for metric in metrics),
+                f"±{50 * (interval.high - interval.low):.0f}" + (" few" if total < SMALL_SAMPLE else ""),
+            )
+        )
+    yield Table(("category", "questions", *by_strategy, "95 % margin"), tuple(rows), frozenset({0}))
+    yield Text(
+        "95 % margin: half the width of the interval of an accuracy of 50 %, in percentage points. Smaller differences "
+        f"may be chance. Few: fewer than {SMALL_SAMPLE} questions."
+    )
+
+
+def _parsed(run: RunSummary) -> Iterator[Part]:
+    everything = [results for one in run.strategies for results in one.results.values()]
+    ways = list(dict.fromkeys(how for results in everything for how in results.parsed_by))
+    rows = tuple(
+        (f"{one.name}, {rule.value}", *(str(results.parsed_by.get(how, 0)) for how in ways))
+        for one in run.strategies
+        for rule, results in one.results.items()
+    )
+    yield Table(("strategy, rule", *ways), rows)
+    if any(results.rule is Rule.OFFICIAL and DRAWN in results.parsed_by for results in everything):
+        yield Text("Drawn: the official rule makes a seeded random choice for a reply that it cannot parse.")
+
+
+def _shown(metric: Metric) -> str:
+    return f"{metric.points:.1f}" if metric.points is not None else f"{metric.accuracy:.1%}"
+
+
+def _file(run: RunSummary, prefix: str, name: str) -> str:
+    return slug(f"{run.label}-{name}" if prefix else name) + ".png"

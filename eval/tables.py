@@ -1,0 +1,95 @@
+"""Results as tables for a terminal and as JSON, and how numbers are written in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from .benchmarks.base import Benchmark
+from .statistics import Interval, wilson
+from .types import Metric, Results
+
+SMALL_SAMPLE = 100
+"""With fewer questions than this, an interval is wider than most published differences."""
+
+
+def seconds_each(seconds: float | None, items: int) -> str:
+    return "–" if seconds is None else f"{seconds / max(items, 1):.3f}"
+
+
+def between(interval: Interval) -> str:
+    return f"{interval.low:.1%} to {interval.high:.1%}"
+
+
+def p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def benchmark_table(benchmarks: Iterable[Benchmark]) -> Table:
+    """All benchmarks, those with images first."""
+    table = Table(title="colm-vl eval run NAME …")
+    for heading in ("name", "benchmark", "splits", "note"):
+        table.add_column(heading, overflow="fold")
+    for one in sorted(benchmarks, key=lambda one: one.modality, reverse=True):
+        note = one.note if one.modality == "vision" else f"text; {one.note}"
+        table.add_row(one.name, one.title, ", ".join(one.splits), note)
+    return table
+
+
+def results_tables(benchmark: Benchmark, results: Results) -> Iterator[RenderableType]:
+    if results.missing:
+        total = len(results.scores) + len(results.missing)
+        yield (
+            f"[bold]Partial:[/bold] {len(results.scores)} of {total} questions have a prediction "
+            f"({results.coverage:.1%}). The figures cover only these and cannot be compared with others."
+        )
+    table = Table(title=f"{benchmark.title}, rule {results.rule.value}")
+    table.add_column("metric")
+    for heading in ("correct", "total", "accuracy", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for metric in results.metrics:
+        style = "bold" if metric.group in {"overall", "discipline"} else ""
+        table.add_row(*_cells(metric), style=style)
+    yield table
+    yield "Parsed by: " + ", ".join(f"{how} {count}" for how, count in results.parsed_by.items())
+    if results.reply_column:
+        yield f"Replies: column {escape(results.reply_column)}"
+    yield from map(escape, results.notes)
+
+
+def _cells(metric: Metric) -> tuple[str, ...]:
+    accuracy = f"{metric.points:.1f} points" if metric.points is not None else f"{metric.accuracy:.2%}"
+    few = " (few)" if metric.total < SMALL_SAMPLE else ""
+    interval = between(wilson(metric.correct, metric.total)) + few
+    return (metric.name, str(metric.correct), str(metric.total), accuracy, interval)
+
+
+def results_as_json(results: Results) -> dict[str, Any]:
+    return {
+        "benchmark": results.benchmark,
+        "rule": results.rule.value,
+        "coverage": results.coverage,
+        "missing": list(results.missing),
+        "reply_column": results.reply_column,
+        "parsed_by": dict(results.parsed_by),
+        "notes": list(results.notes),
+        "metrics": [_metric_as_json(metric) for metric in results.metrics],
+    }
+
+
+def _metric_as_json(metric: Metric) -> dict[str, Any]:
+    interval = wilson(metric.correct, metric.total)
+    return {
+        "name": metric.name,
+        "group": metric.group,
+        "correct": metric.correct,
+        "total": metric.total,
+        "accuracy": metric.accuracy,
+        "points": metric.points,
+        "low": interval.low,
+        "high": interval.high,
+    }
