@@ -14,8 +14,8 @@ from .client_answers import DRAFT, ClientAnswer
 
 Flip = Literal["corrected", "regressed", "changed_wrong", "kept_correct", "kept_wrong"]
 
-CORRECTED = "Corrected: the share of a client's wrong answers that became correct."
-REGRESSED = "Regressed: the share of its correct answers that became wrong."
+CORRECTED = "Corrected: wrong answers that became correct (as a share of the wrong ones)."
+REGRESSED = "Regressed: correct answers that became wrong (as a share of the correct ones)."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Measure the pocket team by the real path: `python -m colm_vl.pocket.measure`."""
+"""Measure the accuracy of the pocket team: `python -m colm_vl.pocket.measure`. Needs the extras `local` and `eval`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from colm_vl import CoLM
 from colm_vl.answers import same
+from colm_vl.extras import require
 from colm_vl.pocket import team_file, world
 from colm_vl.pocket.scenes import DOMAINS
 from colm_vl.pocket.world import Sample
@@ -28,40 +29,39 @@ app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """`right` of `asked`, with the Wilson interval at 95 %."""
+class Accuracy:
+    """`correct` of `total`, with the 95 % Wilson interval."""
 
-    right: int
-    asked: int
+    correct: int
+    total: int
 
     @property
     def value(self) -> float:
-        return self.right / self.asked if self.asked else math.nan
+        return self.correct / self.total if self.total else math.nan
 
     @override
     def __str__(self) -> str:
-        if not self.asked:
+        if not self.total:
             return "–"
-        z, n, p = 1.959964, self.asked, self.value
-        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-        reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return f"{p:.1%} [{max(0.0, middle - reach):.1%}, {min(1.0, middle + reach):.1%}]".replace("%", " %")
+        test = require("scipy.stats", "eval").binomtest(self.correct, self.total)
+        low, high = test.proportion_ci(0.95, method="wilson")
+        return f"{self.value:.1%} [{low:.1%}, {high:.1%}]".replace("%", " %")
 
 
 @dataclass(slots=True)
 class Sheet:
-    """Right or wrong by question: `results[row][question id]`; `domains[question id]`."""
+    """Whether each question was answered correctly: `results[row][question id]`; `domains[question id]`."""
 
     domains: dict[str, str] = field(default_factory=dict)
     results: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
 
-    def share(self, row: str, domain: str | None = None) -> Share:
-        kept = [right for key, right in self.results[row].items() if domain is None or self.domains[key] == domain]
-        return Share(sum(kept), len(kept))
+    def accuracy(self, row: str, domain: str | None = None) -> Accuracy:
+        kept = [one for key, one in self.results[row].items() if domain is None or self.domains[key] == domain]
+        return Accuracy(sum(kept), len(kept))
 
 
 def measure(samples: Iterable[Sample], team: Path | None = None, concurrency: int = 64) -> Sheet:
-    """Ask the team every question by every strategy; drafts are made once."""
+    """Ask the team every question with every strategy. Drafts are made once."""
     wanted = {sample.id: sample for sample in samples}
     sheet = Sheet({key: sample.domain for key, sample in wanted.items()})
     with CoLM.from_team(team or team_file()) as colm:
@@ -72,13 +72,13 @@ def measure(samples: Iterable[Sample], team: Path | None = None, concurrency: in
 
 
 def table(sheet: Sheet) -> Iterator[str]:
-    """Markdown: shares by domain and member, then what the refinement changed."""
+    """Markdown tables of accuracies by domain and member, and what refinement changed."""
     rows = [row for row in sheet.results if row.startswith(("alone ", "settled "))]
     yield "| | all | " + " | ".join(DOMAINS) + " |"
     yield "|---" * (len(DOMAINS) + 2) + "|"
     for row in rows + [row for row in sheet.results if row not in rows]:
-        by_domain = " | ".join(f"{sheet.share(row, domain).value:.1%}".replace("%", " %") for domain in DOMAINS)
-        yield f"| {row} | {sheet.share(row)} | {by_domain} |"
+        by_domain = " | ".join(f"{sheet.accuracy(row, domain).value:.1%}".replace("%", " %") for domain in DOMAINS)
+        yield f"| {row} | {sheet.accuracy(row)} | {by_domain} |"
     yield ""
     yield from _changes(sheet)
 
@@ -91,14 +91,15 @@ def _changes(sheet: Sheet) -> Iterator[str]:
             name = row.removeprefix(f"{strategy}: ")
             if name != row:
                 before |= {f"{name} {key}": sheet.results[f"alone {name}"][key] for key in results}
-                after |= {f"{name} {key}": right for key, right in results.items()}
+                after |= {f"{name} {key}": correct for key, correct in results.items()}
         if not after:
             continue
-        mended = Share(sum(after[key] for key in after if not before[key]), sum(not right for right in before.values()))
-        spoilt = Share(sum(not after[key] for key in after if before[key]), sum(before.values()))
-        alone, later = (Share(sum(answers.values()), len(answers)) for answers in (before, after))
+        wrong = [key for key, correct in before.items() if not correct]
+        corrected = Accuracy(sum(after[key] for key in wrong), len(wrong))
+        regressed = Accuracy(sum(not after[key] for key in after if before[key]), sum(before.values()))
+        alone, later = (Accuracy(sum(answers.values()), len(answers)) for answers in (before, after))
         yield f"- {strategy}: the clients' mean is {alone} alone and {later} afterwards"
-        yield f"- {strategy}: put right {mended} of the wrong answers, spoilt {spoilt} of the right ones"
+        yield f"- {strategy}: corrected {corrected} of the wrong answers, regressed {regressed} of the correct ones"
 
 
 def _query(sample: Sample) -> Query:
@@ -111,26 +112,26 @@ def _enter(sheet: Sheet, sample: Sample, trace: Trace) -> None:
     if trace.strategy == "server":
         _enter_replies(sheet, sample, "alone {}", {"server": trace.verdict} if trace.verdict else {})
     else:
-        sheet.results[f"settled by {trace.strategy}"][sample.id] = _right(sample, trace.choice, trace.answer)
+        sheet.results[f"settled by {trace.strategy}"][sample.id] = _is_correct(sample, trace.choice, trace.answer)
     if trace.strategy in ("concat", "colm"):
         _enter_replies(sheet, sample, trace.strategy + ": {}", trace.final)
 
 
 def _enter_replies(sheet: Sheet, sample: Sample, row: str, replies: Mapping[str, ClientReply | Verdict]) -> None:
     for name, reply in replies.items():
-        sheet.results[row.format(name)][sample.id] = _right(sample, reply.choice, reply.answer)
+        sheet.results[row.format(name)][sample.id] = _is_correct(sample, reply.choice, reply.answer)
 
 
-def _right(sample: Sample, choice: str | None, answer: str) -> bool:
+def _is_correct(sample: Sample, choice: str | None, answer: str) -> bool:
     return choice == sample.answer if sample.choices else same(answer, sample.answer)
 
 
 @app.command()
 def main(
-    team: Annotated[Path | None, typer.Option(help="A team file; the pocket team when left out.")] = None,
-    n: Annotated[int, typer.Option(min=1, help="Questions of the fixed test set, from its start.")] = world.TEST_SIZE,
-    fresh: Annotated[int, typer.Option(min=0, help="Fresh questions beside them.")] = 400,
-    seed: Annotated[int, typer.Option(help="Seed of the fresh questions.")] = FRESH_SEED,
+    team: Annotated[Path | None, typer.Option(help="A team file; by default the pocket team.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="Use the first N questions of the fixed test set.")] = world.TEST_SIZE,
+    fresh: Annotated[int, typer.Option(min=0, help="Number of fresh questions in addition.")] = 400,
+    seed: Annotated[int, typer.Option(help="The seed of the fresh questions.")] = FRESH_SEED,
 ) -> None:
     """Ask the pocket team the fixed test set and fresh questions, and print the tables as Markdown.
 

@@ -118,29 +118,18 @@ def _flips(run: RunSummary, prefix: str) -> Iterator[Part]:
     if not refined:
         yield Text("In no strategy of this run do clients refine their answers.")
         return
-    yield Text(f"{CORRECTED} {REGRESSED} Compare the two: a stage that changes many answers can do both.")
-    head = (
-        "client",
-        "wrong → correct",
-        "correct → wrong",
-        "wrong → other wrong",
-        "kept correct",
-        "kept wrong",
-        "corrected",
-        "regressed",
-    )
+    yield Text(f"{CORRECTED} {REGRESSED} A stage that changes many answers can do both.")
+    head = ("client", "corrected", "regressed", "wrong → other wrong", "kept correct", "kept wrong")
     for one in refined:
         yield Text(f"{one.name}:")
         rows = tuple(
             (
                 f"{row.client}, round {row.round}",
-                str(row.corrected),
-                str(row.regressed),
+                f"{row.corrected} ({row.corrected_rate:.1%})",
+                f"{row.regressed} ({row.regressed_rate:.1%})",
                 str(row.changed_wrong),
                 str(row.kept_correct),
                 str(row.kept_wrong),
-                f"{row.corrected_rate:.1%}",
-                f"{row.regressed_rate:.1%}",
             )
             for row in one.flips
         )

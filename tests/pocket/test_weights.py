@@ -47,8 +47,8 @@ def test_clients_know_their_specialty_and_guidance_helps() -> None:
     """Floors well under the card's figures, on few questions: this catches broken weights, not small losses."""
     sheet = measure(split("validation", 72))
     for client in CLIENTS:
-        home = [sheet.share(f"alone {client.name}", domain) for domain in DOMAINS if domain in client.home]
-        assert sum(share.right for share in home) / sum(share.asked for share in home) > 0.75
-    alone = sum(sheet.share(f"alone {client.name}").value for client in CLIENTS) / len(CLIENTS)
-    after = sum(sheet.share(f"colm: {client.name}").value for client in CLIENTS) / len(CLIENTS)
+        home = [sheet.accuracy(f"alone {client.name}", domain) for domain in DOMAINS if domain in client.home]
+        assert sum(one.correct for one in home) / sum(one.total for one in home) > 0.75
+    alone = sum(sheet.accuracy(f"alone {client.name}").value for client in CLIENTS) / len(CLIENTS)
+    after = sum(sheet.accuracy(f"colm: {client.name}").value for client in CLIENTS) / len(CLIENTS)
     assert after > alone + 0.12
