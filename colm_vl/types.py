@@ -340,7 +340,7 @@ class Trace:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trace:
-        """Also reads earlier schema versions. Raises `InputError` if the record is no trace or has a newer schema."""
+        """Also reads earlier versions. Raises `InputError` if the record is not a trace or has a newer schema."""
         version = data.get("schema_version")
         if version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(

@@ -1,4 +1,4 @@
-"""From a user's picture to a model's tensors. Knows nothing of colm_vl."""
+"""Loads pictures and prepares them for models. Does not depend on colm_vl."""
 
 from processors.errors import ImageError
 from processors.fetching import FetchPolicy

@@ -1,4 +1,4 @@
-"""The root of what is raised on purpose, here and in `colm_vl`, and the two errors of this package."""
+"""The base class of all exceptions of this package and `colm_vl`, and the two exceptions of this package."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import ClassVar
 
 
 class ColmError(Exception):
-    """Root of the tree.
+    """The base class of all exceptions.
 
-    The message is one line: the thing, its value, what was expected. `hint` says what to do about it, `retryable`
-    whether the same call may succeed a moment later, `kind` is the name that a `Failure` in a trace carries.
+    The message is one line: the thing, its value, what was expected. `hint` says how to fix it, and `retryable` whether
+    the same call may succeed later. `kind` is copied to the `Failure` in a trace.
     """
 
     kind: ClassVar[str] = "error"
@@ -25,9 +25,9 @@ class ColmError(Exception):
 
 
 class ImageError(ColmError, ValueError):
-    """A picture that cannot be used: the message names it, says what it is and what was expected.
+    """A picture cannot be used. The message says which one, what it is, and what was expected.
 
-    No decoder's text is repeated: such text can carry memory addresses and speaks to programmers.
+    Messages of decoders are not included: they can contain memory addresses and do not help users.
     """
 
     kind = "image"
@@ -38,6 +38,6 @@ class ImageError(ColmError, ValueError):
 
 
 class FamilyError(ColmError, RuntimeError):
-    """A checkpoint whose inputs cannot be prepared here."""
+    """The inputs of a checkpoint cannot be prepared."""
 
     kind = "family"

@@ -1,4 +1,4 @@
-"""Fetching a picture over https, from the hosts that the caller allows and nowhere else."""
+"""Fetches pictures over https, only from hosts that the caller allows."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from processors.errors import ImageError
 MAX_REDIRECTS = 3
 
 _HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?"
-# One strict grammar, and the request is made from its very groups: no second parser can see another host in the same
-# text. No user name, no backslash, no white space, no IPv6 literal, nothing outside ASCII.
+# A strict grammar: no user name, backslash, white space, IPv6 literal or non-ASCII character. The request is built from
+# the matched groups, so that no other URL parser can find a different host in the same text.
 _URL = re.compile(rf"https://(?P<host>{_HOST})(?P<target>(?:[/?][!-\[\]-~]*)?)", re.IGNORECASE)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """What may be fetched; without a policy, `Image.open` fetches nothing.
+    """What may be fetched. Without a policy, `Image.open` fetches nothing.
 
-    hosts: whole names, each with its port where that is not 443: `{"img.example.org", "img.example.org:8443"}`.
-    max_bytes: the most that is read of an answer.
-    timeout: seconds for everything, redirects included; only looking up a name is left to the system's own limit.
+    hosts: full host names, with the port if it is not 443: `{"img.example.org", "img.example.org:8443"}`.
+    max_bytes: maximum size of a response body.
+    timeout: seconds for the whole fetch, including redirects; name resolution has the operating system's own limit.
 
-    Whatever the names resolve to, private, loopback and link-local addresses are never called, and proxies that the
-    environment names are not used.
+    Names that resolve to private, loopback or link-local addresses are refused. Proxies set in the environment are not
+    used.
     """
 
     hosts: Collection[str]
@@ -40,19 +40,19 @@ class FetchPolicy:
     timeout: float = 20.0
 
     def __post_init__(self) -> None:
-        """Raises ImageError for a host that is not one, and for limits that let nothing pass."""
+        """Raises `ImageError` if a host name or a limit is invalid."""
         if isinstance(self.hosts, str):
-            raise ImageError(f"hosts is the text {self.hosts!a}, not a set", hint="pass a set of host names")
+            raise ImageError(f"hosts is the string {self.hosts!a}, not a set", hint="pass a set of host names")
         names = frozenset(host.lower().removesuffix(":443") for host in self.hosts)
         for name in names:
             if not re.fullmatch(_HOST, name):
                 raise ImageError(
                     f"{name!a} is not a host name",
-                    hint="leave out scheme, path and wildcard: img.example.org, with :port where that is not 443",
+                    hint="expected a name such as img.example.org, with :port if it is not 443; no scheme or wildcard",
                 )
         if self.max_bytes < 1 or self.timeout <= 0:
             raise ImageError(
-                f"{self.max_bytes} bytes in {self.timeout:g} s let nothing be fetched", hint="make both larger than 0"
+                f"max_bytes is {self.max_bytes} and timeout {self.timeout:g} s", hint="both must be greater than 0"
             )
         object.__setattr__(self, "hosts", names)
 
@@ -62,13 +62,13 @@ class Fetched(NamedTuple):
 
     data: bytes
     place: str
-    """Its URL for messages, without the query: that may carry a signature."""
+    """Its URL for messages, without the query, which may contain a signature."""
     name: str
     """The last part of its path, or its host."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public Internet, the IPv4 address inside an IPv6 one considered."""
+    """Whether an IP address is public. For IPv6 addresses that embed an IPv4 address, the latter decides."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -88,7 +88,7 @@ def _resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The world that a fetch goes out into. A policy cannot change it: tests replace it, to reach their own server."""
+    """Name resolution and TLS. It is not part of the policy; tests replace it to reach their own server."""
 
     resolve: Callable[[str, int], list[str]] = field(default=_resolve)
     is_public: Callable[[str], bool] = field(default=is_public)
@@ -96,8 +96,8 @@ class Network:
 
 
 def fetch_picture(url: str, policy: FetchPolicy, network: Network | None = None) -> Fetched:
-    """Get `url`. Raises ImageError for what the policy does not allow and for what does not arrive."""
-    # Here, because the HTTP client costs a tenth of a second that nobody else should pay.
+    """GET `url`. Raises `ImageError` if the policy does not allow it or the request fails."""
+    # Imported here because importing the HTTP client takes a tenth of a second.
     from processors.pinned import get
 
     deadline = time.monotonic() + policy.timeout
@@ -111,9 +111,7 @@ def fetch_picture(url: str, policy: FetchPolicy, network: Network | None = None)
             url = urllib.parse.urljoin(f"https://{host}{target}", answer.location)
         except ValueError:  # "https://[" and the like
             url = ""
-    raise ImageError(
-        f"the picture at {place} is behind more than {MAX_REDIRECTS} redirects", hint="pass the URL that they end at"
-    )
+    raise ImageError(f"the picture at {place} is behind more than {MAX_REDIRECTS} redirects", hint="pass the final URL")
 
 
 class _Place(NamedTuple):
@@ -127,7 +125,7 @@ def _allowed(url: str, policy: FetchPolicy) -> _Place:
     if found is None:
         raise ImageError(
             "the picture's URL is malformed or not https",
-            hint="the form is https://host/path in ASCII, percent-encoded, without user name, password and backslash",
+            hint="expected https://host/path in ASCII, percent-encoded, without user name, password or backslash",
         )
     host = found["host"].lower().removesuffix(":443")
     target = found["target"] if found["target"].startswith("/") else "/" + found["target"]

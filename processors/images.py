@@ -1,4 +1,4 @@
-"""The one place that decodes pictures: open, check, orient, bound, hash, encode."""
+"""Opens, checks, decodes, hashes and encodes pictures. All pictures are decoded here."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from processors.sources import Encoded, file_format, read, shown
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | IO[bytes] | Image"
 
 DEFAULT_MAX_PIXELS = 64_000_000
-"""A 50-megapixel phone picture passes. Decoding takes up to 16 bytes a pixel for a moment: 1 GB at this limit."""
+"""Allows the 50-megapixel pictures of phones. Decoding temporarily takes up to 16 bytes per pixel, or 1 GB."""
 
 
 class _Jpeg(JpegImageFile):
-    """Without reading all of the EXIF block for the sake of a printer's resolution, and warning of what is damaged."""
+    """Does not read the resolution from the EXIF block, for which Pillow parses the whole block and warns of damage."""
 
     @override
     def _read_dpi_from_exif(self) -> None:
@@ -45,7 +45,7 @@ _PLUGINS: MappingProxyType[str, type[ImageFile]] = MappingProxyType(
     {"JPEG": _Jpeg, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "BMP": BmpImageFile}
 )
 
-# Restart markers stand inside the data of a scan, and a zero marks a byte of it that looks like a marker.
+# Restart markers (d0 to d7) occur inside the data of a scan, and 00 follows a data byte of ff.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _BARE_MARKERS = frozenset({0x01, 0xD8})  # without a length and parameters
@@ -57,7 +57,7 @@ _DAMAGED_HINT = "open it in a viewer to check it; copy, download or export it ag
 
 
 class _Derived:
-    """What was computed from one picture, kept as long as the picture is; copies and pickles start empty."""
+    """A cache of values computed from one picture. It is not copied or pickled with the picture."""
 
     __slots__ = ("lock", "thumbnails", "uri")
 
@@ -73,11 +73,10 @@ class _Derived:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Image:
-    """A picture: RGB pixels, upright, bounded. Made by `Image.open`; equal to, and hashed like, any of equal digest.
+    """A decoded picture: upright RGB pixels. Use `Image.open` to make one. Images with equal digests are equal.
 
-    Pixels take `3 * width * height` bytes; thumbnails and data URIs are kept with the picture that they were made
-    from. All of it is gone with the last reference: who works through many pictures opens each just before its use.
-    Safe to share between threads.
+    Pixels take `3 * width * height` bytes. Thumbnails and data URIs are cached with the picture and freed with it; to
+    process many pictures, open each just before it is used. Can be shared between threads.
     """
 
     width: int = field(compare=False)
@@ -85,11 +84,11 @@ class Image:
     digest: str
     """SHA-256 over mode, size and pixels, in hexadecimal."""
     note: str = field(compare=False)
-    """What the caller should know of how it was opened, as "first frame of 12"; else empty."""
+    """A remark on how it was opened, such as "first frame of 12", or empty."""
     source: str = field(compare=False)
-    """Where it came from, to name it in messages: a file's name without its folder, "data URI", "bytes", …"""
+    """Its origin, for messages: a file name without its folder, "data URI", "bytes", …"""
     file_digest: str = field(repr=False, compare=False)
-    """SHA-256 of the file that it was decoded from, in hexadecimal; empty if it came from no file's bytes."""
+    """SHA-256 of the file from which it was decoded, in hexadecimal; empty if there was no file."""
     _rgb: bytes = field(repr=False, compare=False)
     _derived: _Derived = field(repr=False, compare=False, default_factory=_Derived)
 
@@ -102,12 +101,12 @@ class Image:
         fetch: FetchPolicy | None = None,
         pipes: bool = True,
     ) -> Image:
-        """Decode `source` at once, so that whatever is wrong with it is told here. Raises ImageError.
+        """Open and decode `source`. Raises `ImageError` if it cannot be read or decoded.
 
-        source: a path, a data URI, the bytes of a file, a binary file object (read from where it stands, left open),
-            a Pillow image (taken as it is at this moment), or an `Image`; an `https://` URL only with `fetch`.
-        max_pixels: more are refused from the header, before anything is decoded.
-        pipes: whether a path may be that of a pipe, which can be read only once.
+        source: a path, a data URI, the bytes of a file, a binary file object (read from its current position, not
+            closed), a Pillow image (which is copied), or an `Image`; with `fetch`, also an `https://` URL.
+        max_pixels: larger pictures are refused, before they are decoded.
+        pipes: whether to accept the path of a pipe, which can be read only once.
         """
         if isinstance(source, Image):
             _check_size(source.width, source.height, f"the picture {shown(source.source)}", max_pixels)
@@ -122,11 +121,12 @@ class Image:
         return self.width * self.height
 
     def pil(self) -> PIL.Image.Image:
-        """The picture for Pillow, in mode RGB: a copy each time, the caller's to change."""
+        """A copy as a Pillow image in mode RGB."""
         return PIL.Image.frombytes("RGB", (self.width, self.height), self._rgb)
 
     def thumbnail(self, max_pixels: int) -> Image:
-        """This picture in at most `max_pixels`, its proportions kept; this very object if it fits already."""
+        """This picture reduced to at most `max_pixels`, keeping its aspect ratio; the same object if it is small
+        enough."""
         if max_pixels < 1:
             raise ImageError(f"a picture cannot have {max_pixels} pixels", hint="pass a max_pixels of at least 1")
         if self.pixels <= max_pixels:
@@ -135,17 +135,18 @@ class Image:
         with self._derived.lock:
             made = self._derived.thumbnails.get((width, height))
             if made is None:
-                # reducing_gap: a first, cheap reduction leaves the filter three times the final size to work on.
+                # reducing_gap: first a cheap reduction to three times the final size, then the filter.
                 small = self.pil().resize((width, height), PIL.Image.Resampling.LANCZOS, reducing_gap=3.0)
                 made = self._derived.thumbnails[width, height] = _freeze(small, note=self.note, source=self.source)
         return made
 
     def data_uri(self, max_pixels: int | None = None) -> str:
-        """This picture, in at most `max_pixels`, as a data URI without metadata. Equal pictures give equal URIs."""
+        """This picture as a data URI without metadata, reduced to at most `max_pixels`. Equal pictures give equal
+        URIs."""
         return self.data_uri_bytes(max_pixels).decode("ascii")
 
     def data_uri_bytes(self, max_pixels: int | None = None) -> bytes:
-        """The same in ASCII: the object that is kept with the picture, not a copy."""
+        """The data URI in ASCII. Returns the cached object, not a copy."""
         if max_pixels is not None:
             small = self.thumbnail(max_pixels)
             if small is not self:
@@ -156,23 +157,23 @@ class Image:
             return self._derived.uri
 
     def has_data_uri(self, max_pixels: int | None = None) -> bool:
-        """Whether `data_uri_bytes` was called before, so that it takes no time now."""
+        """Whether `data_uri_bytes` is cached."""
         if max_pixels is None or self.pixels <= max_pixels:
             return self._derived.uri is not None
         small = self._derived.thumbnails.get(self._fitted(max_pixels))
         return small is not None and small.has_data_uri()
 
     def _fitted(self, max_pixels: int) -> tuple[int, int]:
-        """Width and height within `max_pixels`, which are fewer than there are."""
+        """Width and height of a thumbnail of at most `max_pixels`, which must be less than `pixels`."""
         scale = math.sqrt(max_pixels / self.pixels)
-        # A strip of 1 x 100,000 keeps a side of 1, so the other side has to give more than its share.
+        # No side can become less than 1, so the long side of a 1 x 100,000 strip is reduced more than in proportion.
         width = min(max(1, int(self.width * scale)), max_pixels)
         height = min(max(1, int(self.height * scale)), max_pixels // width)
         return min(width, max_pixels // height), height
 
 
 def file_digest(source: str | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, pipes: bool = True) -> str:
-    """The `file_digest` that `Image.open` would give, without decoding anything. Raises ImageError."""
+    """The `file_digest` of a source, without decoding it. Raises `ImageError`."""
     return hashlib.sha256(read(source, max_pixels, pipes=pipes).data).hexdigest()
 
 
@@ -184,17 +185,17 @@ def _freeze(rgb: PIL.Image.Image, *, note: str, source: str, file_digest: str = 
 
 
 def _encode(rgb: PIL.Image.Image) -> bytes:
-    # Charts, maps and screenshots have few colours: PNG is exact, and about as small as a JPEG that would smear
-    # their text. Photographs have many and cost three to five times more as PNG. Small pictures are cheap either way,
-    # and each of their pixels counts. The choice depends on the pixels alone, so that equal pictures, whatever file
-    # they came from, are the same to a prefix cache.
+    # PNG for pictures with few colours (charts, maps, screenshots): it is exact and about as small as JPEG, which blurs
+    # text. JPEG for photographs, which are three to five times larger as PNG. Small pictures are always PNG: they are
+    # cheap, and each pixel matters. The choice depends on the pixels only, so that equal pictures from different files
+    # have the same bytes for a prefix cache.
     buffer = io.BytesIO()
     exact = rgb.width * rgb.height <= 256 * 256 or rgb.getcolors(maxcolors=1 << 14) is not None
     if exact or max(rgb.size) > 65_500:  # the longest side that a JPEG can have
         rgb.save(buffer, "PNG")
         kind = b"png"
     else:
-        rgb.save(buffer, "JPEG", quality=90, subsampling=0)  # 4:4:4, or coloured letters and thin lines blur
+        rgb.save(buffer, "JPEG", quality=90, subsampling=0)  # 4:4:4: subsampling blurs coloured text and thin lines
         kind = b"jpeg"
     return b"".join((b"data:image/", kind, b";base64,", base64.b64encode(buffer.getbuffer())))
 
@@ -202,9 +203,9 @@ def _encode(rgb: PIL.Image.Image) -> bytes:
 def _decode(encoded: Encoded, max_pixels: int) -> Image:
     data, subject, source = encoded
     name = file_format(data, subject)
-    # The plugin's class is called, not PIL.Image.open, whose own limit warns for the whole process and raises before
-    # it tells the size. Decoders raise whatever they like on hostile bytes, hence `Exception`; what they say may
-    # carry memory addresses, hence `from None` and words of our own.
+    # The plugin's class is called instead of PIL.Image.open, whose own size limit issues warnings and raises before the
+    # size is known. On damaged or hostile bytes, decoders can raise any `Exception`. Their messages can contain memory
+    # addresses, so they are not repeated.
     try:
         image = _PLUGINS[name](io.BytesIO(data))
     except PIL.Image.DecompressionBombError:
@@ -245,7 +246,7 @@ def _from_pillow(image: PIL.Image.Image, max_pixels: int) -> Image:
             hint='scale its values to 0 to 255 and convert it to mode "L" or "RGB"',
         )
     try:
-        image.load()  # if it came from a file, this is where that is decoded
+        image.load()  # decodes the file, if the image came from one
     except Exception:
         raise ImageError(
             f"{subject} is truncated, damaged or closed: its pixels cannot be decoded", hint=_DAMAGED_HINT
@@ -270,8 +271,8 @@ def _check_size(width: int, height: int, subject: str, max_pixels: int) -> None:
 
 
 def _check_scans(data: bytes, pixels: int, subject: str, max_pixels: int) -> None:
-    """A progressive JPEG is decoded in scans, each of which goes over all pixels. Encoders write about ten; a scan can
-    also be a few bytes of nothing, so that a small file takes minutes."""
+    """Refuse progressive JPEGs with too many scans. Each scan is a pass over all pixels and can be a few bytes long, so
+    a small file can take minutes to decode. Encoders write about ten scans."""
     scans = _count_scans(data)
     if scans > _MAX_SCANS or scans * pixels > _USUAL_SCANS * max_pixels:
         raise ImageError(
@@ -281,7 +282,7 @@ def _check_scans(data: bytes, pixels: int, subject: str, max_pixels: int) -> Non
 
 
 def _count_scans(data: bytes) -> int:
-    """Start-of-scan markers, as libjpeg goes from marker to marker."""
+    """The number of start-of-scan markers, found like libjpeg does, from marker to marker."""
     scans = position = 0
     while found := _MARKER.search(data, position):
         position = found.end()
@@ -295,13 +296,13 @@ def _count_scans(data: bytes) -> int:
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Any mode to RGB, what is transparent to white."""
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips at 255 instead of scaling
+    """Convert any mode to RGB, with a white background for transparent pixels."""
+    if image.mode.startswith("I"):  # 16 bits: Pillow's conversion clips at 255 instead of scaling
         grey = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
         return grey.convert("RGB")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    if image.mode == "La":  # premultiplied; goes to RGBA only by way of LA
+    if image.mode == "La":  # premultiplied alpha; Pillow converts it to RGBA only via LA
         image = image.convert("LA")
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     canvas = PIL.Image.new("RGB", image.size, "white")
@@ -329,10 +330,10 @@ def _upright(rgb: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image
 
 
 def _orientation(exif: bytes) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the block is damaged.
+    """The EXIF orientation, or 1 (upright) if there is none or the block is damaged.
 
-    Not read with Pillow: it reads the whole block and warns about each damaged entry, which phones and web tools leave
-    behind, and silencing warnings is not thread-safe.
+    Pillow is not used for this: it reads the whole block and warns about each damaged entry, which phones and web tools
+    often write, and suppressing warnings is not thread-safe.
     """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
@@ -355,7 +356,7 @@ def _frames_note(image: ImageFile, size: int) -> str:
     try:
         if not getattr(image, "is_animated", False):
             return ""
-        # To count a GIF's frames is to read through the whole file: not worth seconds, and never an error.
+        # Counting the frames of a GIF reads the whole file, so large files are skipped; errors are ignored.
         frames = getattr(image, "n_frames", 1) if size < 32 << 20 else "an animation"
         return f"first frame of {frames}"
     except Exception:

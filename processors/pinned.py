@@ -1,4 +1,4 @@
-"""One https request: to an address that was checked, the very same that is called, and within a deadline."""
+"""Makes one https request to a host whose addresses were checked and pinned, with a deadline."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _HANG_UP_SECONDS = 1.0
 _HEADERS = {
     "User-Agent": "colm-vl",
     "Accept": "image/*",
-    # A compressed answer could unpack to any size; pictures are compressed as they are.
+    # A compressed body could unpack to any size, and pictures are already compressed.
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
 
 
 class Answer(NamedTuple):
-    """What a server answered: a body, or where to go instead."""
+    """A response: its body, or the location of a redirect."""
 
     data: bytes
     location: str | None
 
 
 def get(host: str, target: str, place: str, policy: FetchPolicy, network: Network, deadline: float) -> Answer:
-    """GET https://{host}{target}. `host` may carry a port; `place` is the URL for messages. Raises ImageError."""
+    """GET https://{host}{target}. `host` can include a port; `place` is the URL for messages. Raises `ImageError`."""
     name, _, port = host.partition(":")
     addresses = _checked_addresses(name, int(port or 443), place, network)
     path, _, query = target.partition("?")
@@ -50,19 +50,19 @@ def get(host: str, target: str, place: str, policy: FetchPolicy, network: Networ
 
 
 def _checked_addresses(name: str, port: int, place: str, network: Network) -> Sequence[str]:
-    """The addresses of a host, looked up once: a second answer could differ."""
+    """The addresses of a host, resolved only once, because a second lookup could give other addresses."""
     try:
         addresses = network.resolve(name, port)
-    except (OSError, UnicodeError, OverflowError):  # unknown, or a name that cannot be one
+    except (OSError, UnicodeError, OverflowError):  # unknown or impossible host names
         raise ImageError(
             f"the picture at {place} is on a host that cannot be found",
             hint="check its name and the network",
             retryable=True,
         ) from None
-    # All of them: a name with one public and one private address is a trap, or a mistake that will be one.
+    # All addresses must be public: one private address among public ones may be an attack.
     if not addresses or not all(network.is_public(address) for address in addresses):
         raise ImageError(
-            f"the picture at {place} is on a host with a private address, which is never fetched from", hint=_LOCAL
+            f"the picture at {place} is on a host with a private address, which is not allowed", hint=_LOCAL
         )
     return addresses
 
@@ -86,12 +86,10 @@ async def _get(
             return await _read(response, place, policy)
     except TimeoutError:
         raise ImageError(
-            f"the picture at {place} did not arrive within {policy.timeout:g} s", hint=_RETRY, retryable=True
+            f"the picture at {place} was not received within {policy.timeout:g} s", hint=_RETRY, retryable=True
         ) from None
     except aiohttp.ClientConnectorCertificateError:
-        raise ImageError(
-            f"the picture at {place} is on a host whose certificate is not valid for it", hint=_LOCAL
-        ) from None
+        raise ImageError(f"the picture at {place} is on a host without a valid certificate", hint=_LOCAL) from None
     except (aiohttp.ClientError, OSError):
         raise ImageError(
             f"the picture at {place} cannot be fetched: the connection failed", hint=_RETRY, retryable=True
@@ -112,7 +110,7 @@ async def _read(response: aiohttp.ClientResponse, place: str, policy: FetchPolic
             retryable=retryable,
         )
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ImageError(f"the picture at {place} came compressed, though asked for as it is", hint=_LOCAL)
+        raise ImageError(f"the picture at {place} was sent compressed, which is not supported", hint=_LOCAL)
     too_large = ImageError(
         f"the picture at {place} has more than the allowed {policy.max_bytes:,} bytes",
         hint="raise the policy's max_bytes",
@@ -128,7 +126,7 @@ async def _read(response: aiohttp.ClientResponse, place: str, policy: FetchPolic
 
 
 class _Pinned(AbstractResolver):
-    """Gives the addresses that were checked, and looks nothing up."""
+    """Resolves every name to the checked addresses."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
@@ -151,11 +149,12 @@ class _Pinned(AbstractResolver):
 
     @override
     async def close(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
 
 class _Sockets:
-    """Makes the socket of every connection, also of those that need no resolver, as to a host that is an address."""
+    """Creates the socket of every connection, also of those made without the resolver because the host is an IP
+    address, and refuses other addresses."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
@@ -169,19 +168,19 @@ class _Sockets:
         return self._made[-1]
 
     async def hang_up(self) -> None:
-        """End connections that are still open. aiohttp leaves those to TLS that it gave up, which waits for the other
-        side to take its leave, longer than this event loop lives."""
+        """Shut down connections that are still open. After an abort, TLS would wait for the other side's close
+        notification longer than this event loop lives."""
         for made in self._made:
             with suppress(OSError):  # closed, or never connected
                 made.shutdown(socket.SHUT_RDWR)
         with suppress(TimeoutError):
             async with asyncio.timeout(_HANG_UP_SECONDS):
-                while any(made.fileno() >= 0 for made in self._made):  # noqa: ASYNC110 - sockets tell nobody
+                while any(made.fileno() >= 0 for made in self._made):  # noqa: ASYNC110 - sockets have no close event
                     await asyncio.sleep(0)
 
 
 def _run(fetching: Coroutine[Any, Any, Answer]) -> Answer:
-    """Wait for it in an event loop of its own; in a thread of its own where this thread runs a loop already."""
+    """Run the coroutine in a new event loop; in a new thread if this thread already runs one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

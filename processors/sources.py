@@ -1,4 +1,4 @@
-"""From whatever the caller has to the bytes of a picture's file: path, data URI, URL, file object."""
+"""Reads the bytes of a picture from a path, data URI, URL or file object."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from processors.fetching import FetchPolicy, fetch_picture
 ACCEPTED = "a JPEG, PNG, WebP, GIF or BMP picture"
 
 PIPE_SECONDS = 30.0
-"""How long a pipe may keep its reader waiting."""
+"""How long to wait for data from a pipe."""
 
-_SNIFFED = 1 << 16  # bytes from which a file's kind is told
+_SNIFFED = 1 << 16  # bytes used to detect the format of a file
 
 
 class Encoded(NamedTuple):
-    """A picture's file, undecoded."""
+    """The undecoded file of a picture."""
 
     data: bytes
     subject: str
-    """How messages call it."""
+    """Its description in messages."""
     source: str
 
 
 def read(source: object, max_pixels: int, policy: FetchPolicy | None = None, *, pipes: bool = True) -> Encoded:
-    """The bytes of `source`, whatever it is. Raises ImageError; for a path that is a pipe also without `pipes`."""
+    """The bytes of `source`. Raises `ImageError` if it cannot be read, or if it is a pipe and `pipes` is False."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Encoded(bytes(source), "the picture given as bytes", "bytes")
     if isinstance(source, str):
@@ -53,7 +53,7 @@ def read(source: object, max_pixels: int, policy: FetchPolicy | None = None, *, 
 
 
 def subject_of(source: str | bytes) -> str:
-    """How messages call a picture that was not read yet."""
+    """The description of an unread picture in messages."""
     if isinstance(source, bytes):
         return "the picture given as bytes"
     return "the picture in a data URI" if source[:5].lower() == "data:" else f"the picture {shown(source)}"
@@ -65,7 +65,7 @@ def _read_uri(uri: str, scheme: str, policy: FetchPolicy | None) -> Encoded:
     if scheme == "https" and policy is not None:
         fetched = fetch_picture(uri, policy)
         return Encoded(fetched.data, f"the picture at {fetched.place}", fetched.name)
-    # The query may carry a signature, and a password may stand before the host: neither is repeated.
+    # The query may contain a signature, and there may be a password before the host: leave both out.
     place = shown(re.sub(r"//[^/]*@", "//", re.split(r"[?#]", uri, maxsplit=1)[0]))
     if scheme == "https":
         raise ImageError(
@@ -104,7 +104,7 @@ def _data_of(uri: str) -> bytes:
     except binascii.Error:
         raise ImageError(
             f"the data URI {shown(uri, 40)} has wrong base64: {len(text):,} characters cannot be whole bytes",
-            hint="it was probably cut off: encode the picture's bytes again",
+            hint="it was probably truncated: encode the picture's bytes again",
         ) from None
 
 
@@ -117,10 +117,10 @@ def _read_path(path: str, max_pixels: int, pipes: bool) -> Encoded:
         if stat.S_ISDIR(mode):
             raise ImageError(f"{subject} is a folder, not a file", hint="pass the pictures in it one by one")
         _check_kind(mode, subject, pipes)
-        # Not blocking: a pipe that nobody writes to would hold up the opening itself, for ever.
+        # Non-blocking, because opening a pipe without a writer would block forever.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(file, "rb", buffering=0) as opened:
-            mode = os.fstat(file).st_mode  # another file may stand there by now
+            mode = os.fstat(file).st_mode  # the file may have been replaced since
             _check_kind(mode, subject, pipes)
             content = _Pipe(file, subject) if stat.S_ISFIFO(mode) else opened
             return Encoded(_read_bounded(content, subject, max_pixels), subject, Path(path).name)
@@ -130,11 +130,11 @@ def _read_path(path: str, max_pixels: int, pipes: bool) -> Encoded:
         raise ImageError(
             f"{subject} does not exist",
             hint="check the path"
-            + ("" if Path(path).is_absolute() else "; a relative one starts at the current folder"),
+            + ("" if Path(path).is_absolute() else "; relative paths start at the current folder"),
         ) from None
     except PermissionError:
         raise ImageError(
-            f"{subject} may not be read", hint="check the permissions of the file and its folders"
+            f"{subject} cannot be read: permission denied", hint="check the permissions of the file and its folders"
         ) from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "input/output error"
@@ -144,7 +144,7 @@ def _read_path(path: str, max_pixels: int, pipes: bool) -> Encoded:
 
 
 def _check_kind(mode: int, subject: str, pipes: bool) -> None:
-    """Pipes are files too (`--image <(curl …)`); a device such as /dev/zero never ends."""
+    """Accept regular files and pipes (`--image <(curl …)`), but no devices: /dev/zero, for instance, never ends."""
     if stat.S_ISFIFO(mode) and not pipes:
         raise ImageError(f"{subject} is a pipe, which can be read only once", hint="save it as a file first")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
@@ -156,12 +156,12 @@ class _Readable(Protocol):
 
 
 class _Pipe:
-    """A pipe that is waited for, and not longer than `PIPE_SECONDS` at a time."""
+    """Reads from a pipe, waiting at most `PIPE_SECONDS` for each piece."""
 
     def __init__(self, file: int, subject: str) -> None:
         self._file = file
         self._subject = subject
-        self._poll = select.poll()  # select.select takes no descriptor above 1,023
+        self._poll = select.poll()  # select.select does not support descriptors above 1,023
         self._poll.register(file, select.POLLIN)
 
     def read(self, size: int, /) -> bytes:
@@ -174,7 +174,7 @@ class _Pipe:
         return os.read(self._file, size)
 
 
-_PATH_HINT = "check the path; a picture in base64 goes into a data URI: data:image/png;base64,…"
+_PATH_HINT = "check the path; pass base64 as a data URI: data:image/png;base64,…"
 
 
 def _read_file_object(file: object, max_pixels: int) -> Encoded:
@@ -185,15 +185,15 @@ def _read_file_object(file: object, max_pixels: int) -> Encoded:
         return Encoded(_read_bounded(file, subject, max_pixels), subject, source)  # type: ignore[arg-type]
     except ImageError:
         raise
-    except Exception:  # a file object is anyone's code: closed, not readable, a lost connection
+    except Exception:  # a file object can raise anything: closed, not readable, a lost connection
         raise ImageError(
             f"{subject} cannot be read", hint="open it for reading in binary mode, and keep it open"
         ) from None
 
 
 def _read_bounded(file: _Readable, subject: str, max_pixels: int) -> bytes:
-    """The rest of `file`; what does not begin like a picture is refused before the rest of it is read."""
-    limit = 4 * max_pixels + (64 << 20)  # an uncompressed picture with alpha, and generous metadata
+    """The rest of `file`. If it does not begin like a picture, it is refused before all of it is read."""
+    limit = 4 * max_pixels + (64 << 20)  # an uncompressed picture with alpha, and 64 MiB of metadata
     parts: list[bytes] = []
     size = 0
     while part := file.read(_SNIFFED if size < _SNIFFED else 1 << 20):
@@ -214,7 +214,7 @@ def _read_bounded(file: _Readable, subject: str, max_pixels: int) -> bytes:
 
 
 def shown(text: str, keep: int = 100) -> str:
-    """Text from outside for a one-line message: quoted, control characters escaped, a long one without its middle."""
+    """Quote external text for a one-line message: control characters are escaped, and long text loses its middle."""
     if len(text) > keep:
         text = f"{text[: keep // 2]}…{text[-(keep // 2 - 1) :]}"
     return f"'{''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)}'"
@@ -253,14 +253,14 @@ _FOREIGN = (
 
 
 def file_format(data: bytes, subject: str) -> str:
-    """JPEG, PNG, WEBP, GIF or BMP, told from the first bytes of a file. Raises ImageError for anything else."""
+    """JPEG, PNG, WEBP, GIF or BMP, detected from the first bytes of a file. Raises `ImageError` for anything else."""
     head = data[:_SNIFFED]
     for magic, name in _FORMATS:
         if head.startswith(magic):
             return name
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
-    # Two letters are little to go by ("BMW …"): the size of the second header has to be one that exists.
+    # Two letters alone are ambiguous ("BMW …"), so the size of the second header must also be valid.
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in {12, 16, 40, 52, 56, 64, 108, 124}:
         return "BMP"
     if not head:
@@ -289,7 +289,7 @@ def _is_text(head: bytes) -> bool:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return True
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character that is cut at the end is no error
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # allows an incomplete character at the end
     except UnicodeDecodeError:
         return False
     return not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)

@@ -1,10 +1,18 @@
-"""Many questions in one run, which may be killed at any moment and goes on without paying for a call twice.
+"""Batches: many questions in one run, which can be resumed after an interruption without repeating finished calls.
 
-`questions` are read row by row from what `readers` find in files, and `planning` estimates what they cost. `running`
-asks them, several at a time: `schedule` decides which calls may be made now where models take turns in memory,
-`pictures` opens them just before use, `stats` keeps count, and `progress`, which only the command line imports, shows
-it. What stays on disk is in `folder`: what the run was made with (`settings`), its finished calls (`journal`), its
-traces and answers, in files that survive a kill (`lines`), used by one run at a time (`locking`).
+runner      answers the questions concurrently
+questions   questions from files or `Query` objects, read row by row
+readers     JSONL, CSV and Parquet files
+pictures    opens pictures just before they are used
+planning    estimates calls and tokens
+scheduling  which calls can be made now, if local models take turns in memory
+stats       counts of calls, answers and failures
+progress    progress display of the command line
+folder      the output folder: traces and answers
+settings    the settings with which a folder was made
+journal     finished calls
+lines       append-only files that survive a kill
+locking     one run at a time in a folder
 """
 
 from colm_vl.batch.folder import ANSWERS, CALLS, TRACES, answered_in

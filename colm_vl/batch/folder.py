@@ -1,4 +1,4 @@
-"""The folder of a batch: its settings, calls, traces and answers, and a lock."""
+"""The output folder of a batch: its settings, calls, traces, answers, and a lock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionErro
 
 
 class Key(NamedTuple):
-    """There is one trace for each question and strategy."""
+    """Identifies a trace: there is one for each question and strategy."""
 
     id: str
     strategy: str
@@ -37,7 +37,7 @@ class _Place:
 
 
 class _Head(NamedTuple):
-    """What a line of traces or answers is about. Answers have no version."""
+    """The identifying fields of a line of traces or answers. Lines of answers have no version."""
 
     key: Key
     answered: bool
@@ -45,16 +45,16 @@ class _Head(NamedTuple):
 
 
 class Folder:
-    """A batch's folder, locked while it is open. `notes` tell the user what was found in it.
+    """The folder of a batch, locked while it is open. `notes` are messages for the user about the folder's content.
 
-    Traces are appended as questions are finished; a later one replaces an earlier one of the same key. `close` sorts
-    the files by the order of the questions and leaves one line for each key.
+    Traces are appended as questions are finished. A later trace replaces an earlier one with the same key. `close`
+    sorts the files by the order of the questions and leaves one line for each key.
     """
 
     def __init__(self, path: Path, settings: Settings, *, fresh: bool = False, notes: list[str] | None = None) -> None:
-        """Raises `InputError` if another run is using it, or if it was made with other settings or a newer version.
+        """Raises `InputError` if another run uses the folder, or if it was made with other settings or a newer version.
 
-        `notes` is appended to as long as the folder is open, since damage is found when a line is read.
+        Messages can be appended to `notes` at any time, since damaged lines are found when they are read.
         """
         self.path = path
         self.notes = [] if notes is None else notes
@@ -62,20 +62,20 @@ class Folder:
             with ExitStack() as stack:
                 path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(path))
-                self._settle_with_what_is_there(settings, fresh)
+                self._check_earlier_run(settings, fresh)
                 replace_file(path / RUN, [json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"])
                 self.journal = Journal(path / CALLS, self.notes)
                 stack.callback(self.journal.close)
                 self._open_files()
                 self._stack = stack.pop_all()
         except OSError as error:
-            raise InputError(f"{path}: cannot be worked in ({error.strerror})", hint="choose another folder") from None
+            raise InputError(f"{path}: cannot be used ({error.strerror})", hint="choose another folder") from None
 
     def __len__(self) -> int:
         return len(self._places)
 
     def finished(self, row: Row, strategy: str) -> Trace | None:
-        """The answered trace of this very question, if there is one."""
+        """The trace of the row's question, if it was answered and the question has not changed."""
         key = Key(row.id, strategy)
         place = self._places.get(key)
         if place is None or not place.answered:
@@ -87,7 +87,7 @@ class Folder:
         return key in self._places
 
     def trace(self, key: Key) -> Trace:
-        """The latest trace, answered or not."""
+        """The latest trace, with or without an answer."""
         return self._read(self._places[key])
 
     def record(self, trace: Trace) -> None:
@@ -97,7 +97,7 @@ class Folder:
         self._answers.append(_answer_line(trace))
 
     def sync(self) -> None:
-        """As `Lines.sync`, for all files. Raises `ColmError` also if they were removed or replaced meanwhile."""
+        """Like `Lines.sync`, for all files. Also raises `ColmError` if a file was removed or replaced."""
         self.journal.sync()
         self._traces.sync()
         self._check_place()
@@ -107,10 +107,10 @@ class Folder:
             file.check_place()
 
     def close(self, order: Sequence[Key] = (), *, complete: bool = False) -> None:
-        """Sort the files by `order`, with all other traces behind, and release the lock.
+        """Sort the files by `order`, followed by all other traces, and release the lock.
 
-        `complete` says that `order` has all questions. Traces of others without an answer, such as that of a row that
-        could not be read and was corrected since, are then removed. Raises `ColmError` as `sync` does.
+        `complete`: `order` contains all questions. Unanswered traces of other questions are then removed; an example is
+        a row that could not be read and was corrected before this run. Raises `ColmError` like `sync`.
         """
         with self._stack, ExitStack() as files:
             files.callback(self._close_files)
@@ -121,12 +121,12 @@ class Folder:
             ]
             self._arrange([*(key for key in order if key in self._places), *others])
 
-    # --- what was there before ---
+    # --- content of an earlier run ---
 
-    def _settle_with_what_is_there(self, settings: Settings, fresh: bool) -> None:
+    def _check_earlier_run(self, settings: Settings, fresh: bool) -> None:
         before = _read_record(self.path / RUN)
         if fresh:
-            self._put_aside((TRACES, ANSWERS, CALLS, RUN), "what was there")
+            self._move_aside((TRACES, ANSWERS, CALLS, RUN), "--fresh: the earlier content")
             return
         if before is None:
             return
@@ -134,13 +134,13 @@ class Folder:
         if differences.others:
             raise InputError(
                 f"{self.path} was made with other settings: {'; '.join(differences.others)}",
-                hint="--fresh (fresh=True) starts anew and keeps the old beside it; or choose another folder",
+                hint="--fresh (fresh=True) moves the content aside and starts over; or choose another folder",
             )
         if differences.answers:
-            # Calls that were told the same are in calls.jsonl and are used again.
-            self._put_aside((TRACES, ANSWERS, RUN), f"changed: {'; '.join(differences.answers)}; the answers")
+            # Unaffected calls are reused: they stay in calls.jsonl.
+            self._move_aside((TRACES, ANSWERS, RUN), f"changed: {'; '.join(differences.answers)}; earlier answers")
 
-    def _put_aside(self, names: Sequence[str], what: str) -> None:
+    def _move_aside(self, names: Sequence[str], what: str) -> None:
         present = [name for name in names if (self.path / name).exists()]
         if not present:
             return
@@ -150,7 +150,7 @@ class Folder:
         beside.mkdir()
         for name in present:
             shutil.move(self.path / name, beside / name)
-        self.notes.append(f"{what} so far: kept in {beside}")
+        self.notes.append(f"{what} moved to {beside}")
 
     # --- traces and answers ---
 
@@ -165,23 +165,23 @@ class Folder:
 
     def _read_files(self) -> None:
         torn = {CALLS: self.journal.torn, TRACES: self._traces.torn, ANSWERS: self._answers.torn}
-        self.notes += [f"{name}: dropped a last line that was cut off" for name, was in torn.items() if was]
+        self.notes += [f"{name}: removed an incomplete last line" for name, was in torn.items() if was]
         self._places: dict[Key, _Place] = {}
         self._superseded = False
         for offset, line in self._traces:
             found = _head(line)
             if found is None:
-                self._tell_damaged(offset)
+                self._note_damaged(offset)
                 continue
             if found.version > SCHEMA_VERSION:
                 raise InputError(
                     f"{self.path / TRACES}, line {self._traces.number(offset)}: "
-                    f"is of format {found.version}, expected {SCHEMA_VERSION}",
-                    hint="go on with the version that wrote it",
+                    f"has format {found.version}, expected {SCHEMA_VERSION}",
+                    hint="resume with the version of colm-vl that wrote it",
                 )
             self._superseded |= self._places.pop(found.key, None) is not None
             self._places[found.key] = _Place(offset, found.answered)
-        # They differ after a kill between the two files, or while they were arranged.
+        # The two files differ if a run was killed after writing only one of them.
         answers = [found.key for line in self._answers if (found := _head(line.data))]
         self._superseded |= answers != list(self._places)
         self._arrange(list(self._places))
@@ -206,7 +206,7 @@ class Folder:
         }
 
     def _answers_in(self, order: Sequence[Key], sound: list[Key]) -> Iterator[bytes]:
-        """Appends to `sound` the keys whose traces can be read."""
+        """The lines of answers; appends the keys of readable traces to `sound`."""
         for key in order:
             trace = self._sound(key)
             if trace is not None:
@@ -214,16 +214,16 @@ class Folder:
                 yield _answer_line(trace)
 
     def _sound(self, key: Key) -> Trace | None:
-        """The trace; None if its line is damaged, which is then noted and dropped."""
+        """The trace, or None if its line is damaged; the line is then dropped with a note."""
         place = self._places[key]
         try:
             return self._read(place)
         except (InputError, *_UNREADABLE):
             del self._places[key]
-            self._tell_damaged(place.offset)
+            self._note_damaged(place.offset)
             return None
 
-    def _tell_damaged(self, offset: int) -> None:
+    def _note_damaged(self, offset: int) -> None:
         self._superseded = True
         where = f"{TRACES}, line {self._traces.number(offset)}"
         self.notes.append(f"{where}: dropped a damaged line; its question is asked again")
@@ -233,8 +233,7 @@ class Folder:
 
 
 def answered_in(path: Path) -> int:
-    """How many answers a run would find in the folder, without locking or changing it. Torn and damaged lines do not
-    count."""
+    """The number of answers in the folder, without incomplete and damaged lines. Does not lock or change the folder."""
     if not (path / TRACES).exists():
         return 0
     with (path / TRACES).open("rb") as file:
@@ -259,7 +258,7 @@ def _answer_line(trace: Trace) -> bytes:
     error = None
     if trace.settlement is None:
         error = "; ".join(dict.fromkeys(failure.message for failure in trace.failures))
-        error = error or "nothing readable was written"
+        error = error or "no reply could be read"
     return dump(
         {
             "id": trace.id,
@@ -281,10 +280,10 @@ def _read_record(path: Path) -> Mapping[str, Any] | None:
     except ValueError:
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise InputError(f"{path}: is no record of a run", hint="--fresh (fresh=True) starts anew")
+        raise InputError(f"{path}: is not the record of a run", hint="--fresh (fresh=True) starts over")
     if record.get("schema_version", 1) != records.SCHEMA_VERSION:
         raise InputError(
-            f"{path}: is of format {record['schema_version']!r}, expected {records.SCHEMA_VERSION}",
-            hint="go on with the version that wrote it",
+            f"{path}: has format {record['schema_version']!r}, expected {records.SCHEMA_VERSION}",
+            hint="resume with the version of colm-vl that wrote it",
         )
     return record

@@ -1,4 +1,4 @@
-"""Finished calls in a file, so that a batch that was killed goes on and pays for nothing twice."""
+"""Stores finished calls in a file, so that a batch can be resumed without repeating them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from colm_vl.store import CallKey, CallsUnderWay, Outcome
 from colm_vl.types import Failure, Sent, Usage
 
 SCHEMA_VERSION = 1
-"""Of a line; one that does not tell it is of version 1."""
+"""The version of a line's format. Lines without a version have version 1."""
 
 _PREFIX = b'{"key":"'
 _DIGEST_LENGTH = 64
@@ -27,33 +27,33 @@ _THIS_VERSION = b"%b%d," % (_VERSION, SCHEMA_VERSION)
 
 
 class Journal(CallsUnderWay):
-    """A `CallStore` in a file: one line for each call that gave a reply, keyed by `CallKey.digest`.
+    """A `CallStore` in a file, with one line for each successful call, keyed by `CallKey.digest`.
 
-    In memory there are only the places of the lines. Calls that failed are not written: the next run tries them again.
-    `keep_failures` has them remembered until this one ends. Damaged lines are told in `notes`, and their calls made
-    again.
+    Only the offsets of the lines are kept in memory. Failed calls are not written, so the next run retries them;
+    `keep_failures` keeps them in memory until this run ends. Damaged lines are reported in `notes`, and their calls are
+    made again.
     """
 
     def __init__(self, path: Path, notes: list[str] | None = None) -> None:
-        """Raises `InputError` for a journal of a newer format."""
+        """Raises `InputError` if the journal has a newer format."""
         super().__init__()
         self.notes = [] if notes is None else notes
         self.keep_failures = False
         self._failures: dict[str, Failure] = {}
         self._lines = Lines(path)
         self.torn = self._lines.torn
-        # The first 60 bits, which take half the memory of the whole digest; a line is compared whole when it is read.
+        # Keyed by the first 60 bits of the digest, which take half the memory; `_get` compares the whole digest.
         self._places: dict[int, int] = {}
         for offset, line in self._lines:
             digest, rest = line[len(_PREFIX) : _AFTER_DIGEST], line[_AFTER_DIGEST:]
             if not line.startswith(_PREFIX) or not _is_hex(digest):
-                self._tell_damaged(offset)
+                self._note_damaged(offset)
                 continue
             if rest.startswith(_VERSION) and not rest.startswith(_THIS_VERSION):
                 self._lines.close()
                 raise InputError(
-                    f"{path}, line {self._lines.number(offset)}: is of a newer format than {SCHEMA_VERSION}",
-                    hint="go on with the version that wrote it",
+                    f"{path}, line {self._lines.number(offset)}: has a newer format than {SCHEMA_VERSION}",
+                    hint="resume with the version of colm-vl that wrote it",
                 )
             self._places[_short(digest.decode())] = offset
 
@@ -70,9 +70,9 @@ class Journal(CallsUnderWay):
             return None
         try:
             line = _line_adapter().validate_python(json.loads(self._lines.read(offset)))
-        except (ValueError, RecursionError):  # damaged: as if it were not there
+        except (ValueError, RecursionError):  # the line is damaged
             del self._places[_short(digest)]
-            self._tell_damaged(offset)
+            self._note_damaged(offset)
             return None
         return _generation(line) if line["key"] == digest else None
 
@@ -94,7 +94,7 @@ class Journal(CallsUnderWay):
     def close(self) -> None:
         self._lines.close()
 
-    def _tell_damaged(self, offset: int) -> None:
+    def _note_damaged(self, offset: int) -> None:
         where = f"{self._lines.path.name}, line {self._lines.number(offset)}"
         self.notes.append(f"{where}: is damaged; its call is made again")
 
@@ -108,7 +108,7 @@ def _is_hex(digest: bytes) -> bool:
 
 
 class _Line(TypedDict):
-    """What is read from a line. It has more, for those who read the file: member, stage, round and sample."""
+    """The fields that are read from a line. Member, stage, round and sample are only written for human readers."""
 
     key: str
     text: str
@@ -126,7 +126,7 @@ def _line_adapter() -> TypeAdapter[_Line]:
 
 
 def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
-    """`key` and `version` come first: an opening journal reads no further. The handle never leaves the process."""
+    """`key` and `version` come first, because opening a journal reads only these. The handle is not stored."""
     usage, sent = generation.usage, generation.sent
     return {
         "key": digest,

@@ -16,23 +16,23 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Line(NamedTuple):
-    """A line, its line feed included, and where it stands in its file."""
+    """A line, including its line feed, and its offset in the file."""
 
     offset: int
     data: bytes
 
 
 class Lines:
-    """A file to which whole lines are appended, and of which any can be read again.
+    """A file to which whole lines are appended, and from which any line can be read.
 
-    A last line that a crash left incomplete is removed when the file is opened; `torn` says whether there was one.
+    If a crash left an incomplete last line, it is removed when the file is opened, and `torn` is True.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._end = _whole_length(path)
         self.torn = path.exists() and path.stat().st_size > self._end
-        # Unbuffered: a line handed to the system outlives this process, however it dies.
+        # Unbuffered, so that written lines survive if this process is killed.
         self._out = path.open("ab", buffering=0)
         if self.torn:
             self._out.truncate(self._end)
@@ -40,7 +40,7 @@ class Lines:
         self._dirty = False
 
     def __iter__(self) -> Iterator[Line]:
-        """All lines. Others may be read or added meanwhile; added ones come too."""
+        """All lines. Lines may be read or appended during the iteration; appended ones are included."""
         with self.path.open("rb") as file:
             offset = 0
             for data in file:
@@ -48,8 +48,8 @@ class Lines:
                 offset += len(data)
 
     def append(self, data: bytes) -> int:
-        """Append a line and return its offset. `data` ends with its only line feed. Raises `ColmError` if it cannot be
-        written, and leaves the file as it was."""
+        """Append a line and return its offset. `data` must end with its only line feed. If writing fails, the file is
+        left unchanged and `ColmError` is raised."""
         offset, rest = self._end, memoryview(data)
         try:
             while rest:
@@ -71,20 +71,20 @@ class Lines:
             return 1 + sum(file.read(min(_CHUNK, offset - start)).count(b"\n") for start in range(0, offset, _CHUNK))
 
     def check_place(self) -> None:
-        """Raises `ColmError` if the file that is written to is no longer the one at `path`."""
+        """Raises `ColmError` if the open file is no longer the one at `path`."""
         try:
             found = self.path.stat()
         except OSError:
             found = None
         if found is None or not os.path.samestat(found, os.fstat(self._out.fileno())):
             raise ColmError(
-                f"{self.path}: was removed or replaced while the run was working in its folder",
-                hint="what was written to it since is lost; the same command goes on from what is left",
+                f"{self.path}: was removed or replaced while the run was using its folder",
+                hint="later results are lost; run the same command again to resume from what is left",
             )
 
     def sync(self) -> None:
-        """Flush what was appended to the disk, so that it survives a power cut. Takes milliseconds; may be called in
-        any thread, but must return before the file is closed. Raises `ColmError` if the disk fails."""
+        """Flush appended lines to the disk, so that they survive a power failure. Takes milliseconds. Can be called in
+        any thread, but must return before the file is closed. Raises `ColmError` if it fails."""
         if self._dirty:
             self._dirty = False
             try:
@@ -105,7 +105,7 @@ def dump(data: Mapping[str, Any]) -> bytes:
 
 
 def replace_file(path: Path, content: Iterable[bytes]) -> None:
-    """Replace the file at `path` atomically: a reader sees the old content or the new, never a part of it."""
+    """Replace the file at `path` atomically: a reader sees either the old or the new content."""
     new = path.with_name(f"{path.name}.new")
     try:
         with new.open("wb") as file:
@@ -120,12 +120,13 @@ def replace_file(path: Path, content: Iterable[bytes]) -> None:
 def _unwritable(path: Path, error: OSError) -> ColmError:
     return ColmError(
         f"{path}: cannot be written ({error.strerror})",
-        hint="fix that and run the same command again: it goes on where it stopped",
+        hint="fix this, then run the same command again to resume",
     )
 
 
 def _whole_length(path: Path) -> int:
-    """How many bytes of the file are whole lines. A power cut may leave a last line of zeros: it does not count."""
+    """The length of the file up to its last complete line. A power failure can leave a last line of zeros, which is not
+    complete."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -140,7 +141,7 @@ def _whole_length(path: Path) -> int:
 
 
 def _last_line_start(file: Any, end: int) -> int:
-    """Where the last line before `end` begins; the line feed at `end` itself does not count."""
+    """The start of the last line before `end`. A line feed directly before `end` belongs to that line."""
     position = end - 1
     while position > 0:
         step = min(position, _CHUNK)

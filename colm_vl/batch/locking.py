@@ -1,4 +1,4 @@
-"""One run at a time in a folder."""
+"""Lets only one run at a time use a folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from colm_vl.errors import InputError
 _LOCK = "run.lock"
 _MARKER = "run.pid"
 _MARKER_SECONDS = 3.0
-"""filelock takes this long, at most, to see that whoever left a marker on this host is dead."""
+"""filelock takes at most this long to detect that the process which left a marker on this host has ended."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. The system gives it free when the process ends, however it ends.
+    """Hold the folder's lock. The operating system releases it when the process ends or is killed.
 
-    Where the file system has no locks, a file with the process's number and its host stands for one; one that a dead
-    process of this host left is taken over. Raises `InputError` if another run has it.
+    If the file system does not support locks, a file with the process id and the host name is used instead; it is taken
+    over if its process was on this host and has ended. Raises `InputError` if another run holds the lock.
     """
     lock = _acquire(folder)
     try:
@@ -33,13 +33,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _acquire(folder: Path) -> BaseFileLock:
-    # One thread opens a folder, another closes it.
+    # Not thread-local: a folder is opened in one thread and closed in another.
     lock: BaseFileLock = FileLock(folder / _LOCK, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
-            f"another run is working in {folder}", hint="wait until it ends, or choose another folder"
+            f"another run is using {folder}", hint="wait until it ends, or choose another folder"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -54,8 +54,8 @@ def _acquire_marker(path: Path) -> BaseFileLock:
         lock.acquire(timeout=_MARKER_SECONDS)
     except Timeout:
         raise InputError(
-            f"another run{_holder(path)} is working in {path.parent}, or was killed there",
-            hint=f"wait until it ends; if there is none, delete {path}",
+            f"another run{_holder(path)} is using {path.parent}, or was killed there",
+            hint=f"wait until it ends; if it no longer exists, delete {path}",
         ) from None
     return lock
 

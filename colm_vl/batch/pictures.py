@@ -1,4 +1,4 @@
-"""The pictures of a batch: opened beside the event loop, each within a time, and those of several questions once."""
+"""Opens the pictures of a batch: in threads, with a timeout, and shared between questions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from processors.sources import subject_of
 _T = TypeVar("_T")
 
 PICTURE_SECONDS = 60.0
-"""How long opening one picture may take: a file on a share that is gone blocks its reader for ever."""
+"""Timeout for opening one picture. A file on an unreachable network share blocks its reader forever."""
 _AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 _RECENT = 2
 
 
 class Pictures:
-    """Opens pictures just before their use. One that several questions in a row are about is decoded once.
+    """Opens pictures just before they are used. A picture of several consecutive questions is decoded once.
 
-    Paths must be those of files that can be read again, which pipes cannot.
+    Paths of pipes are refused, because a pipe cannot be read again.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Pictures:
         self._closed = False
 
     async def open(self, source: ImageSource) -> Image:
-        """Raises ImageError."""
+        """Raises `ImageError`."""
         if not isinstance(source, str | bytes):
             return Image.open(source)
         key = source if isinstance(source, str) else hashlib.sha256(source).digest()
@@ -58,7 +58,7 @@ class Pictures:
         return image
 
     async def same(self, sources: Sequence[ImageSource], kept: Sequence[ImageInfo]) -> tuple[ImageInfo, ...] | None:
-        """What a trace keeps of these pictures, if they are those of which it told before; else None."""
+        """The `ImageInfo` of the sources if they are the pictures described by `kept`, or else None."""
         if len(sources) != len(kept):
             return None
         found = []
@@ -73,14 +73,14 @@ class Pictures:
         return tuple(found)
 
     def close(self) -> None:
-        """Open no more. Tasks that wait for a picture are cancelled."""
+        """Open no more pictures, and cancel tasks that wait for one."""
         self._closed = True
         for task in self._waiting:
             task.cancel()
 
     async def _file_digest(self, source: ImageSource, kept: ImageInfo) -> str | None:
-        """None if it is another picture."""
-        # The same file has the same pixels. Reading it takes a fraction of the time that decoding it takes.
+        """The digest of the source's file, or None if it is another picture than `kept`."""
+        # Equal files have equal pixels, and reading a file is much faster than decoding it.
         if kept.file_digest and isinstance(source, str | bytes):
             digest = await self._in_time(source, partial(file_digest, source, pipes=False))
             if digest == kept.file_digest:
@@ -114,12 +114,12 @@ class Pictures:
 
 
 def _in_thread(work: Callable[[], _T]) -> Future[_T]:
-    """Run it in a thread of its own, which does not keep the process from ending: it may be blocked for good. The
-    threads of an executor are waited for when the interpreter exits."""
+    """Run `work` in a daemon thread, which does not keep the process from exiting, since it may be blocked forever. An
+    executor would wait for its threads when the interpreter exits."""
     outcome: Future[_T] = Future()
 
     def run() -> None:
-        with suppress(InvalidStateError):  # nobody waits any more
+        with suppress(InvalidStateError):  # the future was cancelled
             try:
                 result = work()
             except Exception as error:

@@ -1,4 +1,4 @@
-"""What a batch would cost: its calls counted, its tokens estimated, without calling anything."""
+"""Counts the calls and estimates the tokens of a batch, without calling any model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PlannedCall(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An upper bound: `calls` includes those that a gate may skip and those that an earlier run has finished. `usage`
-    is an estimate, from the text and the pictures of the first questions."""
+    is estimated from the first questions and their pictures."""
 
     questions: int
     unusable: int
@@ -53,9 +53,9 @@ class Plan:
 
 
 async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
-    """Run the strategies on the first questions with made-up replies, and extrapolate to all.
+    """Run the strategies on the first questions with artificial replies, and extrapolate to all questions.
 
-    Raises `InputError` for a source that can be read only once, or in which an id occurs twice.
+    Raises `InputError` if the source can be read only once, or if an id occurs twice in it.
     """
     survey = await asyncio.to_thread(_survey, questions)
     calls: Counter[PlannedCall] = Counter()
@@ -82,7 +82,7 @@ async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
 
 
 async def _rehearsed(query: Query, choices: Sequence[Choice]) -> Sequence[Call]:
-    """The calls that the strategies would make for one question; what they share is made once."""
+    """The calls that the strategies would make for one question. Calls that they have in common are counted once."""
     store, numbers, calls = MemoryStore(), count(), list[Call]()
     for choice in choices:
         names = [client.name for client in choice.team.clients]
@@ -98,15 +98,15 @@ def _survey(questions: Questions) -> Survey:
     if survey is not None:
         return survey
     if questions.repeatable() is not questions:
-        raise InputError("questions that can be read only once cannot be planned for", hint="pass them as a list")
+        raise InputError("an iterator can be read only once, so it cannot be planned", hint="pass a list")
     return Survey(sum(1 for _ in questions), 0)
 
 
 class _Rehearsal:
-    """A backend that answers everything in place of one member, with an estimate of what the reply would cost.
+    """A backend that replaces one member, and answers every request with artificial text and an estimate of its tokens.
 
-    The replies differ from call to call, so that no gate finds them agreed. They can be read as a selection, which
-    needs the `names` of the clients, and as an answer.
+    Replies differ from call to call, so that no gate skips the server. They can be parsed as an answer and, since they
+    contain the `names` of the clients, as a selection.
     """
 
     def __init__(self, member: Member, names: Sequence[str], numbers: Iterator[int]) -> None:

@@ -1,4 +1,4 @@
-"""How a batch under way looks: bars by stage in a terminal, a plain line now and then elsewhere."""
+"""Displays the progress of a batch: progress bars in a terminal, otherwise a line of text every few seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE_SECONDS = 10.0
 
 
 class BatchProgress:
-    """Shows the counts of a batch while they change. `plan` tells how many calls of each stage to expect."""
+    """Displays the counts of a running batch. `plan` gives the expected number of calls of each stage."""
 
     def __init__(self, console: Console, stats: BatchStats, plan: Plan) -> None:
         self._console = console
@@ -102,7 +102,7 @@ class _Bars:
 
 
 def rates(stats: BatchStats, seconds: float) -> str:
-    """Questions and tokens a second, calls made and avoided, failures so far."""
+    """Questions and tokens per second, calls made and avoided, and failures."""
     new = stats.answered + stats.failed
     tokens = stats.usage.prompt_tokens + stats.usage.completion_tokens
     parts = [
@@ -116,13 +116,13 @@ def rates(stats: BatchStats, seconds: float) -> str:
 
 
 def batch_summary(stats: BatchStats, seconds: float) -> str:
-    """What came of it, in a few lines."""
+    """The result of a batch in a few lines."""
     asked = stats.over if stats.total is None else stats.total
     lines = [f"{stats.kept + stats.answered:,} of {asked:,} answered, {stats.failed:,} failed"]
     if stats.degraded:
-        lines[0] += f"; {stats.degraded:,} answered although something was missing"
+        lines[0] += f"; {stats.degraded:,} degraded by failed calls"
     if stats.kept:
-        lines.append(f"{stats.kept:,} of the answers are of an earlier run")
+        lines.append(f"from an earlier run: {stats.kept:,}")
     usage = stats.usage
     lines.append(
         f"{stats.calls:,} calls made, {stats.avoided:,} avoided, "
@@ -132,12 +132,12 @@ def batch_summary(stats: BatchStats, seconds: float) -> str:
 
 
 def plan_summary(plan: Plan, finished: int) -> str:
-    """A dry run's result. `finished` answers are in the folder already."""
+    """The result of a dry run. `finished` is the number of answers that are already in the folder."""
     unusable = f", {plan.unusable:,} of them unusable" if plan.unusable else ""
     lines = [f"{plan.questions:,} questions{unusable}; strategies: {', '.join(plan.strategies)}"]
     lines += [f"  {call.stage:8}{clean(call.member):16}{count:>10,} calls" for call, count in plan.calls.items()]
     lines.append(f"at most {plan.total:,} calls")
-    lines.append(f"about {plan.usage.prompt_tokens:,} tokens read and {plan.usage.completion_tokens:,} written")
+    lines.append(f"about {plan.usage.prompt_tokens:,} prompt tokens and {plan.usage.completion_tokens:,} reply tokens")
     if finished:
-        lines.append(f"of these, what {finished:,} finished answers took is not called again")
+        lines.append(f"answered already: {finished:,} (their calls are not repeated)")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Questions from JSONL, CSV and Parquet files, read as a stream, and from `Query` objects.
+"""Questions from JSONL, CSV and Parquet files, read row by row, and from `Query` objects.
 
-A row has `question`, and where it has them `id`, `images` (or `image`) and `choices`; whatever else it has is carried
-through as metadata. A row that cannot be used comes with its problem, named by file and line, and stops no other.
+A row has the field `question` and, optionally, `id`, `images` (or `image`) and `choices`; all other fields become
+metadata. An unusable row carries a description of its problem, with file and line, and does not affect other rows.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ _KINDS = f"a file ({', '.join(READERS)}), or an iterable of Query"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question as it was found, its pictures unopened. `where` names file and line. `problem` says why it cannot be
-    asked, if it cannot."""
+    """A question with unopened pictures. `where` names file and line. `problem` is the reason if it cannot be asked."""
 
     id: str
     where: str
@@ -43,25 +42,25 @@ class Row:
     hint: str = ""
 
     def query(self, images: Iterable[Image]) -> Query:
-        """The question with its pictures, now opened. Raises `InputError` if it cannot be asked."""
+        """A `Query` with the opened pictures. Raises `InputError` if it is invalid."""
         return Query(self.question, tuple(images), self.choices, self.id, self.metadata)
 
     def is_of(self, trace: Trace) -> bool:
-        """Whether the trace is of this question. Its pictures, which are not open yet, are compared elsewhere."""
+        """Whether the trace has this question and these choices. Pictures are compared elsewhere: they are not open."""
         return self.question == trace.question and self.choices == trace.choices
 
 
 class Survey(NamedTuple):
-    """How many questions there are, and how many of them cannot be asked for what is already plain from the file."""
+    """The number of questions, and the number of those that cannot be asked, as far as the file alone shows."""
 
     total: int
     unusable: int
 
 
 class Questions:
-    """The questions of a source, of which `limit` count. Raises `InputError` for a file that cannot be read at all.
+    """The first `limit` questions of a source. Raises `InputError` if a file cannot be read.
 
-    Iterating over it starts again from the first, except where the source itself is an iterator.
+    Each iteration starts from the first question, unless the source itself is an iterator.
     """
 
     def __init__(self, source: Source, *, limit: int | None = None) -> None:
@@ -77,21 +76,20 @@ class Questions:
 
     @property
     def limited(self) -> bool:
-        """Whether there may be further questions in the source."""
+        """Whether there is a limit, so that the source may have more questions."""
         return self._limit is not None
 
     def __iter__(self) -> Iterator[Row]:
         return islice(self._all(), self._limit)
 
     def repeatable(self) -> Questions:
-        """These questions, to be gone through several times: those of an iterator are kept in memory."""
+        """Questions that can be iterated over several times. Those of an iterator are kept in memory."""
         if not isinstance(self._source, _File) and not isinstance(self._source, Sequence):
             return Questions(list(islice(self._source, self._limit)), limit=self._limit)
         return self
 
     def survey(self) -> Survey | None:
-        """Read a file through once; None for objects, which may come from anywhere. Raises `InputError` for an id that
-        occurs twice."""
+        """Read a whole file and count; None if the source is not a file. Raises `InputError` if an id occurs twice."""
         if not isinstance(self._source, _File):
             return None
         total = unusable = 0
@@ -108,13 +106,13 @@ class Questions:
 
 
 def _unique(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows; raises `InputError` at an id that was used before."""
+    """The rows. Raises `InputError` at an id that occurred before."""
     first: dict[str, str] = {}
     for row in rows:
         if (before := first.setdefault(row.id, row.where)) is not row.where:
             raise InputError(
                 f"{row.where}: the id {row.id!r} was used before, in {before}",
-                hint="give every question an id of its own; a row without one is called by its number",
+                hint="give every question a unique id; the default is the row's number",
             )
         yield row
 
@@ -142,7 +140,7 @@ def _reader(path: Path) -> Reader:
     return reader
 
 
-# --- from fields to a question ---
+# --- parsing of fields ---
 
 
 def _row(record: Record, number: int, folder: Path) -> Row:
@@ -151,7 +149,7 @@ def _row(record: Record, number: int, folder: Path) -> Row:
     try:
         if record.problem:
             raise InputError(record.problem, hint=record.hint)
-        metadata = _carried({name: value for name, value in fields.items() if name not in _KNOWN})
+        metadata = _metadata({name: value for name, value in fields.items() if name not in _KNOWN})
         question = fields.get("question")
         if not isinstance(question, str) or not question.strip():
             given = "is missing" if question is None else f"is {_short(question)}, expected a text"
@@ -206,35 +204,34 @@ def _choices(value: object) -> tuple[str, ...]:
 def _pictures(fields: Mapping[str, Any], folder: Path) -> tuple[ImageSource, ...]:
     given = [fields[name] for name in ("image", "images") if fields.get(name) not in (None, "", [])]
     if len(given) > 1:
-        raise InputError("both image and images are given", hint="put all pictures into images")
+        raise InputError("both image and images are given", hint="list all pictures in images")
     several = given[0] if given and isinstance(given[0], list) else given
     return tuple(_picture(one, folder) for one in several)
 
 
 def _picture(value: object, folder: Path) -> ImageSource:
-    """A path, a data URI, or a cell of the Hugging Face `Image` layout, whose bytes go before its path."""
+    """A path, a data URI, or a value of the Hugging Face `Image` feature, of which the bytes take precedence over the
+    path."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"a picture is {_short(value)}, expected a path", hint="a relative path begins at the file")
+        hint = "relative paths start at the folder of the file"
+        raise InputError(f"a picture is {_short(value)}, expected a path", hint=hint)
     return value if value.startswith("data:") or "://" in value else str(folder / value)
 
 
-def _carried(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """As the files of a batch can hold it: what JSON does not know (dates, NaN) as its text, bytes, which may be
-    large, only as their number. Raises `InputError` for what cannot be written at all: keys that are no texts, or what
-    holds itself.
+def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata as plain JSON. Values that JSON does not have (dates, NaN) become text; bytes are replaced by their
+    number, since they may be large. Raises `InputError` for keys that are not strings and for circular references.
     """
     try:
         text = json.dumps(dict(metadata), default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v))
         plain: dict[str, Any] = json.loads(text, parse_constant=str)
-        _METADATA.dump_python(plain, mode="json")  # as in a trace, which may nest less deeply than JSON
+        _METADATA.dump_python(plain, mode="json")  # a trace is dumped this way, which allows less nesting than json
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"the metadata cannot be written: {error}", hint="use plain values, as JSON has them"
-        ) from None
+        raise InputError(f"the metadata cannot be written: {error}", hint="use plain JSON values") from None
     return plain
 
 
@@ -244,7 +241,7 @@ def _given(numbered: tuple[int, Query]) -> Row:
         raise InputError(f"question {number} is a {type(query).__name__}, expected a Query")
     id_, where = query.id or str(number), f"question {number}"
     try:
-        return Row(id_, where, query.question, query.choices, query.images, _carried(query.metadata))
+        return Row(id_, where, query.question, query.choices, query.images, _metadata(query.metadata))
     except InputError as error:
         return Row(id_, where, query.question, query.choices, problem=str(error), hint=error.hint)
 

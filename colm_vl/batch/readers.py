@@ -1,4 +1,4 @@
-"""The kinds of files that questions are read from, row by row, as they stand there."""
+"""Readers for the file formats of questions. They yield rows without interpreting them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from colm_vl.backends import registry
 from colm_vl.errors import InputError
 
-_PARQUET_ROWS = 16  # at a time: a row may hold several megabytes of pictures
-_LONGEST_CELL = 1 << 26  # characters, of four bytes each: what a quote that is never closed may take of memory
+_PARQUET_ROWS = 16  # read at a time: a row can contain several megabytes of pictures
+_LONGEST_CELL = 1 << 26  # characters of up to four bytes; limits the memory that an unclosed quote takes
 _NOT_UTF8 = "is not UTF-8 text"
 _IN_UTF8 = "write it in UTF-8 (iconv -f latin1 -t utf-8)"
-_QUOTES = "close every quote, and double those inside of quoted cells"
+_QUOTES = "close every quote, and double quotes inside quoted cells"
 
 
 class Record(NamedTuple):
-    """A row of a file before its fields are looked at. `problem` tells why not all of them could be read."""
+    """A row of a file with uninterpreted fields. `problem` is the reason if some of them could not be read."""
 
     where: str
     fields: Mapping[str, Any] = MappingProxyType({})
@@ -59,11 +59,11 @@ def _jsonl(path: Path) -> Iterator[Record]:
 
 
 def _csv(path: Path) -> Iterator[Record]:
-    # The standard library's 131,072 characters are fewer than a picture takes as a data URI. The limit is the whole
-    # process's, so it is only ever raised.
+    # The default of 131,072 characters is too small for pictures as data URIs. The limit is global to the process, so
+    # it is only raised, never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        # Strict: a quote that is not closed would else take the following lines, or all of them, into its cell.
+        # Strict mode, or an unclosed quote would silently swallow the following lines.
         rows = csv.reader(file, strict=True)
         try:
             header = next(rows, [])
@@ -97,18 +97,18 @@ def _csv(path: Path) -> Iterator[Record]:
 def _not_csv(error: csv.Error, first: int, last: int) -> str:
     if last <= first:
         return f"is not valid CSV: {error}"
-    return f"is not valid CSV: a quote is not closed as it should be, so that lines {first} to {last} are lost: {error}"
+    return f"is not valid CSV: a quote is not closed correctly, so lines {first} to {last} are lost: {error}"
 
 
 def _refuse_twice(path: Path, columns: Sequence[str]) -> None:
-    """Columns without a name, as spreadsheets leave them, may be several."""
+    """Several columns without a name, which spreadsheets often export, are allowed."""
     for name, times in Counter(columns).items():
         if times > 1 and name:
             raise InputError(f"{path.name}: {times} columns are called {name!r}", hint="rename or remove all but one")
 
 
 def _is_utf8(cells: Iterable[str]) -> bool:
-    """Bytes that are not were read as lone surrogates, which nothing can write."""
+    """Bytes that are not UTF-8 were decoded to lone surrogates."""
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
@@ -117,7 +117,7 @@ def _is_utf8(cells: Iterable[str]) -> bool:
 
 
 def _cells(fields: dict[str, Any]) -> dict[str, Any]:
-    """Several pictures or choices in one cell: a JSON list, or separated by `|`."""
+    """Split cells that hold several pictures or choices: a JSON list, or values separated by `|`."""
     for name in ("image", "images", "choices"):
         cell = fields.get(name, "").strip()
         try:
@@ -145,7 +145,7 @@ def _parquet(path: Path, *, pictures: bool = True) -> Iterator[Record]:
                         f"{path.name}, row {number}",
                         {name: value for name, value in fields.items() if name not in odd},
                         "; ".join(f"{name!r} cannot be read: {value.reason}" for name, value in odd.items()),
-                        "write the column in a type that Python has, or as text" if odd else "",
+                        "convert the column to a type that Python supports, or to text" if odd else "",
                     )
     except arrow.ArrowException as error:
         said = str(error).splitlines()[0]
@@ -158,16 +158,17 @@ def _parquet(path: Path, *, pictures: bool = True) -> Iterator[Record]:
 
 @dataclass(frozen=True, slots=True)
 class _Unreadable:
-    """A cell for which Python has no value: a date after the year 9999, an unknown time zone, text that is none."""
+    """A cell that cannot be converted to a Python value, such as a date after the year 9999, an unknown time zone, or
+    invalid UTF-8."""
 
     reason: str
 
 
 def _rows_of(batch: Any) -> Sequence[dict[str, Any]]:
-    """Of one batch of a Parquet file; cell by cell where one of them cannot be read."""
+    """The rows of one batch of a Parquet file. If a cell cannot be converted, all cells are converted one by one."""
     try:
         rows: Sequence[dict[str, Any]] = batch.to_pylist()
-    except Exception:  # Arrow's, or of whatever makes the value: dates, zones, codecs
+    except Exception:  # raised by Arrow or by the conversion of dates, time zones or text
         columns = {name: [_cell(cell) for cell in batch.column(name)] for name in batch.schema.names}
         return [{name: cells[row] for name, cells in columns.items()} for row in range(batch.num_rows)]
     return rows
@@ -183,5 +184,5 @@ def _cell(cell: Any) -> Any:
 READERS: Mapping[str, Reader] = MappingProxyType(
     {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".parquet": _parquet}
 )
-# To count questions, a file's pictures need not be read.
+# Readers that skip the pictures, for counting questions.
 HEADS: Mapping[Reader, Reader] = MappingProxyType({_parquet: partial(_parquet, pictures=False)})

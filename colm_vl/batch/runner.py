@@ -1,4 +1,4 @@
-"""Many questions: several at a time, answered in order, written down as they are finished, and resumable."""
+"""Answers many questions concurrently, yields traces in order, and stores them so that the run can be resumed."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from processors.errors import ImageError
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 8.0
-"""How long calls under way may take to finish when a batch is left early; they are paid for."""
+"""How long running calls may take to finish when a batch is left early, so that their results are kept."""
 SYNC_SECONDS = 1.0
-"""How much of a batch's time a power cut may cost."""
-_LOOK_AHEAD = 4  # times the concurrency: so far may others get ahead of a question that takes long
+"""Interval between syncs to disk: the amount of work that a power failure can lose."""
+_LOOK_AHEAD = 4  # times the concurrency: how far other questions can get ahead of a slow one
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a batch is to do. Without `out` nothing of it stays on disk."""
+    """The input of a batch. Without `out`, nothing is left on disk."""
 
     team: Team
     choices: Sequence[Choice]
@@ -59,10 +59,10 @@ class Job:
 
 
 async def traces(job: Job, pool: BackendPool) -> AsyncGenerator[Trace, None]:
-    """One trace for each question and strategy, in the order of the questions; answers of an earlier run come again.
+    """Yield one trace for each question and strategy, in the order of the questions, including those of earlier runs.
 
-    Raises `InputError` for questions or a folder that cannot be used, before any call is made. Left early, it lets
-    calls under way finish for up to `GRACE_SECONDS`.
+    If the questions or the folder cannot be used, `InputError` is raised before any call is made. If the generator is
+    closed early, running calls have `GRACE_SECONDS` to finish.
     """
     survey = await asyncio.to_thread(job.questions.survey)
     job.stats.total = survey.total * len(job.choices) if survey else None
@@ -83,18 +83,18 @@ async def traces(job: Job, pool: BackendPool) -> AsyncGenerator[Trace, None]:
 async def _close(folder: Folder, batch: Batch) -> None:
     close = partial(folder.close, batch.order, complete=batch.complete)
     if sys.is_finalizing() or not threading.main_thread().is_alive():
-        close()  # the interpreter is leaving, and starts no thread any more
+        close()  # the interpreter is shutting down and cannot start threads
     else:
         await asyncio.to_thread(close)
 
 
 @asynccontextmanager
 async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
-    """The batch's folder; without `out` one that goes when the batch is over."""
+    """The batch's folder. Without `out`, it is a temporary one."""
     async with AsyncExitStack() as stack:
         path = job.out
         if path is None:
-            # Not a `TemporaryDirectory`: at the interpreter's end that one is removed before the batch is over.
+            # Not a `TemporaryDirectory`: at interpreter shutdown it would be removed before the batch has ended.
             path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
         settings = Settings.of(job.team, job.strategies, job.questions.name)
@@ -103,7 +103,7 @@ async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
 
 @asynccontextmanager
 async def _synced(folder: Folder) -> AsyncGenerator[asyncio.Task[None], None]:
-    """The task that has the disk keep the folder's files now and then; it ends early only by raising `ColmError`."""
+    """Sync the folder to disk periodically, in a task. The task only ends early if it raises `ColmError`."""
     over = asyncio.Event()
     syncing = asyncio.create_task(_sync_often(folder, over))
     try:
@@ -124,7 +124,7 @@ async def _sync_often(folder: Folder, over: asyncio.Event) -> None:
 
 
 async def _connect(choices: Sequence[Choice], pool: BackendPool) -> None:
-    """So that a key that is not set is told now, once, and not of every question."""
+    """Connect all endpoints, so that an error such as a missing key is raised once, not for every question."""
     for choice in choices:
         team = choice.team
         alone = team.policy.asker if choice.strategy.one_client else None
@@ -138,7 +138,7 @@ async def _connect(choices: Sequence[Choice], pool: BackendPool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """`kept`: it is an answer of an earlier run. `written`: it stands in the folder as it is here."""
+    """`kept`: the answer is from an earlier run. `written`: the folder already contains this trace."""
 
     trace: Trace
     kept: bool = False
@@ -146,7 +146,7 @@ class _Outcome:
 
 
 class Batch:
-    """A job under way. `order` is that of the questions so far, `complete` whether these are all that there are."""
+    """A running job. `order` are the keys of the questions read so far; `complete`: these are all questions."""
 
     def __init__(self, job: Job, pool: BackendPool, folder: Folder) -> None:
         self.order: list[Key] = []
@@ -157,7 +157,7 @@ class Batch:
         self._stats = job.stats
         self._pictures = Pictures()
         self._schedule = _schedule(job.team, pool)
-        # The passes of one batch do not repeat calls that failed.
+        # Later passes of the same batch do not retry failed calls.
         folder.journal.keep_failures = self._schedule.staged
         self._accounts: dict[str, Account] = {}  # of questions that wait for another pass
         self._ended: set[Key] = set()
@@ -174,7 +174,7 @@ class Batch:
                 yield outcome.trace
 
     async def _stage_by_stage(self) -> AsyncGenerator[Trace, None]:
-        """Over the questions again and again, each time as far as the models that are loaded can take them."""
+        """Make several passes over the questions, each making only the calls of models that are loaded."""
         questions, told, more = self._job.questions.repeatable(), 0, True
         while more:
             self.order.clear()
@@ -188,7 +188,7 @@ class Batch:
             more = await self._schedule.next_turn(self._pool)
 
     async def _go_over(self, questions: Questions) -> AsyncGenerator[_Outcome, None]:
-        """Attempt each question, `concurrency` at a time; tell what comes of it in the order of the questions."""
+        """Attempt each question, `concurrency` at a time, and yield the outcomes in the order of the questions."""
         rows, more = iter(questions), True
         window: deque[asyncio.Task[Sequence[_Outcome]]] = deque()
         try:
@@ -230,7 +230,7 @@ class Batch:
         return outcomes
 
     async def _wind_up(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> None:
-        """Let calls under way finish, make no others, keep what came of them."""
+        """Let running calls finish, make no others, and record their outcomes."""
         if not window:
             return
         self._schedule.close()
@@ -245,7 +245,7 @@ class Batch:
                 self._recorded(task.result())
 
     async def _attempt(self, row: Row) -> Sequence[_Outcome]:
-        """One question by all strategies; those that have to wait for another pass are left out."""
+        """Answer one question with all strategies. Those that have to wait for another pass are left out."""
         wanted = {choice.team.policy.strategy: choice for choice in self._job.choices}
         wanted = {strategy: choice for strategy, choice in wanted.items() if Key(row.id, strategy) not in self._ended}
         finished = {} if row.problem else await self._finished(row, list(wanted))
@@ -272,9 +272,10 @@ class Batch:
         return outcomes
 
     async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, _Outcome]:
-        """By strategy, the answers of an earlier run to this very question; what else they tell of it is of today."""
+        """The answers of an earlier run, by strategy, if the question and its pictures have not changed. Their metadata
+        is updated."""
         found = {strategy: trace for strategy in strategies if (trace := self._folder.finished(row, strategy))}
-        kept = {trace.images for trace in found.values()}  # mostly one, which is then looked at once
+        kept = {trace.images for trace in found.values()}  # usually the same for all strategies
         same = {images: await self._pictures.same(row.pictures, images) for images in kept}
         outcomes = {}
         for strategy, trace in found.items():
@@ -283,8 +284,8 @@ class Batch:
             if images == trace.images and row.metadata == trace.metadata:
                 outcomes[strategy] = _Outcome(trace, kept=True, written=True)
             else:
-                today = replace(trace, images=images, metadata=dict(row.metadata))
-                outcomes[strategy] = _Outcome(today, kept=True)
+                updated = replace(trace, images=images, metadata=dict(row.metadata))
+                outcomes[strategy] = _Outcome(updated, kept=True)
         return outcomes
 
 
@@ -295,7 +296,8 @@ def _schedule(team: Team, pool: BackendPool) -> ModelSchedule:
 
 
 async def _answer(choice: Choice, run: Run) -> Trace | None:
-    """None if it has to wait. A fault of ours fails this question and no other; one of the disk ends the batch."""
+    """The trace, or None if the question has to wait for another pass. Unexpected exceptions fail this question only.
+    A `ColmError`, raised if a file cannot be written, ends the batch."""
     try:
         await choice.strategy.run(run)
     except Exception as raised:

@@ -1,7 +1,7 @@
-"""Which calls of a batch may be made now, and which have to wait for another pass over the questions.
+"""Decides which calls of a batch can be made now, and which are postponed to another pass over the questions.
 
-Where fewer local models fit into memory than the team has, a batch goes over its questions several times, each time
-making only the calls of the models that are loaded; and a batch that is to stop makes no further ones.
+If the team has more local models than fit into memory, a batch makes several passes over its questions, each with only
+the calls of the loaded models. A batch that is being stopped makes no further calls.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _STAGES: Sequence[Stage] = get_args(Stage)
 
 
 class Postponed(Exception):
-    """The question cannot go on in this pass."""
+    """Raised if a question cannot continue in this pass."""
 
 
 class _Wanted(NamedTuple):
-    """A place in the protocol at which a member was needed and not admitted. Earlier places sort first."""
+    """A place in the protocol at which a call was postponed. Earlier places sort first."""
 
     round: int
     stage: int
@@ -34,7 +34,8 @@ class _Wanted(NamedTuple):
 
 
 class ModelSchedule:
-    """Admits members. Those in `staged` take turns, `places` at a time; all others may always be called."""
+    """Decides which members can be called. Those in `staged` take turns, `places` at a time; others can always be
+    called."""
 
     def __init__(self, staged: Sequence[Member] = (), places: int = 0) -> None:
         self._staged = tuple(member.name for member in staged)
@@ -57,10 +58,10 @@ class ModelSchedule:
         self._closed = True
 
     async def next_turn(self, pool: BackendPool) -> bool:
-        """Give the turn to those that are wanted at the earliest place in the protocol. False if nobody is.
+        """Give the turn to the members wanted at the earliest place in the protocol. False if no calls were postponed.
 
-        When a place is the earliest, nothing that is still to be done leads to it: so each model is loaded at most
-        once for it. Whoever is loaded and not in the way stays.
+        No remaining call can lead to the earliest place, so each model is loaded at most once for it. Loaded models
+        stay loaded if there is room.
         """
         wanted, self._wanted = self._wanted, Counter()
         if not wanted or self._closed:
@@ -74,9 +75,8 @@ class ModelSchedule:
 
 
 class StrategyCalls:
-    """The `CallStore` of one strategy at one question: what is known, what may be asked, and the account of both.
-
-    `known` are the calls of the question and, behind them, those of the batch.
+    """The `CallStore` of one strategy and one question. It postpones calls to members whose turn it is not, and counts
+    calls in `account`. `known` is the store of the question, which in turn uses that of the batch.
     """
 
     def __init__(self, strategy: str, known: CallStore, schedule: ModelSchedule, account: Account) -> None:
@@ -102,8 +102,8 @@ class StrategyCalls:
                         self._account.made(key, claim.outcome, self._strategy)
                     return
         self._schedule.postpone(key)
-        # The other members of this stage, all of whom have been started, get as far as their calls; then those calls
-        # come to their end, since raising cancels them.
+        # Raising cancels the other members of this stage. All of them have been started: let them begin their calls,
+        # and wait until these have ended.
         await asyncio.sleep(0)
         while self._under_way:
             self._over.clear()

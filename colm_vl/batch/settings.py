@@ -1,4 +1,4 @@
-"""What a batch runs with, as it is kept in its folder, and how two such records differ."""
+"""The record of a batch's settings that is kept in its folder, and the comparison of two records."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from colm_vl import prompts
 from colm_vl.team import OLD_SHARE, Member, Policy, Team
 
 SCHEMA_VERSION = 1
-"""Of `run.json`; one that does not tell it is of version 1."""
+"""The version of the format of `run.json`. Files without a version have version 1."""
 
 _PACKAGES = ("colm-vl", "openai", "pillow", "torch", "transformers")
-# Answers do not depend on time-outs and memory, and those of different strategies are kept apart.
+# Answers do not depend on timeouts and memory limits, and each strategy has its own traces.
 _INDIFFERENT = frozenset({"strategy", "timeouts", "max_loaded"})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`record` is plain JSON. Answers depend on its `settings` and on the prompts among its `versions`; the rest is for
-    information."""
+    """`record` is plain JSON. Answers depend on its `settings` and on `versions.prompts`; the rest is informational."""
 
     record: Mapping[str, Any]
 
     @classmethod
     def of(cls, team: Team, strategies: Sequence[str], questions: str) -> Settings:
-        """`questions` is the name of where they come from."""
+        """`questions` is the name of their source."""
         settings = {
             "questions": questions,
             "clients": {client.name: _member(client) for client in team.clients},
@@ -54,18 +53,18 @@ class Settings:
 
 
 class Difference(NamedTuple):
-    """Each as `what: before → now`. `answers` are changes of the server or the prompts, which leave other calls
-    valid."""
+    """Changes, each as `what: before → now`. `answers` are changes of the server or the prompts, after which unaffected
+    calls remain valid."""
 
     answers: tuple[str, ...]
     others: tuple[str, ...]
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
-    """What differs between two records, as far as answers depend on it."""
+    """The differences between two records on which answers depend."""
     old, new = dict(_flat(_comparable(before))), dict(_flat(_comparable(now)))
     changed = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
-    told = [name for name in changed if not _told_by_others(name, changed)]
+    told = [name for name in changed if not _is_implied(name, changed)]
 
     def shown(name: str) -> str:
         return f"{name}: {_short(old.get(name))} → {_short(new.get(name))}"
@@ -77,10 +76,10 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
 
 
 def _comparable(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record's settings, with the prompts, and with the order of the clients as a value: it decides which client asks
-    if none is named, and in which order the server reads drafts."""
+    """A record's settings with the prompts and the order of the clients. The order matters: the first client asks by
+    default, and the server reads the drafts in this order."""
     settings = dict(record["settings"])
-    defaults = Policy().model_dump(mode="json", exclude=set(_INDIFFERENT))  # of fields that were added later
+    defaults = Policy().model_dump(mode="json", exclude=set(_INDIFFERENT))  # for fields added after the record was made
     policy = dict(settings.get("policy", {}))
     if policy.get("share") == OLD_SHARE:
         policy["share"] = defaults["share"]
@@ -96,9 +95,9 @@ def _leaves_calls(name: str) -> bool:
     return name in ("server", "prompts") or name.startswith("server.")
 
 
-def _told_by_others(name: str, changed: Sequence[str]) -> bool:
-    """A member's fingerprint follows from its settings, and the order of clients from their names: each is shown only
-    if nothing else explains the change."""
+def _is_implied(name: str, changed: Sequence[str]) -> bool:
+    """A changed fingerprint follows from changed settings of the member, and a changed order of clients from changed
+    names. They are shown only if there is no such change."""
     if name == "order of clients":
         return any(other.startswith("clients.") for other in changed)
     member, _, field = name.rpartition(".")
@@ -106,8 +105,8 @@ def _told_by_others(name: str, changed: Sequence[str]) -> bool:
 
 
 def _member(member: Member) -> dict[str, Any]:
-    """Values that hold other values, such as an endpoint's extra fields, may hold secrets: only their digest is
-    written."""
+    """Only the digests of nested values, such as an endpoint's extra fields, are written, because they may contain
+    secrets."""
     options = member.options.deciding()
     return {
         "model": member.label,

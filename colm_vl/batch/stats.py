@@ -1,4 +1,4 @@
-"""The running count of a batch."""
+"""Counts of a batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from colm_vl.types import Failure, Stage, Trace, Usage
 
 @dataclass(slots=True)
 class StageStats:
-    """Calls of one stage, each counted once for a question. `avoided`: the reply was known when the question first
-    needed it, from an earlier run or from another question."""
+    """Calls of one stage, each counted once for a question. `avoided`: the reply was already known, from an earlier run
+    or from another question."""
 
     made: int = 0
     avoided: int = 0
@@ -24,10 +24,10 @@ class StageStats:
 
 @dataclass(slots=True)
 class BatchStats:
-    """What a batch has done so far; it is kept up to date while the batch goes, and may be read at any time.
+    """Counts of a batch, updated while it runs; they can be read at any time.
 
-    One question counts once for each strategy. `total` is None where it cannot be known in advance, `kept` are answers
-    of an earlier run. `usage` is of this run's calls. `notes` are what the user should know.
+    A question counts once for each strategy. `total` is None if it is not known in advance. `kept` counts answers from
+    earlier runs. `usage` is that of this run's calls. `notes` are messages for the user.
     """
 
     total: int | None = None
@@ -55,7 +55,7 @@ class BatchStats:
         return self.stages.setdefault(stage, StageStats())
 
     def count(self, trace: Trace) -> None:
-        """A question was finished in this run."""
+        """Count a question that was finished in this run."""
         if trace.settlement is None:
             self.failed += 1
         else:
@@ -64,14 +64,15 @@ class BatchStats:
 
 
 class Account:
-    """The calls of one question over all strategies and passes: counted once, and charged to whoever had them made."""
+    """Counts the calls of one question over all strategies and passes. Each call is counted once, for the strategy that
+    made it."""
 
     def __init__(self, stats: BatchStats) -> None:
         self._stats = stats
         self._payers: dict[str, str] = {}
 
     def made(self, key: CallKey, outcome: Outcome, strategy: str) -> None:
-        """A call was made and is over."""
+        """Count a call that was made."""
         self._payers[key.digest] = strategy
         stage = self._stats.stage(key.stage)
         if isinstance(outcome, Failure):
@@ -81,7 +82,7 @@ class Account:
             self._stats.usage += outcome.usage
 
     def found(self, key: CallKey, outcome: Outcome) -> None:
-        """The outcome of a call was known, perhaps since this question made it."""
+        """Count a call whose outcome was known, unless this question made it."""
         if key.digest not in self._payers:
             self._payers[key.digest] = ""
             stage = self._stats.stage(key.stage)
@@ -91,5 +92,5 @@ class Account:
                 stage.avoided += 1
 
     def payer(self, key: CallKey) -> str:
-        """The strategy that made the call for this question in this run; empty if none did."""
+        """The strategy that made the call for this question in this run, or ""."""
         return self._payers.get(key.digest, "")

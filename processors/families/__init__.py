@@ -1,9 +1,9 @@
-"""From conversations to a model's inputs: one file a family.
+"""Families of models: each turns conversations into the inputs of its models.
 
-A family is a module of this folder with `MODEL_TYPES`, the values of `model_type` in the checkpoints' config.json, and
-`load`, as below without `sees`. Other packages announce such modules as entry points of the group
-`processors.families`; where both name a type, the module of this folder counts. Types that no module names go to
-`generic`. Models that take no pictures go to `text`.
+A family is a module in this folder that defines `MODEL_TYPES`, the supported values of `model_type` in a checkpoint's
+config.json, and `load(config, source, budget)`. Other packages can register such modules as entry points of the group
+`processors.families`; if both support a type, the module in this folder is used. All other types use `generic`, and
+models that take no pictures use `text`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GROUP = "processors.families"
 def load(config: Any, source: Source, budget: Budget, *, sees: bool) -> Family:
     """The family for a checkpoint's `config` (of transformers). `sees`: whether the model takes pictures.
 
-    Raises FamilyError, and whatever transformers raises for files that are missing or unreadable.
+    Raises `FamilyError`, and the exceptions of transformers for missing or unreadable files.
     """
     module = _module_for(config.model_type, sees)
     family: Family = module.load(config, source, budget)
@@ -57,5 +57,5 @@ def _announced() -> Iterator[ModuleType]:
     for entry in entry_points(group=_GROUP):
         try:
             yield entry.load()
-        except Exception as error:  # whatever another package does when it is imported
+        except Exception as error:  # importing another package's module can raise anything
             logger.warning("family %r cannot be imported from %s: %r", entry.name, entry.value, error)

@@ -1,6 +1,6 @@
-"""What families share: where a checkpoint's files are, how a conversation becomes a prompt, what an encoder returns.
+"""Shared parts of families: the location of a checkpoint, prompts from conversations, and the base encoder.
 
-A conversation is in the chat form of Hugging Face: messages with a role and a list of parts, where a part is
+Conversations have the chat format of Hugging Face: messages with a role and a list of parts, where a part is
 `{"type": "text", "text": str}` or `{"type": "image", "image": processors.Image}`.
 """
 
@@ -22,7 +22,7 @@ Conversation = Sequence[Message]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a checkpoint is: a folder, or an id of the Hugging Face hub with its revision. `offline`: only what is on
+    """The location of a checkpoint: a folder, or a Hugging Face hub id with a revision. `offline`: only use files on
     this machine."""
 
     model: str
@@ -30,13 +30,13 @@ class Source:
     offline: bool = False
 
     def options(self) -> dict[str, Any]:
-        """For any `from_pretrained`."""
+        """Keyword arguments for `from_pretrained`."""
         return {"revision": self.revision or "main", "local_files_only": self.offline}
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Pixels that a picture is brought to. None: what the family finds sensible."""
+    """The number of pixels to which pictures are resized. None: the family's default."""
 
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -45,8 +45,8 @@ class Budget:
 class Family(Protocol):
     """Turns conversations into a model's inputs.
 
-    `sees`: whether they may hold pictures. `picture_token`: the id that stands in for pictures. `resumable`: whether a
-    later turn may be computed from keys and values kept of the earlier ones, without their pictures.
+    `sees`: whether they can contain pictures. `picture_token`: the token id that represents pictures. `resumable`:
+    whether a later turn can be computed from the cached keys and values of earlier ones, without their pictures.
     """
 
     tokenizer: Any
@@ -55,16 +55,16 @@ class Family(Protocol):
     resumable: bool
 
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
-        """One batch of tensors, padded on the left, ending where the assistant's turn begins: everything that the
-        model's `generate` needs, so pass it on whole. Raises ImageError for a picture beyond the family's means."""
+        """One batch of tensors, padded on the left, up to the beginning of the assistant's turn. The result holds all
+        inputs of the model's `generate`. Raises `ImageError` if the family does not support a picture."""
         ...
 
 
 class Chat:
-    """Writes conversations as prompts, by the checkpoint's own template where it has one.
+    """Turns conversations into prompts, with the checkpoint's template if it has one.
 
-    Control tokens within texts are broken up by a space ("< |im_end|>"): what a user, or another model, wrote cannot
-    end its own turn, nor pretend to be a picture.
+    Control tokens within texts are broken up by a space ("< |im_end|>"), so that the text of a user or another model
+    cannot end its turn or act as a picture.
     """
 
     def __init__(self, tokenizer: Any, template: str | None, image_token: str | None = None) -> None:
@@ -78,11 +78,11 @@ class Chat:
 
     @property
     def usable(self) -> bool:
-        """Whether a picture can be written at all."""
+        """Whether pictures can be part of a prompt."""
         return bool(self._template or self._image_token)
 
     def prompt(self, conversation: Conversation, *, as_text: bool = False) -> str:
-        """`as_text`: the template wants texts, not lists of parts, as those of text-only models do."""
+        """`as_text`: pass strings instead of lists of parts to the template, as those of text-only models expect."""
         messages = [self._clean(message) for message in conversation]
         if self._template is None:
             return _plain_prompt(messages, self._image_token or "", self._tokenizer.eos_token or "\n")
@@ -95,7 +95,7 @@ class Chat:
         except jinja2.TemplateError:
             if messages[0]["role"] != "system":
                 raise
-            # Some templates refuse a system message: its text then opens the user's first turn.
+            # Some templates refuse a system message. Its text is then put before the user's first message.
             return self._render(_without_system(messages))
 
     def _render(self, messages: list[dict[str, Any]]) -> str:
@@ -113,16 +113,13 @@ class Chat:
         return {"role": message["role"], "content": parts}
 
     def _broken_up(self, text: str) -> str:
-        for _ in range(2):  # tokens that overlap ("<a><b>" and "><b>") are not all found the first time
+        for _ in range(2):  # the first pass does not find all of overlapping tokens ("<a><b>" and "><b>")
             text = self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
         return text
 
 
 class VisionEncoder:
-    """A Family over a processor of transformers. Families with quirks pass what differs.
-
-    `image_options` goes to the image processor at each call.
-    """
+    """A `Family` that uses a processor of transformers. `image_options` are passed to its image processor."""
 
     sees = True
 
@@ -146,7 +143,7 @@ class VisionEncoder:
         prompts = [self.chat.prompt(conversation) for conversation in conversations]
         pictures = [self.prepare(images_of(conversation)) for conversation in conversations]
         bos = self.tokenizer.bos_token
-        begun = bos is not None and prompts[0].startswith(bos)  # the template has written it: do not add another
+        begun = bos is not None and prompts[0].startswith(bos)  # written by the template: do not add another
         inputs = self.processor(
             text=prompts,
             images=pictures if any(pictures) else None,
@@ -157,7 +154,7 @@ class VisionEncoder:
         return dict(inputs)
 
     def prepare(self, images: Sequence[Image]) -> list[Any]:
-        """One conversation's pictures, as the processor wants them."""
+        """The pictures of one conversation in the form that the processor expects."""
         bound = self._max_pixels
         return [(image if bound is None else image.thumbnail(bound)).pil() for image in images]
 
@@ -167,7 +164,7 @@ def images_of(conversation: Conversation) -> list[Image]:
 
 
 def left_padded(tokenizer: Any) -> Any:
-    """Prepares a tokenizer for batches. Padding on the right would change what the model says."""
+    """Set up a tokenizer for batches. Padding on the right would change the model's output."""
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -175,7 +172,7 @@ def left_padded(tokenizer: Any) -> Any:
 
 
 def load_processor(model_type: str, source: Source) -> Any:
-    """The checkpoint's processor, without its video part. Raises FamilyError for a torchvision that does not work."""
+    """The checkpoint's processor without its video part. Raises `FamilyError` if torchvision does not work."""
     check_torchvision()
     import transformers
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
@@ -187,8 +184,8 @@ def load_processor(model_type: str, source: Source) -> Any:
 
 
 def check_torchvision() -> None:
-    """Raises FamilyError for a torchvision that is installed and cannot be imported: transformers would fail later, in
-    its image processors, with an error that tells a user nothing. Without any torchvision all is well."""
+    """Raises `FamilyError` if torchvision is installed but cannot be imported. transformers would otherwise fail later,
+    in its image processors, with an unclear error. torchvision itself is not required."""
     if importlib.util.find_spec("torchvision") is None:
         return
     try:
@@ -204,7 +201,7 @@ def check_torchvision() -> None:
 
 
 def _image_only(processor_class: Any) -> Any:
-    """The video processors of transformers need torchvision, and nothing here needs video."""
+    """Leave out the video processor, which would require torchvision and is not used."""
     if "video_processor" not in processor_class.get_attributes():
         return processor_class
 
@@ -238,7 +235,7 @@ def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _plain_prompt(messages: Sequence[Message], image_token: str, end: str) -> str:
-    """For checkpoints without a template, in the style of Vicuna, on which the first LLaVA models were trained."""
+    """A prompt in the style of Vicuna, with which the first LLaVA models were trained. Used without a template."""
     turns = []
     for message in messages:
         parts = [part["text"] if part["type"] == "text" else image_token for part in message["content"]]

@@ -1,7 +1,7 @@
-"""Any other image-text-to-text model of transformers, through its own processor.
+"""All other image-text-to-text models of transformers, with their own processors.
 
-Such processors bring pictures to sizes and tiles of their own. `max_pixels` shrinks a picture before that, which
-spares tokens where the processor cuts large pictures into tiles; `min_pixels` has no effect.
+These processors resize and tile pictures in their own way. `max_pixels` reduces a picture before that, which saves
+tokens if the processor cuts large pictures into tiles. `min_pixels` has no effect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from processors.errors import FamilyError
 from processors.families.base import Budget, Source, VisionEncoder, load_processor
 
-MODEL_TYPES: frozenset[str] = frozenset()  # what no other family claims
+MODEL_TYPES: frozenset[str] = frozenset()  # used for types that no other family supports
 
 
 def load(config: Any, source: Source, budget: Budget) -> VisionEncoder:

@@ -1,10 +1,10 @@
-"""LLaVA and its relatives.
+"""LLaVA and related models.
 
-Pictures are brought to one fixed size, so that a picture costs the same tokens whatever its pixels (LLaVA-NeXT: one to
-five times as many, by its shape). `max_pixels` shrinks a picture before that; `min_pixels` has no effect.
+Pictures are resized to a fixed size, so the number of tokens does not depend on their pixels (LLaVA-NeXT: one to five
+times as many, depending on the shape). `max_pixels` reduces a picture before that. `min_pixels` has no effect.
 
-Early checkpoints lack two things: a chat template (then prompts are plain USER/ASSISTANT ones), and what their
-processor needs to count a picture's tokens (then it is read from the model's config).
+Early checkpoints have no chat template, so prompts are plain USER/ASSISTANT ones. They also lack the values with which
+the processor counts a picture's tokens; these are read from the model's config.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: a picture costs tokens by its pixels.
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL.
 
-A picture is resized so that both sides are multiples of a factor (28, for Qwen3-VL 32) and its pixels lie within the
-budget; each factor × factor square then costs one token. Checkpoints allow up to 16,384 tokens a picture. Ours is
-1,280 unless `max_pixels` says otherwise, which is what the Qwen team advises where memory is scarce.
+A picture is resized so that both sides are multiples of a factor (28, for Qwen3-VL 32) and its pixels are within the
+budget. Each factor × factor square is one token. Checkpoints allow up to 16,384 tokens per picture. The default here is
+1,280, which the Qwen team recommends if memory is scarce; `max_pixels` overrides it.
 
-With the `qwen` extra the resizing is qwen_vl_utils', without it the image processor's own. Both are given the same
-budget, and a picture is resized once.
+With the `qwen` extra, pictures are resized by qwen_vl_utils, otherwise by the image processor, with the same budget.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from processors.images import Image
 MODEL_TYPES = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"})
 
 DEFAULT_TOKENS = 1280
-_MAX_RATIO = 200  # of the longer side to the shorter; beyond it all resizers of this family refuse
+_MAX_RATIO = 200  # of the longer side to the shorter; the resizers of this family refuse more
 
 
 class QwenEncoder(VisionEncoder):
@@ -56,7 +55,7 @@ class QwenEncoder(VisionEncoder):
         budget = {"min_pixels": self._min, "max_pixels": self._max}
         parts = [{"type": "image", "image": picture} | budget for picture in pictures]
         conversation = [{"role": "user", "content": parts}]
-        # The second is about videos, of which there are none.
+        # The second value is for videos.
         resized, _ = process_vision_info(conversation, image_patch_size=self._patch_size)
         return list(resized)
 

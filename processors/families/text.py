@@ -1,4 +1,4 @@
-"""Text-only models: whatever `AutoModelForCausalLM` opens."""
+"""Text-only models: those that `AutoModelForCausalLM` loads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from processors.errors import FamilyError
 from processors.families.base import Budget, Chat, Conversation, Source, images_of, left_padded
 
-MODEL_TYPES: frozenset[str] = frozenset()  # told by the model's head, not by its type
+MODEL_TYPES: frozenset[str] = frozenset()  # selected by the model's head, not by its type
 
 
 class TextEncoder:
@@ -23,12 +23,12 @@ class TextEncoder:
         self._chat = Chat(tokenizer, self._template)
 
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
-        """Raises FamilyError for pictures."""
+        """Raises `FamilyError` if there are pictures."""
         if any(images_of(conversation) for conversation in conversations):
             raise FamilyError("this model takes text only", hint="use a vision model, or leave the pictures out")
         prompts = [self._chat.prompt(conversation, as_text=True) for conversation in conversations]
         inputs = self.tokenizer(prompts, padding=True, return_tensors="pt", add_special_tokens=self._template is None)
-        # Some tokenizers return token types too, which a decoder's `generate` refuses.
+        # Some tokenizers also return token types, which the `generate` of a decoder refuses.
         return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 

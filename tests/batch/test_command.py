@@ -58,7 +58,7 @@ def test_all_answered(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "10 calls made, 0 avoided" in out
     assert "2 of 2 done" in err
     assert _batch(monkeypatch, "q.jsonl", "--out", "out") == 0
-    assert "2 of the answers are of an earlier run" in capsys.readouterr().out
+    assert "from an earlier run: 2" in capsys.readouterr().out
 
 
 def test_some_failed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_some_failed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     [
         (["gone.jsonl", "--out", "out"], "gone.jsonl: no such file"),
         (["q.jsonl"], "--out is missing"),
-        (["q.jsonl", "--out", "team.toml"], "team.toml: cannot be worked in"),
+        (["q.jsonl", "--out", "team.toml"], "team.toml: cannot be used"),
         (["q.jsonl", "--out", "out", "--strategy", "vote,nonsense"], "unknown strategy 'nonsense'"),
         (["q.jsonl", "--out", "made", "--rounds", "2"], "policy.rounds: 1 → 2"),
     ],
@@ -95,7 +95,7 @@ def test_a_dry_run_calls_nothing(
     assert _batch(monkeypatch, "q.jsonl", "--strategy", "vote,colm", "--dry-run", "--out", "out") == 0
     out = capsys.readouterr().out
     assert "at most 10 calls" in out
-    assert "tokens read" in out
+    assert "prompt tokens" in out
     assert not (folder / "out").exists()
 
 
@@ -109,9 +109,9 @@ def test_a_dry_run_counts_what_a_run_would_find_in_damaged_files(
         path.write_bytes(first + b"\0\0\0\n" + second[:50])
     capsys.readouterr()
     assert _batch(monkeypatch, "q.jsonl", "--out", "out", "--dry-run") == 0
-    assert "what 1 finished answers took is not called again" in capsys.readouterr().out
+    assert "answered already: 1 (their calls are not repeated)" in capsys.readouterr().out
     assert _batch(monkeypatch, "q.jsonl", "--out", "out") == 0
-    assert "1 of the answers are of an earlier run" in capsys.readouterr().out
+    assert "from an earlier run: 1" in capsys.readouterr().out
 
 
 def test_fresh_keeps_the_old_beside(
@@ -119,7 +119,7 @@ def test_fresh_keeps_the_old_beside(
 ) -> None:
     _batch(monkeypatch, "q.jsonl", "--out", "out")
     assert _batch(monkeypatch, "q.jsonl", "--out", "out", "--rounds", "2", "--fresh") == 0
-    assert "kept in out.1" in capsys.readouterr().err
+    assert "moved to out.1" in capsys.readouterr().err
     assert json.loads((folder / "out.1" / "run.json").read_text())["settings"]["policy"]["rounds"] == 1
 
 
@@ -150,5 +150,5 @@ def test_progress_in_a_terminal_has_a_bar_for_each_stage() -> None:
 def test_the_summary_counts_failures_among_the_total() -> None:
     stats = BatchStats(total=5, kept=2, answered=1, degraded=1, failed=2)
     assert batch_summary(stats, 1.0).startswith(
-        "3 of 5 answered, 2 failed; 1 answered although something was missing\n2 of the answers are of an earlier run"
+        "3 of 5 answered, 2 failed; 1 degraded by failed calls\nfrom an earlier run: 2"
     )

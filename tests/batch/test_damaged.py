@@ -99,7 +99,7 @@ def test_files_of_a_newer_format_are_refused_and_left_alone(tmp_path: Path) -> N
     ):
         before = (out / name).read_text("utf-8")
         (out / name).write_text(before.replace(old, new, 1), "utf-8")
-        with pytest.raises(InputError, match=rf"{name}{line}: is of (a newer )?format"):
+        with pytest.raises(InputError, match=rf"{name}{line}: has (a newer )?format"):
             _ask(tmp_path)
         assert (out / name).read_text("utf-8") == before.replace(old, new, 1) != before
         (out / name).write_text(before, "utf-8")

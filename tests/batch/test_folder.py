@@ -52,7 +52,7 @@ def test_a_folder_taken_away_ends_the_batch_with_one_line(
         return scripted.Reply(text=FIVE, delay=0.02)
 
     with team_of({"near": taking}, strategy="solo") as colm:
-        with pytest.raises(ColmError, match=r"calls\.jsonl: was removed or replaced while the run was working"):
+        with pytest.raises(ColmError, match=r"calls\.jsonl: was removed or replaced while the run was using"):
             list(colm.batch(write_questions(tmp_path, count), out, concurrency=2))
         assert len(colm.requests("near")) < 250  # told within a second or so
 
@@ -87,9 +87,7 @@ def test_a_file_system_without_locks_runs_one_batch_at_a_time(tmp_path: Path) ->
         assert other.stdout is not None
         assert other.stdout.read(4) == b"open"
         with near_and_far() as colm:
-            with pytest.raises(
-                InputError, match=rf"another run \(process {other.pid} on .*\) is working in"
-            ) as refused:
+            with pytest.raises(InputError, match=rf"another run \(process {other.pid} on .*\) is using") as refused:
                 list(colm.batch(path, out))
             assert not any(calls_made(colm).values())
         assert "run.pid" in refused.value.hint
@@ -110,7 +108,7 @@ def test_a_folder_that_cannot_be_locked_for_another_reason_blames_no_other_run(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with near_and_far() as colm, pytest.raises(InputError, match=r"cannot be worked in \(Input/output error\)"):
+    with near_and_far() as colm, pytest.raises(InputError, match=r"cannot be used \(Input/output error\)"):
         list(colm.batch(write_questions(tmp_path, 1), tmp_path / "out"))
 
 

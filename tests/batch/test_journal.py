@@ -137,7 +137,7 @@ def test_the_second_of_two_runs_is_refused_while_the_first_works(tmp_path: Path)
     ) as other:
         assert other.stdout is not None
         assert other.stdout.read(4) == b"open"
-        with pytest.raises(InputError, match="another run is working in"):
+        with pytest.raises(InputError, match="another run is using"):
             Folder(tmp_path, _settings())
         other.kill()
         other.wait()

@@ -129,7 +129,7 @@ def test_a_refused_run_leaves_the_finished_one_as_it_is(tmp_path: Path) -> None:
 def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
     data, file = published.ai2d(tmp_path), tmp_path / "file"
     file.touch()
-    with pytest.raises(InputError, match="file: cannot be worked in"):
+    with pytest.raises(InputError, match="file: cannot be used"):
         ask("ai2d", data, file, team("(B)"))
     ask("ai2d", data, tmp_path / "run", team("(B)"))
     with pytest.raises(InputError, match="file: cannot be written to"):

@@ -133,7 +133,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise PermissionError(13, "Permission denied", path)
 
         monkeypatch.setattr(os, "open", refuse)
-    assert "private.png' may not be read" in str(refusal(path))
+    assert "private.png' cannot be read: permission denied" in str(refusal(path))
 
 
 @pytest.mark.parametrize(
