@@ -47,6 +47,7 @@ from colm_vl.errors import (
 )
 from colm_vl.gates.base import Gate
 from colm_vl.health import Health
+from colm_vl.prompts import Profile, Texts
 from colm_vl.team import Member, Policy, SamplingPolicy, StageSampling, Team, Timeouts
 from colm_vl.types import (
     Call,
@@ -122,6 +123,7 @@ __all__ = [
     "Plan",
     "PlannedCall",
     "Policy",
+    "Profile",
     "Query",
     "RateLimited",
     "Refinement",
@@ -141,6 +143,7 @@ __all__ = [
     "StageStats",
     "Stream",
     "Team",
+    "Texts",
     "TimedOut",
     "Timeouts",
     "TokenLogprob",

@@ -23,13 +23,14 @@ _KEYS_AND_TEXTS = re.compile(
 )
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """Raises `ConfigError` with a one-line message if the file cannot be read or parsed."""
+def read_toml(file: Path, kind: str = "team file") -> dict[str, Any]:
+    """Raises `ConfigError` with a one-line message if the file cannot be read or parsed, naming its `kind`."""
+    example = kind.split()[0] + ".toml"
     try:
         with file.open("rb") as content:
             data = content.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise ConfigError(f"{file}: has more than {MAX_FILE_BYTES:,} bytes", hint="give the path of a team.toml")
+            raise ConfigError(f"{file}: has more than {MAX_FILE_BYTES:,} bytes", hint=f"give the path of a {example}")
         text = data.decode("utf-8")
         if any(match["key"] for match in _KEYS_AND_TEXTS.finditer(text)):
             raise ConfigError(
@@ -37,16 +38,16 @@ def read_toml(file: Path) -> dict[str, Any]:
             )
         return tomllib.loads(text)
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such team file", hint="give the path of a team.toml, or none") from None
+        raise ConfigError(f"{file}: no such {kind}", hint=f"give the path of a {example}, or none") from None
     except IsADirectoryError:
-        raise ConfigError(f"{file}: is a folder, expected a team file", hint=f"such as {file / 'team.toml'}") from None
+        raise ConfigError(f"{file}: is a folder, expected a {kind}", hint=f"such as {file / example}") from None
     except (PermissionError, OSError) as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8 text", hint="a team file is TOML") from None
+        raise ConfigError(f"{file}: is not UTF-8 text", hint=f"a {kind} is TOML") from None
     except RecursionError:
-        raise ConfigError(f"{file}: is nested too deeply", hint="a team file has tables of settings") from None
+        raise ConfigError(f"{file}: is nested too deeply", hint=f"a {kind} has tables of settings") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     except ValueError:  # a NUL character
-        raise ConfigError(f"{str(file)!a}: is not a path", hint="give the path of a team.toml") from None
+        raise ConfigError(f"{str(file)!a}: is not a path", hint=f"give the path of a {example}") from None

@@ -46,6 +46,7 @@ class ServerGuide:
     def __init__(self, run: Run, server: Member) -> None:
         self._run = run
         self._server = server
+        self._reply_format = run.reply_format(server)
 
     @property
     def name(self) -> str:
@@ -54,7 +55,7 @@ class ServerGuide:
     async def select(self, query: Query, clients: Sequence[Member], count: int) -> Selection | None:
         """Names of clients that do not exist are dropped and recorded."""
         specialties = {client.name: client.specialty for client in clients}
-        messages = prompts.selection_messages(query, specialties, count)
+        messages = prompts.selection_messages(query, specialties, count, reply_format=self._reply_format)
         generation = await self._run.call(self._server, "select", messages)
         if isinstance(generation, Failure):
             self._run.record(Note("the server could not be asked to select; the clients' specialties decide"))
@@ -68,24 +69,28 @@ class ServerGuide:
     async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None:
         """The server sees the question, the pictures and all drafts, and writes guidance."""
         run = self._run
-        messages = prompts.guidance_messages(query, _shown(run, replies), images_hidden=run.images_hidden)
+        messages = prompts.guidance_messages(
+            query, _shown(run, replies), images_hidden=run.images_hidden, reply_format=self._reply_format
+        )
         generation = await run.call(self._server, "guide", messages, round=round)
         if isinstance(generation, Failure):
             return None
-        read = prompts.LABELLED_LINES.read_guidance(generation.text)
+        read = self._reply_format.read_guidance(generation.text)
         return Guidance(self.name, generation.text, round, read.evidence, read.disagreement, read.check)
 
     async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
         """The server answers from the pictures and the drafts. Without drafts it gets the same prompt as a client."""
         run = self._run
         if replies:
-            messages = prompts.verdict_messages(query, _shown(run, replies), images_hidden=run.images_hidden)
+            messages = prompts.verdict_messages(
+                query, _shown(run, replies), images_hidden=run.images_hidden, reply_format=self._reply_format
+            )
         else:
-            messages = prompts.draft_messages(query)
+            messages = prompts.draft_messages(query, reply_format=self._reply_format)
         generation = await run.call(self._server, "verdict", messages, round=round)
         if isinstance(generation, Failure):
             return None
-        said = read_draft(self.name, generation, query.choices)
+        said = read_draft(self.name, generation, query.choices, self._reply_format)
         return Verdict(self.name, said.text, said.answer, said.choice, said.caption, said.confidence)
 
 

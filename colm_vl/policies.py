@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from colm_vl.errors import ConfigError
 from colm_vl.gates import Gate, plain
+from colm_vl.prompts import Profile
 from colm_vl.team import Policy
 from colm_vl.types import Stage
 
@@ -93,6 +94,8 @@ def _leaves(model: BaseModel, *path: str) -> Iterator[tuple[tuple[str, ...], str
         table = next((kind for kind in get_args(field.annotation) if _is_table(kind)), None)
         if isinstance(value, Gate):
             yield (*path, name), about, plain(value)
+        elif isinstance(value, Profile):
+            yield (*path, name), about, value.name
         elif isinstance(value, BaseModel):
             yield from _leaves(value, *path, name)
         elif path and value is None:  # a stage that is as another one, which its description names

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from colm_vl import prompts
 from colm_vl.backends.base import Generation
+from colm_vl.prompts import ReplyFormat
 from colm_vl.team import Team
 from colm_vl.types import ClientReply, Confidence, Draft
 
 
-def read_draft(client: str, generation: Generation, choices: Sequence[str], sample: int = 0) -> Draft:
-    read = prompts.LABELLED_LINES.read_answer(generation.text, choices)
+def read_draft(
+    client: str, generation: Generation, choices: Sequence[str], reply_format: ReplyFormat, sample: int = 0
+) -> Draft:
+    read = reply_format.read_answer(generation.text, choices)
     confidence = _confidence(generation, read)
     return Draft(client, generation.text, read.answer, read.choice, read.caption, confidence, sample)
 

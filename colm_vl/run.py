@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Generation, Message, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
+from colm_vl.prompts import LabelledLines, ReplyFormat
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
 from colm_vl.types import (
@@ -85,6 +86,10 @@ class Run:
         """The client whose answer counts if the policy settles by asker: the one named there, or the first."""
         return self.team.client(self.policy.asker) if self.policy.asker else self.team.clients[0]
 
+    def reply_format(self, member: Member) -> ReplyFormat:
+        """How this member is asked, and how its replies are read."""
+        return LabelledLines(self.team.prompts_of(member))
+
     @property
     def images_hidden(self) -> bool:
         """Whether the question has pictures that the server may not see."""
@@ -132,7 +137,7 @@ class Run:
         async with self._store.claim(key) as claim:
             reused = claim.outcome is not None and not claim.paid
             if claim.outcome is None:
-                request = Request(messages, sampling, continues, self.policy.timeout(stage))
+                request = Request(messages, sampling, continues, self.policy.timeout(stage), stage=stage)
                 await claim.settle(await self._ask(key, request))
         outcome = claim.outcome
         assert outcome is not None
@@ -193,7 +198,7 @@ class Run:
                 ImageInfo(image.digest, image.width, image.height, image.source, image.note, image.file_digest)
                 for image in query.images
             ),
-            members=tuple(member.info for member in self.team.members),
+            members=self.team.infos,
             asker=self.policy.asker or "",
             selection=next(iter(kept.of(Selection)), None),
             drafts=tuple(kept.of(Draft)),

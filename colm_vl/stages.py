@@ -63,12 +63,13 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
     run.begin("draft", [client.name for client in clients])
 
     async def one(client: Member) -> Draft | None:
-        messages = prompts.draft_messages(run.query, client.specialty)
+        reply_format = run.reply_format(client)
+        messages = prompts.draft_messages(run.query, client.specialty, reply_format=reply_format)
         generation = await run.call(client, "draft", messages)
         if isinstance(generation, Failure):
             return None
         run.turns[client.name] = Turn(messages, generation)
-        return read_draft(client.name, generation, run.query.choices)
+        return read_draft(client.name, generation, run.query.choices, reply_format)
 
     return await _for_each(run, clients, one)
 
@@ -76,15 +77,16 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
 async def sample(run: Run, client: Member, count: int, temperature: float) -> Sequence[Draft]:
     """One client answers `count` times, each time with a different seed. Failed samples are left out."""
     run.begin("draft", [client.name])
-    messages = prompts.draft_messages(run.query, client.specialty)
+    reply_format = run.reply_format(client)
+    messages = prompts.draft_messages(run.query, client.specialty, reply_format=reply_format)
     base = replace(run.policy.sampling_for("draft"), temperature=temperature)
 
     async def one(number: int) -> Draft | None:
         sampling = replace(base, seed=run.policy.seed + number)
         generation = await run.call(client, "draft", messages, sample=number, sampling=sampling)
-        return (
-            None if isinstance(generation, Failure) else read_draft(client.name, generation, run.query.choices, number)
-        )
+        if isinstance(generation, Failure):
+            return None
+        return read_draft(client.name, generation, run.query.choices, reply_format, number)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_recorded(run, one(number))) for number in range(1, count + 1)]
@@ -107,8 +109,10 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
 async def refine(run: Run, replies: Replies, guidance: Guidance, *, round: int = 1) -> Replies:
     """Each client that drafted gets the guidance and keeps or changes its own answer."""
 
-    def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
-        return prompts.refine_messages(turn.messages, turn.generation.text, run.query, guidance.text)
+    def conversation(client: Member, turn: Turn) -> tuple[Message, ...]:
+        return prompts.refine_messages(
+            turn.messages, turn.generation.text, run.query, guidance.text, reply_format=run.reply_format(client)
+        )
 
     return await _reconsider(run, replies, conversation, round)
 
@@ -121,9 +125,11 @@ async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
     if len(replies) < 2:
         return replies
 
-    def conversation(client: str, turn: Turn) -> tuple[Message, ...]:
-        peers = by_heading(run.team, {name: reply for name, reply in replies.items() if name != client})
-        return prompts.peers_messages(turn.messages, turn.generation.text, run.query, peers)
+    def conversation(client: Member, turn: Turn) -> tuple[Message, ...]:
+        peers = by_heading(run.team, {name: reply for name, reply in replies.items() if name != client.name})
+        return prompts.peers_messages(
+            turn.messages, turn.generation.text, run.query, peers, reply_format=run.reply_format(client)
+        )
 
     return await _reconsider(run, replies, conversation, round)
 
@@ -213,7 +219,7 @@ async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Rep
 
 
 async def _reconsider(
-    run: Run, replies: Replies, conversation: Callable[[str, Turn], tuple[Message, ...]], round: int
+    run: Run, replies: Replies, conversation: Callable[[Member, Turn], tuple[Message, ...]], round: int
 ) -> Replies:
     """One more turn for each client. A client that fails keeps its previous answer."""
     clients = [client for client in run.team.clients if client.name in replies]
@@ -221,12 +227,13 @@ async def _reconsider(
 
     async def one(client: Member) -> Refinement | None:
         turn = run.turns[client.name]
-        messages = conversation(client.name, turn)
+        messages = conversation(client, turn)
         generation = await run.call(client, "refine", messages, round=round, continues=turn.generation)
         if isinstance(generation, Failure):
             return None
         run.turns[client.name] = Turn(messages, generation)
-        before, now = replies[client.name], read_draft(client.name, generation, run.query.choices)
+        before = replies[client.name]
+        now = read_draft(client.name, generation, run.query.choices, run.reply_format(client))
         return Refinement(
             now.client, now.text, now.answer, now.choice, now.caption, now.confidence,
             round, changed=not answers.same_reply(before, now),

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
 from colm_vl import gates
+from colm_vl._tables import Table, merged, refuse_unknown, short, validate
 from colm_vl._toml import read_toml
 from colm_vl.backends import registry
 from colm_vl.backends.base import Options, Sampling
 from colm_vl.errors import ConfigError
 from colm_vl.gates import Gate
+from colm_vl.prompts import profile as profiles
+from colm_vl.prompts.profile import Profile
 from colm_vl.types import MemberInfo, Share, Stage
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 DEFAULT_THUMBNAIL_PIXELS = 256 * 256
 POCKET = "the pocket team"
@@ -29,17 +29,13 @@ OLD_SHARE = "pictures"
 _SAMPLED_BYTES = 1 << 16
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SamplingPolicy(_Table):
+class SamplingPolicy(Table):
     max_tokens: int = Field(default=512, ge=1, description="maximum number of tokens in a reply")
     temperature: float = Field(default=0.0, ge=0, le=2, description="sampling temperature; 0 is greedy")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling: cumulative probability of the tokens")
 
 
-class StageSampling(_Table):
+class StageSampling(Table):
     select: SamplingPolicy = SamplingPolicy(max_tokens=64)
     draft: SamplingPolicy = SamplingPolicy()
     guide: SamplingPolicy = SamplingPolicy()
@@ -55,7 +51,7 @@ def _seconds(default: float) -> Any:
     )
 
 
-class Timeouts(_Table):
+class Timeouts(Table):
     select: float = _seconds(120)
     draft: float = _seconds(300)
     guide: float = _seconds(300)
@@ -63,7 +59,7 @@ class Timeouts(_Table):
     refine: float = _seconds(300)
 
 
-class Policy(_Table):
+class Policy(Table):
     """How the members work together. Each field can be set in the team file under `[policy]`, or for one question.
 
     `--help` and the README list the fields with these descriptions (`policies.py`).
@@ -89,6 +85,10 @@ class Policy(_Table):
     )
     shadow: bool = Field(
         default=False, description="ask the server even if the gate would skip it, and record the gate"
+    )
+    prompts: Annotated[Profile, BeforeValidator(profiles.read), PlainSerializer(profiles.plain)] = Field(
+        default_factory=lambda: profiles.load(profiles.DEFAULT),
+        description="the prompt profile: a shipped one by name, or a TOML file, relative to the team file",
     )
     share: Share = Field(default="images", description="what the server may see: images, thumbnails or captions")
     thumbnail_pixels: int = Field(
@@ -128,16 +128,23 @@ class Policy(_Table):
         seed = self.seed if chosen.temperature > 0 else None
         return Sampling(chosen.max_tokens, chosen.temperature, chosen.top_p, seed)
 
-    def updated(self, changes: Mapping[str, Any]) -> Policy:
-        """A copy of this policy with some fields changed. A table such as `timeouts` keeps the fields not given.
-        Raises `ConfigError` naming an invalid field."""
-        return _validate(Policy, _merged(self.model_dump(), changes), "policy")
+    def updated(self, changes: Mapping[str, Any], folder: Path | None = None) -> Policy:
+        """A copy of this policy with some fields changed. A table such as `timeouts` keeps the fields not given. Paths
+        are relative to `folder`. Raises `ConfigError` naming an invalid field."""
+        own = {**self.model_dump(), "prompts": self.prompts}
+        return validate(Policy, merged(own, changes), "policy", folder)
+
+
+class _MemberSettings(Table):
+    """What a member may set for itself in place of the policy's."""
+
+    prompts: Annotated[Profile | None, BeforeValidator(profiles.read)] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A model of the team. `options` are the validated options of its backend. `label` is its model as written in the
-    team file, without absolute paths.
+    team file, without absolute paths. `prompts` is its own prompt profile, if it does not use the policy's.
 
     `fingerprint` is a SHA-256 of everything that changes this model's replies: the backend, its options, and samples of
     the files if the model is a local folder. It does not cover the name and the specialty, which are part of the
@@ -150,16 +157,13 @@ class Member:
     options: Options
     specialty: str = ""
     label: str = ""
+    prompts: Profile | None = None
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         model = self.label or Path(self.options.model).name or self.options.model
         object.__setattr__(self, "label", model)
         object.__setattr__(self, "fingerprint", _fingerprint(self.backend, model, self.options))
-
-    @property
-    def info(self) -> MemberInfo:
-        return MemberInfo(self.name, self.role, self.backend, self.label, self.specialty)
 
     def shown(self, text: str) -> str:
         """A message about this model with its label in place of its absolute path, for traces and the page."""
@@ -168,12 +172,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """One or more clients, an optional server, and a policy. `source` names the team's origin in messages."""
+    """One or more clients, an optional server, and a policy. `source` names the team's origin in messages; paths that
+    are set later are relative to `folder`."""
 
     clients: tuple[Member, ...]
     server: Member | None = None
     policy: Policy = field(default_factory=Policy)
     source: str = "team"
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.clients:
@@ -193,6 +199,22 @@ class Team:
     def members(self) -> tuple[Member, ...]:
         return (*self.clients, self.server) if self.server else self.clients
 
+    @property
+    def infos(self) -> tuple[MemberInfo, ...]:
+        """The members as a trace tells of them."""
+        return tuple(
+            MemberInfo(
+                member.name, member.role, member.backend, member.label, member.specialty,
+                prompts.name, prompts.fingerprint,
+            )
+            for member in self.members
+            for prompts in [self.prompts_of(member)]
+        )  # fmt: skip
+
+    def prompts_of(self, member: Member) -> Profile:
+        """The profile by which this member is asked."""
+        return member.prompts or self.policy.prompts
+
     def client(self, name: str) -> Member:
         found = next((client for client in self.clients if client.name == name), None)
         if found is None:
@@ -202,7 +224,7 @@ class Team:
 
     def with_policy(self, **changes: Any) -> Team:
         """A copy of this team with some policy fields changed. Raises `ConfigError` naming an invalid field."""
-        return replace(self, policy=self.policy.updated(changes))
+        return replace(self, policy=self.policy.updated(changes, self.folder))
 
     @classmethod
     def load(cls, path: str | Path) -> Team:
@@ -216,7 +238,7 @@ class Team:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "team", folder: Path | None = None) -> Team:
         """Like `load`, from the parsed content of a file."""
-        _refuse_unknown(data, ("clients", "server", "policy"), source)
+        refuse_unknown(data, ("clients", "server", "policy"), source)
         clients, server = data.get("clients", []), data.get("server")
         if not isinstance(clients, list) or not all(isinstance(table, Mapping) for table in clients):
             raise ConfigError(f"{source}: clients is not a list of tables", hint="write each client as [[clients]]")
@@ -230,8 +252,9 @@ class Team:
             server=_read_member({"name": "server", **server}, "server", f"{source}: server", folder)
             if server is not None
             else None,
-            policy=_validate(Policy, data.get("policy", {}), f"{source}: policy"),
+            policy=validate(Policy, data.get("policy", {}), f"{source}: policy", folder),
             source=source,
+            folder=folder,
         )
 
     @classmethod
@@ -253,12 +276,16 @@ def _read_member(
             given = "missing" if value is None else f"{value!r}"
             raise ConfigError(f"{where}: {key} is {given}, expected a text", hint=_member_hint(key))
         if key == "name" and not value.strip().isprintable():  # names begin lines in terminals and in prompts
-            raise ConfigError(f"{where}: name is {_short(value)}, expected one line of printable characters")
+            raise ConfigError(f"{where}: name is {short(value)}, expected one line of printable characters")
         texts[key] = value.strip()
+    shared = validate(
+        _MemberSettings, {key: settings.pop(key) for key in ("prompts",) if key in settings}, where, folder
+    )
     options_class = registry.options_class(texts["backend"])
-    _refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty"))
-    options = _validate(options_class, _resolve_model(settings, folder), where)
-    return Member(texts["name"], role, texts["backend"], options, texts["specialty"], _label(settings["model"]))
+    refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty", "prompts"))
+    options = validate(options_class, _resolve_model(settings, folder), where)
+    label = _label(settings["model"])
+    return Member(texts["name"], role, texts["backend"], options, texts["specialty"], label, shared.prompts)
 
 
 def _member_hint(key: str) -> str:
@@ -305,48 +332,3 @@ def _sampled(folder: Path) -> Iterator[bytes]:
             head = content.read(_SAMPLED_BYTES)
             content.seek(max(0, size - _SAMPLED_BYTES))
             yield f"{file.name} {size} ".encode(errors="surrogateescape") + head + content.read(_SAMPLED_BYTES)
-
-
-def _refuse_unknown(table: Mapping[str, Any], allowed: Sequence[str], where: str, also: Sequence[str] = ()) -> None:
-    known = (*also, *allowed)
-    for key in table:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            guess = f"did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"{where}: unknown key {key!r}", hint=f"{guess}known keys: {', '.join(known)}")
-
-
-def _validate(model: type[_Model], data: Any, where: str) -> _Model:
-    if isinstance(data, Mapping):
-        _refuse_unknown(data, tuple(model.model_fields), where)
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(step) for step in first["loc"])
-        given = "" if first["type"] == "missing" or _may_be_secret(model, first["input"]) else _given(first["input"])
-        raise ConfigError(f"{where}: {key or 'value'}: {first['msg'].removeprefix('Value error, ')}{given}") from None
-
-
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(old)
-    for key, value in new.items():
-        before = merged.get(key)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            value = _merged(before, value)
-        merged[key] = value
-    return merged
-
-
-def _may_be_secret(model: type[BaseModel], value: Any) -> bool:
-    """pydantic hides inputs only in the text of its error, not in `errors()`. Numbers are never secret."""
-    return bool(model.model_config.get("hide_input_in_errors")) and not isinstance(value, int | float)
-
-
-def _given(value: Any) -> str:
-    return f" (given: {_short(value)})"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

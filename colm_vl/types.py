@@ -257,11 +257,16 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
+    """`prompts` is the name of the prompt profile by which the member was asked, `prompts_fingerprint` the SHA-256 over
+    its sentences; both are empty in traces of earlier versions."""
+
     name: str
     role: Literal["client", "server"]
     backend: str
     model: str
     specialty: str = ""
+    prompts: str = ""
+    prompts_fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class View:
 
     @classmethod
     def begin(cls, team: Team, strategy: str, question: str, choices: Iterable[str] = ()) -> View:
-        return cls(question, strategy, tuple(member.info for member in team.members), tuple(choices))
+        return cls(question, strategy, team.infos, tuple(choices))
 
     @classmethod
     def from_trace(cls, trace: Trace, thumbnails: Iterable[str] = (), truth: str = "") -> View:

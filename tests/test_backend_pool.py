@@ -105,4 +105,4 @@ def test_weights_trained_anew_are_another_model(tmp_path: Path) -> None:
 
 def test_a_model_is_shown_without_this_machines_folders(tmp_path: Path) -> None:
     member = Member("a", "client", "local", LocalOptions(model=str(tmp_path / "weights")))
-    assert member.info.model == "weights"
+    assert member.label == "weights"

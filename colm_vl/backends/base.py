@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from colm_vl.types import Sent, Usage
+from colm_vl.types import Sent, Stage, Usage
 from processors.images import Image
 
 Role = Literal["system", "user", "assistant"]
@@ -57,6 +57,7 @@ class Request:
     `timeout` is in seconds and begins when the call is sent: waiting for a place in this process's own queue does not
     count. Backends whose `Options.keeps_time` is False have it counted by the caller, from the moment the call is made.
     `schema` is a JSON schema that the reply is to be held to while it is decoded.
+    `stage` is what the reply is for. It tells wrappers and logs; no reply may depend on it.
     """
 
     messages: tuple[Message, ...]
@@ -64,6 +65,7 @@ class Request:
     continues: Generation | None = None
     timeout: float | None = None
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    stage: Stage | None = None
 
     @property
     def images(self) -> tuple[Image, ...]:

@@ -318,7 +318,7 @@ def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
         team.policy.strategy,
         row.id,
         row.choices,
-        members=tuple(member.info for member in team.members),
+        members=team.infos,
         failures=(Failure(None, "select", error.kind, f"{row.where}: {error}", error.hint),),
         metadata=dict(row.metadata),
     )

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from colm_vl import prompts
 from colm_vl.team import OLD_SHARE, Member, Policy, Team
 
 SCHEMA_VERSION = 1
 """The version of the format of `run.json`. Files without a version have version 1."""
 
 _PACKAGES = ("colm-vl", "openai", "pillow", "torch", "transformers")
-# Answers do not depend on timeouts and memory limits, and each strategy has its own traces.
-_INDIFFERENT = frozenset({"strategy", "timeouts", "max_loaded"})
+# Answers do not depend on timeouts and memory limits, and each strategy has its own traces. Prompts count by their
+# sentences, not by the name of their profile.
+_INDIFFERENT = frozenset({"strategy", "timeouts", "max_loaded", "prompts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,11 @@ class Settings:
                 "fingerprint": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
                 "team": team.source,
                 "strategies": list(strategies),
+                "prompts": {info.name: f"{info.prompts} {info.prompts_fingerprint}" for info in team.infos},
                 "versions": {
                     "python": platform.python_version(),
                     **dict(_versions()),
-                    "prompts": prompts.fingerprint(),
+                    "prompts": _prompts(team),
                 },
                 "settings": settings,
             }
@@ -102,6 +103,12 @@ def _is_implied(name: str, changed: Sequence[str]) -> bool:
         return any(other.startswith("clients.") for other in changed)
     member, _, field = name.rpartition(".")
     return field == "fingerprint" and any(other.startswith(f"{member}.") and other != name for other in changed)
+
+
+def _prompts(team: Team) -> str:
+    """The fingerprint of the team's profile, or of all of them where members have their own."""
+    found = {member.name: team.prompts_of(member).fingerprint for member in team.members}
+    return next(iter(found.values())) if len(set(found.values())) == 1 else _digest(found)
 
 
 def _member(member: Member) -> dict[str, Any]:

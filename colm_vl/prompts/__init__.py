@@ -1,4 +1,4 @@
-"""What each stage says to a model (`messages`), in which words (`sentences`), and how replies are read (`replies`)."""
+"""What each stage says to a model (`messages`), in which words (`profile`), and how replies are read (`replies`)."""
 
 from colm_vl.prompts.messages import (
     draft_heading,
@@ -10,28 +10,32 @@ from colm_vl.prompts.messages import (
     selection_messages,
     verdict_messages,
 )
+from colm_vl.prompts.profile import Profile, Texts
+from colm_vl.prompts.profile import load as load_profile
 from colm_vl.prompts.replies import (
     LABELLED_LINES,
+    LabelledLines,
     ParsedGuidance,
     ParsedReply,
     ParsedSelection,
     ReplyFormat,
     read_selection,
 )
-from colm_vl.prompts.sentences import GUIDE_TASK, fingerprint
 
 __all__ = [
-    "GUIDE_TASK",
     "LABELLED_LINES",
+    "LabelledLines",
     "ParsedGuidance",
     "ParsedReply",
     "ParsedSelection",
+    "Profile",
     "ReplyFormat",
+    "Texts",
     "draft_heading",
     "draft_messages",
     "draw_boundary",
-    "fingerprint",
     "guidance_messages",
+    "load_profile",
     "peers_messages",
     "read_selection",
     "refine_messages",

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from colm_vl.backends.base import Message, Part
-from colm_vl.prompts import sentences
+from colm_vl.prompts.profile import Texts, fill
 from colm_vl.prompts.replies import LABELLED_LINES, ReplyFormat, without_thinking
 from colm_vl.types import Query
 
@@ -19,8 +19,9 @@ def draft_messages(
     query: Query, specialty: str = "", *, reply_format: ReplyFormat = LABELLED_LINES
 ) -> tuple[Message, ...]:
     """A client's first call, or (without a specialty) the one call of a model that answers by itself."""
-    system = sentences.DRAFT_SYSTEM.format(specialty=_one_line(specialty)) if specialty else sentences.SOLO_SYSTEM
-    ask = f"{question_block(query)}\n\n{reply_format.ask_answer(query)}"
+    texts = reply_format.profile.texts
+    system = fill(texts.draft_system, specialty=_one_line(specialty)) if specialty else texts.solo_system
+    ask = f"{_question(query, texts)}\n\n{reply_format.ask_answer(query)}"
     return Message("system", (system,)), Message("user", (*_pictures(query), ask))
 
 
@@ -38,13 +39,13 @@ def refine_messages(
     ours or an engine's, computes neither pictures nor question again.
     """
     guidance = without_thinking(guidance)
-    boundary = draw_boundary(guidance)
+    boundary, texts = draw_boundary(guidance), reply_format.profile.texts
     ask = "\n".join(
         (
-            sentences.GUIDANCE_INTRO.format(boundary=boundary),
+            fill(texts.guidance_intro, boundary=boundary),
             _fence(guidance, boundary),
             "",
-            sentences.REFINE_TASK,
+            texts.refine_task,
             reply_format.ask_answer(query),
         )
     )
@@ -61,13 +62,13 @@ def peers_messages(
 ) -> tuple[Message, ...]:
     """As `refine_messages`, with the other clients' replies, by name, in place of guidance."""
     peers = _said(peers)
-    boundary = draw_boundary(*peers, *peers.values())
+    boundary, texts = draw_boundary(*peers, *peers.values()), reply_format.profile.texts
     ask = "\n".join(
         (
-            sentences.PEERS_INTRO.format(boundary=boundary),
+            fill(texts.peers_intro, boundary=boundary),
             _fence_all(peers, boundary),
             "",
-            sentences.REFINE_TASK,
+            texts.refine_task,
             reply_format.ask_answer(query),
         )
     )
@@ -85,9 +86,10 @@ def guidance_messages(
 
     `images_hidden` tells it that there are pictures which it is not shown.
     """
+    texts, task = reply_format.profile.texts, reply_format.ask_guidance()
     return (
-        Message("system", (sentences.GUIDE_SYSTEM,)),
-        Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, reply_format.ask_guidance()))),
+        Message("system", (texts.guide_system,)),
+        Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, texts, task))),
     )
 
 
@@ -99,27 +101,21 @@ def verdict_messages(
     reply_format: ReplyFormat = LABELLED_LINES,
 ) -> tuple[Message, ...]:
     """The server answers for itself, from the same material as for guidance."""
+    texts, task = reply_format.profile.texts, reply_format.ask_answer(query)
     return (
-        Message("system", (sentences.VERDICT_SYSTEM,)),
-        Message(
-            "user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, reply_format.ask_answer(query)))
-        ),
+        Message("system", (texts.verdict_system,)),
+        Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, texts, task))),
     )
 
 
-def selection_messages(query: Query, specialties: Mapping[str, str], count: int) -> tuple[Message, ...]:
+def selection_messages(
+    query: Query, specialties: Mapping[str, str], count: int, *, reply_format: ReplyFormat = LABELLED_LINES
+) -> tuple[Message, ...]:
     """The server picks `count` clients by name and specialty."""
+    texts = reply_format.profile.texts
     roster = "\n".join(f"{name}: {_one_line(specialty) or 'no specialty'}" for name, specialty in specialties.items())
-    ask = f"{question_block(query)}\n\n{sentences.SELECT_TASK.format(count=count)}\n{roster}"
-    return Message("system", (sentences.SELECT_SYSTEM,)), Message("user", (*_pictures(query), ask))
-
-
-def question_block(query: Query) -> str:
-    lines = [sentences.QUESTION.format(question=query.question.strip())]
-    if query.choices:
-        lines.append(sentences.CHOICES)
-        lines += [f"({letter}) {_one_line(text)}" for letter, text in zip(query.letters, query.choices, strict=True)]
-    return "\n".join(lines)
+    ask = f"{_question(query, texts)}\n\n{fill(texts.select_task, count=count)}\n{roster}"
+    return Message("system", (texts.select_system,)), Message("user", (*_pictures(query), ask))
 
 
 def draft_heading(name: str, specialty: str) -> str:
@@ -147,13 +143,21 @@ def _pictures(query: Query) -> tuple[Part, ...]:
     return tuple(part for number, image in enumerate(query.images, 1) for part in (f"Picture {number}:", image))
 
 
-def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, task: str) -> str:
+def _question(query: Query, texts: Texts) -> str:
+    lines = [fill(texts.question, question=query.question.strip())]
+    if query.choices:
+        lines.append(texts.choices)
+        lines += [f"({letter}) {_one_line(text)}" for letter, text in zip(query.letters, query.choices, strict=True)]
+    return "\n".join(lines)
+
+
+def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, texts: Texts, task: str) -> str:
     drafts = _said(drafts)
     boundary = draw_boundary(*drafts, *drafts.values())
-    parts = [question_block(query), ""]
+    parts = [_question(query, texts), ""]
     if images_hidden:
-        parts.append(sentences.NO_PICTURES)
-    parts += [sentences.DRAFTS_INTRO.format(boundary=boundary), _fence_all(drafts, boundary), "", task]
+        parts.append(texts.no_pictures)
+    parts += [fill(texts.drafts_intro, boundary=boundary), _fence_all(drafts, boundary), "", task]
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from colm_vl import answers
-from colm_vl.prompts import sentences
+from colm_vl.prompts.profile import DEFAULT, Profile, load
 from colm_vl.types import Query
 
 _LABELS = (
@@ -64,6 +64,11 @@ class ParsedSelection:
 class ReplyFormat(Protocol):
     """How a model is asked to write its reply, and how what it wrote is read."""
 
+    @property
+    def profile(self) -> Profile:
+        """The sentences that the model is told."""
+        ...
+
     def ask_answer(self, query: Query) -> str:
         """The end of a prompt that asks for an answer."""
         ...
@@ -79,14 +84,18 @@ class ReplyFormat(Protocol):
     def read_guidance(self, text: str) -> ParsedGuidance: ...
 
 
+@dataclass(frozen=True, slots=True)
 class LabelledLines:
     """Lines such as "Answer: 5", read tolerantly: small models drop labels, add markdown and repeat themselves."""
 
+    profile: Profile
+
     def ask_answer(self, query: Query) -> str:
-        return sentences.REPLY_CHOICE if query.choices else sentences.REPLY_OPEN
+        texts = self.profile.texts
+        return texts.reply_choice if query.choices else texts.reply_open
 
     def ask_guidance(self) -> str:
-        return sentences.GUIDE_TASK
+        return self.profile.texts.guide_task
 
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
         """The last answer that was given counts; a reply of one unlabelled line is its answer."""
@@ -112,7 +121,8 @@ class LabelledLines:
         )
 
 
-LABELLED_LINES = LabelledLines()
+LABELLED_LINES = LabelledLines(load(DEFAULT))
+"""With the sentences of the default profile."""
 
 
 def read_selection(text: str, known: Sequence[str]) -> ParsedSelection:

@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from colm_vl.backends import registry
 from colm_vl.backends.base import Backend, Capabilities, Generation, Request
-from colm_vl.prompts import GUIDE_TASK
 from colm_vl.team import Member
 
 
@@ -92,7 +91,7 @@ class Misguiding(BackendWrapper):
         generation = await super().generate(request)
         asked = request.messages[-1].text
         digest = int(hashlib.sha256(asked.encode()).hexdigest()[:12], 16)
-        if GUIDE_TASK not in asked or digest / 16**12 >= self._share:
+        if request.stage != "guide" or digest / 16**12 >= self._share:
             return generation
         start = digest % len(self._others) if self._others else 0
         others = (*self._others[start:], *self._others[:start])

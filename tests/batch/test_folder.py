@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from colm_vl import CoLM, ColmError, InputError, Team
+from colm_vl import CoLM, ColmError, InputError, Team, prompts
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
 from colm_vl.batch.stats import BatchStats
-from colm_vl.prompts import sentences
+from colm_vl.prompts import LABELLED_LINES
 from tests.batch.runs import calls_made, near_and_far, read_lines, write_questions
 from tests.teams import FIVE
 from tests.teams import scripted as team_of
@@ -126,14 +127,22 @@ def test_clients_in_another_order_are_another_question(tmp_path: Path, policy: d
         list(reordered.batch(path, out))
 
 
-def test_a_changed_sentence_voids_only_the_calls_it_was_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_sentence_voids_only_the_calls_it_was_in(tmp_path: Path) -> None:
     path, out = write_questions(tmp_path, 3), tmp_path / "out"
+    profile = tmp_path / "own.toml"
+    shutil.copy(Path(prompts.__file__).parent / "profiles" / "default.toml", profile)
     with near_and_far() as colm:
         list(colm.batch(path, out, strategy="vote,colm"))
-    monkeypatch.setattr(sentences, "GUIDE_SYSTEM", sentences.GUIDE_SYSTEM + " Be brief.")
+    assert json.loads((out / "run.json").read_text())["prompts"]["near"].startswith("default ")
+    stats = BatchStats()
+    with near_and_far(prompts=str(profile)) as colm:  # another name for the same sentences
+        list(colm.batch(path, out, strategy="vote,colm", stats=stats))
+    assert (stats.calls, stats.kept) == (0, 6)
+    told = LABELLED_LINES.profile.texts.guide_system
+    profile.write_text(profile.read_text("utf-8").replace(told, f"{told} Be brief."), "utf-8")
     for guided in (3, 0):
         stats = BatchStats()
-        with near_and_far() as colm:
+        with near_and_far(prompts=str(profile)) as colm:
             list(colm.batch(path, out, strategy="vote,colm", stats=stats))
             assert calls_made(colm) == {"near": 0, "far": 0, "server": guided}
         assert stats.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -12,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from colm_vl import CoLM, Trace, prompts
+from colm_vl import CoLM, Trace
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.stats import BatchStats
 from colm_vl.store import CallKey
@@ -27,10 +26,8 @@ STRATEGIES = "solo,vote,colm"
 def old(tmp_path: Path) -> Path:
     """A run with its questions and its team, to be worked in."""
     folder = shutil.copytree(DATA / "first-format", tmp_path / "old")
-    record = folder / "run" / "run.json"
-    data = json.loads(record.read_text("utf-8"))
-    data["settings"]["prompts"] = prompts.fingerprint()  # a changed prompt voids calls, whatever the format
-    record.write_text(json.dumps(data), "utf-8")
+    with (folder / "team.toml").open("a", encoding="utf-8") as team:
+        team.write('\n[policy]\nprompts = "pocket"\n')  # the sentences of that time
     return folder
 
 

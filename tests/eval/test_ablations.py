@@ -12,7 +12,7 @@ import pytest
 
 from colm_vl.backends.base import Message, Request, Sampling
 from colm_vl.errors import ConfigError
-from colm_vl.prompts import GUIDE_TASK
+from colm_vl.prompts import LABELLED_LINES
 from colm_vl.team import Member, Team
 from eval.ablations.kinds import Ablation
 from eval.ablations.loopback import Link, Proxy
@@ -26,7 +26,13 @@ from eval.slug import slug
 from tests.eval import published
 
 GUIDED = [{"when": "Guidance from", "text": "Answer: (B)"}, "Answer: (A)"]
-ADVICE = [{"when": GUIDE_TASK, "text": "Evidence: it is there\nDisagreement: none\nCheck: all"}, "Answer: (A)"]
+ADVICE = [
+    {
+        "when": LABELLED_LINES.profile.texts.guide_system,
+        "text": "Evidence: it is there\nDisagreement: none\nCheck: all",
+    },
+    "Answer: (A)",
+]
 
 
 def team(count: int = 2, server: bool = True) -> Team:
@@ -75,7 +81,7 @@ def test_a_study_says_what_guidance_was_worth(tmp_path: Path) -> None:
 
 
 def asked(question: str) -> Request:
-    return Request((Message("user", (f"Question: {question}\n{GUIDE_TASK}",)),))
+    return Request((Message("user", (f"Question: {question}",)),), stage="guide")
 
 
 async def test_misguidance_is_of_another_question_and_nested() -> None:

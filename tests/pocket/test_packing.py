@@ -90,7 +90,7 @@ def test_decoding_equals_generate(
 ) -> None:
     writer = Writer(MEMBERS[member], tokenizer)
     samples = list(world.generate(3, 6))
-    prompts = [writer.pack([(writer.draft_messages(one), "")], one.images) for one in samples]
+    prompts = [writer.pack([(writer.draft_messages(one), "")], one.pictures) for one in samples]
     runner = Runner(model, torch.device("cpu"), tokenizer.pad_token_id, bfloat16=False)
     written = decoding.replies(runner, tokenizer, prompts)
     for sample, prompt, reply in zip(samples, prompts, written, strict=True):

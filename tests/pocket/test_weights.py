@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from colm_vl import prompts
+from colm_vl import Team
 from colm_vl.pocket import team_file
 from colm_vl.pocket.measure import measure
 from colm_vl.pocket.roster import CLIENTS, MEMBERS
@@ -28,8 +28,9 @@ def test_card_and_weights_belong_together(name: str) -> None:
 
 def test_the_prompts_are_those_of_training() -> None:
     trained_on = (WEIGHTS / "prompts.sha256").read_text(encoding="utf-8").strip()
-    assert trained_on == prompts.fingerprint(), (
-        "prompts.py has changed since the pocket team was trained: train it again"
+    team = Team.pocket()
+    assert {team.prompts_of(member).fingerprint for member in team.members} == {trained_on}, (
+        "the profile has changed since the pocket team was trained: train it again"
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-from colm_vl import prompts
 from colm_vl.backends.base import Message
 from colm_vl.pocket import world
 from colm_vl.pocket.roster import SERVER, Member
@@ -146,7 +145,7 @@ class Lessons:
             return ask(guided), sure
         if aside:
             return self.writer.verdict_messages(guided), sure
-        drafted = [prompts.LABELLED_LINES.read_answer(text, sample.choices).answer for text in guided.drafts.values()]
+        drafted = [turns.LINES.read_answer(text, sample.choices).answer for text in guided.drafts.values()]
         return self.writer.guidance_messages(guided), turns.guidance(sample.caption, sample.answer_text, drafted)
 
     def _rng(self, stage: str, step: int, index: int) -> Random:

@@ -19,6 +19,7 @@ from colm_vl.pocket.world import Sample
 from colm_vl.types import Query
 from processors.images import Image
 
+LINES = prompts.LabelledLines(prompts.load_profile("pocket"))
 SURE, UNSURE = 90, 40
 ANSWER_WEIGHT = 4.0
 
@@ -40,7 +41,7 @@ def query(sample: Sample) -> Query:
 def reply(caption: str, answer: str, confidence: int) -> str:
     """A reply to a draft or refine prompt.
 
-    A choice is answered in its words, which `prompts.read_reply` takes as well as its letter: to find the letter of
+    A choice is answered in its words, which `LabelledLines` takes as well as its letter: to find the letter of
     what it knows is the one thing these models learn late.
     """
     return f"Caption: {caption}\nAnswer: {answer}\nConfidence: {confidence}"
@@ -83,22 +84,24 @@ class Writer:
         self._expanded = self._picture.replace(inner, inner * builders.picture_tokens(member))
 
     def draft_messages(self, sample: Sample) -> tuple[Message, ...]:
-        return prompts.draft_messages(query(sample), self.member.specialty)
+        return prompts.draft_messages(query(sample), self.member.specialty, reply_format=LINES)
 
     def refine_messages(self, guided: Guided) -> tuple[Message, ...]:
         own = guided.drafts[self.member.name]
-        return prompts.refine_messages(self.draft_messages(guided.sample), own, query(guided.sample), guided.guidance)
+        conversation = self.draft_messages(guided.sample)
+        return prompts.refine_messages(conversation, own, query(guided.sample), guided.guidance, reply_format=LINES)
 
     def peers_messages(self, guided: Guided) -> tuple[Message, ...]:
         others = {name: text for name, text in guided.drafts.items() if name != self.member.name}
         own = guided.drafts[self.member.name]
-        return prompts.peers_messages(self.draft_messages(guided.sample), own, query(guided.sample), headings(others))
+        conversation = self.draft_messages(guided.sample)
+        return prompts.peers_messages(conversation, own, query(guided.sample), headings(others), reply_format=LINES)
 
     def guidance_messages(self, guided: Guided) -> tuple[Message, ...]:
-        return prompts.guidance_messages(query(guided.sample), headings(guided.drafts))
+        return prompts.guidance_messages(query(guided.sample), headings(guided.drafts), reply_format=LINES)
 
     def verdict_messages(self, guided: Guided) -> tuple[Message, ...]:
-        return prompts.verdict_messages(query(guided.sample), headings(guided.drafts))
+        return prompts.verdict_messages(query(guided.sample), headings(guided.drafts), reply_format=LINES)
 
     def pack(self, pairs: Sequence[tuple[Sequence[Message], str]], pictures: tuple[PIL.Image.Image, ...]) -> Pack:
         """Conversations about the same pictures with the replies to be learnt. An empty reply: a prompt to go on

@@ -1,7 +1,7 @@
 """The pocket team's tokenizer: a small byte-level BPE in which every fixed sentence of the prompts is one token.
 
 A prompt of the team is so 20 to 40 tokens long instead of 150. A changed prompt is still read, through ordinary
-tokens, but not understood as well: `prompts.fingerprint()` is stored beside the weights for that reason.
+tokens, but not understood as well: the profile's fingerprint is stored beside the weights for that reason.
 """
 
 from __future__ import annotations
@@ -90,9 +90,8 @@ def chat_template(architecture: roster.Architecture) -> str:
 
 def _sentences() -> Iterator[str]:
     """The fixed pieces of every prompt, cut at the places where something is filled in, and the specialties."""
-    for name, value in vars(prompts).items():
-        if name.isupper() and isinstance(value, str):
-            yield from (piece for piece in re.split(r"\{\w+\}", value) if len(piece) >= 8)
+    for sentence in prompts.load_profile("pocket").sentences.values():
+        yield from (piece for piece in re.split(r"\{\w+\}", sentence) if len(piece) >= 8)
     for member in roster.CLIENTS:
         yield member.specialty
         yield f" ({member.specialty})\n"

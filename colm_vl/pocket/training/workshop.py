@@ -20,7 +20,6 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from colm_vl import prompts
 from colm_vl.errors import ColmError
 from colm_vl.pocket.roster import CLIENTS, SERVER, Member
 from colm_vl.pocket.training import builders, corpus, decoding, learning, sight, vocabulary
@@ -28,7 +27,7 @@ from colm_vl.pocket.training.builders import PocketModel
 from colm_vl.pocket.training.learning import Course, Runner, Schedule
 from colm_vl.pocket.training.lessons import Heard, Lessons
 from colm_vl.pocket.training.packing import Pack
-from colm_vl.pocket.training.turns import Writer
+from colm_vl.pocket.training.turns import LINES, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +160,7 @@ class Workshop:
         stage = "guide" if member is SERVER else "refine"
         folder = self.out / "weights"
         builders.save(self._load(member, stage), member, self.tokenizer, folder / member.name)
-        (folder / "prompts.sha256").write_text(prompts.fingerprint() + "\n", encoding="utf-8")
+        (folder / "prompts.sha256").write_text(LINES.profile.fingerprint + "\n", encoding="utf-8")
 
     def _total(self) -> int:
         return self.plan.guide_questions + self.plan.refine_questions

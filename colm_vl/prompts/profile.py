@@ -1,0 +1,146 @@
+"""Prompt profiles: what models are told, one TOML file each; those of the package stand in `profiles/`.
+
+A profile holds sentences, and code puts them together: no profile can undo the order that lets prompts share their
+prefixes, or the boundaries around what another model wrote. Hence TOML and not templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationInfo, field_validator
+
+from colm_vl._tables import Table, validate
+from colm_vl._toml import read_toml
+
+DEFAULT = "default"
+_SHIPPED = Path(__file__).parent / "profiles"
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDERS = {
+    "question": ("question",),
+    "draft_system": ("specialty",),
+    "drafts_intro": ("boundary",),
+    "guidance_intro": ("boundary",),
+    "peers_intro": ("boundary",),
+    "select_task": ("count",),
+}
+_NEEDED = frozenset({"question", "boundary"})
+_TABLES = ("draft", "solo", "reply", "drafts", "guide", "guidance", "peers", "refine", "verdict", "select")
+_KEYS = {
+    f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in ("system", "open", "choice", "intro", "task")
+}
+
+
+class Texts(Table):
+    """Every sentence of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`."""
+
+    model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, name))
+
+    question: str
+    choices: str
+    no_pictures: str
+    draft_system: str
+    solo_system: str
+    reply_open: str
+    reply_choice: str
+    drafts_intro: str
+    guide_system: str
+    guide_task: str
+    guidance_intro: str
+    peers_intro: str
+    refine_task: str
+    verdict_system: str
+    select_system: str
+    select_task: str
+
+    @field_validator("*")
+    @classmethod
+    def _check_placeholders(cls, text: str, info: ValidationInfo) -> str:
+        known = _PLACEHOLDERS.get(info.field_name or "", ())
+        used = _PLACEHOLDER.findall(text)
+        if unknown := next((name for name in used if name not in known), None):
+            here = ", ".join(f"{{{name}}}" for name in known) or "none"
+            raise ValueError(f"unknown placeholder {{{unknown}}}, known here: {here}")
+        if missing := next((name for name in known if name in _NEEDED and name not in used), None):
+            raise ValueError(f"the placeholder {{{missing}}} is missing")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`name` is that of a shipped profile, or the path of a file as the team file writes it. `fingerprint` is a SHA-256
+    over the sentences: weights that were trained on them record it."""
+
+    name: str
+    texts: Texts
+    fingerprint: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        told = sorted(self.sentences.items())
+        object.__setattr__(self, "fingerprint", hashlib.sha256(repr(told).encode()).hexdigest())
+
+    @property
+    def sentences(self) -> Mapping[str, str]:
+        """All texts by key, as `GUIDE_TASK`; those that are left out of the file are not among them."""
+        return {name.upper(): text for name, text in self.texts.model_dump(exclude_defaults=True).items()}
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the package's own profiles, sorted."""
+    return tuple(sorted(file.stem for file in _SHIPPED.glob("*.toml")))
+
+
+def load(name: str, folder: Path | None = None) -> Profile:
+    """A shipped profile by its name, or a file by its path, relative to `folder`.
+
+    Raises `ConfigError` for a file that is wrong, naming file and key, and `ValueError` for an unknown name.
+    """
+    if name in shipped():
+        return _load_shipped(name)
+    if not name.endswith(".toml"):
+        raise ValueError(f"no prompt profile is called {name!r}, expected {', '.join(shipped())}, or a path to a .toml")
+    file = (folder or Path()) / name
+    return _read(file, file.name if Path(name).is_absolute() else name)
+
+
+def read(setting: object, info: ValidationInfo) -> Profile:
+    """A profile as a team file names it. The validation's context is the folder that paths are relative to."""
+    if isinstance(setting, Profile):
+        return setting
+    if not isinstance(setting, str):
+        raise ValueError("expected a name or a path")
+    return load(setting, info.context)
+
+
+def plain(profile: Profile) -> str:
+    """As a team file names it."""
+    return profile.name
+
+
+def fill(text: str, **values: object) -> str:
+    """The text with its placeholders replaced. What is put in is not looked at again."""
+    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
+
+
+@cache
+def _load_shipped(name: str) -> Profile:
+    return _read(_SHIPPED / f"{name}.toml", name)
+
+
+def _read(file: Path, name: str) -> Profile:
+    return Profile(name, validate(Texts, dict(_flat(read_toml(file, "prompt profile"))), str(file)))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of tables as `table.key`."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
