@@ -33,6 +33,7 @@ _LEADING_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?(?=[\s.):,*]|$)")
 _BRACKETED = re.compile(r"(?<!\b[A-Za-z])\(([A-Za-z])\)")
 """A bracket right after a single letter is a function's argument, not a label: P(A), f(E)."""
 _WORD_FOLLOWS = re.compile(r"\s+(?!(?:is|because)\b)\w")
+_ASIDE_FOLLOWS = re.compile(r",\s+(?!(?:because|since|the|which)\b)[^,.;:\n]+,\s+[a-z]")
 _ABBREVIATED = re.compile(r"\.(?:[A-Za-z]\b|\s[a-z]\.)")
 _LISTED = re.compile(r"^[^\w\n]*([A-Za-z])[.):]\s", re.MULTILINE)
 _LOOKED_AT = 200
@@ -131,10 +132,12 @@ def _among(letters: Sequence[str], pattern: re.Pattern[str], plain: str) -> set[
 
 
 def _is_word(plain: str, leading: re.Match[str]) -> bool:
-    """Whether the letter is a word or part of an abbreviation: "A man on a horse", "I cannot tell", "e.g. a horse"."""
+    """Whether the letter is a word or part of an abbreviation: "A man on a horse", "I cannot tell",
+    "I, for one, cannot tell", "e.g. a horse"."""
     rest = plain[leading.end(1) :]
     article = leading.group(1) in "AaIi" and _WORD_FOLLOWS.match(rest) is not None
-    return article or _ABBREVIATED.match(rest) is not None
+    pronoun = leading.group(1) in "Ii" and _ASIDE_FOLLOWS.match(rest) is not None
+    return article or pronoun or _ABBREVIATED.match(rest) is not None
 
 
 def comparable(confidences: Iterable[Confidence]) -> bool:

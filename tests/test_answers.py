@@ -110,6 +110,11 @@ def test_a_label_counts_before_a_text(reply: str, choices: tuple[str, ...], lett
     ("reply", "letter"),
     [
         ("I cannot tell", None),
+        ("I, for one, cannot tell", None),
+        ("I, as a language model, think it is thing two", "B"),
+        ("I, because it is red, white and blue", "I"),
+        ("I, thing nine", "I"),
+        ("(I), for one, is right", "I"),
         ("i think it is thing two", "B"),
         ("e.g. thing two", "B"),
         ("i.e. the sky", "G"),
