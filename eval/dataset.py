@@ -17,6 +17,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from colm_vl.batch.readers import READERS
 from colm_vl.errors import InputError
 from colm_vl.extras import require
 
@@ -173,19 +174,10 @@ def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
 
 def json_lines(path: Path) -> Iterator[Row]:
     """Raises `InputError`, with the line number, for a line that is not a JSON object in UTF-8."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError:
-                raise InputError(f"{path}, line {number}: not UTF-8", hint="save the file in UTF-8") from None
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: not a JSON object", hint="expected one object a line")
-            yield row
+    for record in READERS[".jsonl"](path):
+        if record.problem:
+            raise InputError(f"{path.parent / record.where}: {record.problem}", hint="write one JSON object per line")
+        yield record.fields
 
 
 def read_json(path: Path) -> Any:

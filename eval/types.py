@@ -25,6 +25,7 @@ __all__ = [
     "Score",
     "letters",
     "micro_average",
+    "whole_reply",
 ]
 
 Kind = Literal["choice", "open", "yes_no", "written"]
@@ -103,6 +104,11 @@ class ParsedAnswer:
 
 
 NOTHING = ParsedAnswer("", UNPARSED)
+
+
+def whole_reply(reply: str) -> ParsedAnswer:
+    """The reply itself as the answer, for benchmarks that compare texts."""
+    return ParsedAnswer(reply.strip(), "whole reply") if reply.strip() else NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from typing_extensions import override
 
 from ..dataset import Source, listed, open_rows
 from ..types import Item
-from .judged import JudgedBenchmark
+from .judged import JudgedBenchmark, answer_id
 
 
 class ArenaHard(JudgedBenchmark):
@@ -31,7 +30,7 @@ class ArenaHard(JudgedBenchmark):
         return [
             {
                 "uid": item.id,
-                "ans_id": hashlib.sha256(f"{model}/{item.id}".encode()).hexdigest()[:22],
+                "ans_id": answer_id(model, item),
                 "model": model,
                 "messages": [
                     {"role": "user", "content": item.question},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -35,3 +36,8 @@ class JudgedBenchmark(Benchmark):
     @override
     def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:
         return False
+
+
+def answer_id(model: str, item: Item) -> str:
+    """An id as long as FastChat's, which depends only on model and question."""
+    return hashlib.sha256(f"{model}/{item.id}".encode()).hexdigest()[:22]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from ..dataset import Source, listed, open_rows
 from ..types import Item
-from .judged import JudgedBenchmark
+from .judged import JudgedBenchmark, answer_id
 
 _SECOND = "/2"
 
@@ -54,11 +53,16 @@ class MTBench(JudgedBenchmark):
         rows = []
         for item in items:
             turns = [replies[name] for name in (item.id, item.id + _SECOND) if name in replies]
-            answer_id = hashlib.sha256(f"{model}/{item.id}".encode()).hexdigest()[:22]
             number: int | str = int(item.id) if item.id.isdecimal() else item.id
             choices = [{"index": 0, "turns": turns}]
             rows.append(
-                {"question_id": number, "answer_id": answer_id, "model_id": model, "choices": choices, "tstamp": 0}
+                {
+                    "question_id": number,
+                    "answer_id": answer_id(model, item),
+                    "model_id": model,
+                    "choices": choices,
+                    "tstamp": 0,
+                }
             )
         return rows
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from ..dataset import Row, Source, beside, listed, open_rows
 from ..scoring import matching
-from ..types import NOTHING, Item, Metric, ParsedAnswer, Score, micro_average
+from ..types import Item, Metric, ParsedAnswer, Score, micro_average, whole_reply
 from .base import Benchmark, first_images
 
 _FORMULAS = "Handwritten Mathematical Expression Recognition"
@@ -53,7 +53,7 @@ class OCRBench(Benchmark):
 
     @override
     def official(self, item: Item, reply: str) -> ParsedAnswer:
-        return ParsedAnswer(reply.strip(), "whole reply") if reply.strip() else NOTHING
+        return whole_reply(reply)
 
     @override
     def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:

@@ -15,7 +15,7 @@ from colm_vl.errors import InputError
 
 from ..dataset import Source
 from ..scoring import lenient
-from ..types import NOTHING, Item, ParsedAnswer
+from ..types import Item, ParsedAnswer, whole_reply
 from .base import Benchmark
 
 
@@ -51,7 +51,7 @@ class Pocket(Benchmark):
     def official(self, item: Item, reply: str) -> ParsedAnswer:
         if item.kind == "choice":
             return lenient.parse_choice(reply, item.options)
-        return ParsedAnswer(reply.strip(), "whole reply") if reply.strip() else NOTHING
+        return whole_reply(reply)
 
     @override
     def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:

@@ -81,7 +81,7 @@ def write(folder: Path, text: str) -> Path:
             "missing columns answer, options or A or question_type",
         ),
         ("ai2d", '{"question": "?", "options": ["a", "b"], "answer": "E"}\n', "answer 'E' is not one of its 2 options"),
-        ("ai2d", "[1]\n", "line 1: not a JSON object"),
+        ("ai2d", "[1]\n", "x.jsonl, line 1: is a list, expected an object"),
         (
             "gsm8k",
             '{"question": "?", "answer": "#### 1"}\n{"question": "?"}\n',
@@ -107,8 +107,13 @@ def test_wrong_rows_are_refused(name: str, text: str, told: str, tmp_path: Path)
 
 def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_bytes('{"question": "Où ?", "answer": "#### 1"}\n'.encode("latin-1"))
-    with pytest.raises(InputError, match="line 1: not UTF-8"):
+    with pytest.raises(InputError, match=r"x\.jsonl, line 1: is not UTF-8 text"):
         plan(find("gsm8k"), tmp_path / "x.jsonl")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"question": "?", "answer": "#### 1"}\n', encoding="utf-8-sig")
+    assert len(plan(find("gsm8k"), tmp_path / "x.jsonl").items) == 1
 
 
 def test_an_open_question_of_a_tsv_may_have_no_options(tmp_path: Path) -> None:
