@@ -33,7 +33,7 @@ def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, s
 
 
 def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence:
-    probability = _answer_probability(generation, read.answer_span)
+    probability = _answer_probability(generation, read)
     if probability is not None:
         return Confidence(probability, "logprobs")
     if read.stated_confidence is not None:
@@ -41,17 +41,22 @@ def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence
     return Confidence()
 
 
-def _answer_probability(generation: Generation, span: tuple[int, int] | None) -> float | None:
-    """Mean probability of the tokens of the answer. None if there are no log-probabilities."""
-    if not generation.logprobs or span is None:
+def _answer_probability(generation: Generation, read: prompts.ParsedReply) -> float | None:
+    """Of a choice, the probability of its letter among the letters, where theirs are known; else the mean probability
+    of the tokens that the answer is written in. None without log-probabilities."""
+    if not generation.logprobs or read.answer_span is None:
         return None
     written = "".join(token.token for token in generation.logprobs)
-    shift = written.find(generation.text)  # backends strip white space from the text, but not from the tokens
+    shift = written.find(generation.text)  # backends strip white space that the tokens still have
     if shift < 0:
         return None
-    start, end, position, probabilities = span[0] + shift, span[1] + shift, 0, []
+    start, end, position, tokens = read.answer_span[0] + shift, read.answer_span[1] + shift, 0, []
     for token in generation.logprobs:
         if position < end and position + len(token.token) > start:
-            probabilities.append(math.exp(token.logprob))
+            tokens.append(token)
         position += len(token.token)
-    return sum(probabilities) / len(probabilities) if probabilities else None
+    for token in tokens:
+        if read.choice and token.letters and read.choice in token.letters:
+            masses = {letter: math.exp(logprob) for letter, logprob in token.letters.items()}
+            return masses[read.choice] / sum(masses.values())
+    return sum(math.exp(token.logprob) for token in tokens) / len(tokens) if tokens else None

@@ -44,6 +44,8 @@ from colm_vl.types import (
 
 logger = logging.getLogger(__name__)
 
+_ANSWERING = frozenset[Stage]({"draft", "refine", "verdict"})
+
 _E = TypeVar("_E")
 
 
@@ -137,7 +139,9 @@ class Run:
         async with self._store.claim(key) as claim:
             reused = claim.outcome is not None and not claim.paid
             if claim.outcome is None:
-                request = Request(messages, sampling, continues, self.policy.timeout(stage), stage=stage)
+                letters = self.query.letters if stage in _ANSWERING else ()
+                timeout = self.policy.timeout(stage)
+                request = Request(messages, sampling, continues, timeout, letters=letters, stage=stage)
                 await claim.settle(await self._ask(key, request))
         outcome = claim.outcome
         assert outcome is not None

@@ -117,7 +117,9 @@ class Sent:
 class Confidence:
     """A client's confidence in its answer, from 0 to 1, and its source.
 
-    `logprobs`: the mean probability of the answer's tokens. `stated`: the model wrote it. `unknown`: there is none.
+    `logprobs`: with choices, the probability of the chosen letter among their letters, if the model or the endpoint
+    gives theirs; else the mean probability of the answer's tokens. `stated`: the model wrote it. `unknown`: there is
+    none.
     """
 
     value: float | None = None

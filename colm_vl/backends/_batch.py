@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from colm_vl.backends._decoding import Decoding, Row
@@ -143,7 +144,11 @@ class Batch:
         wanted = request.sampling.max_tokens
         limit = wanted if context is None else min(wanted, context - length)
         tokenizer = self._model.family.tokenizer
-        return Row(request.sampling, limit, tokenizer, job.stream(), on_end, job.gone, constraint)
+        letters = partial(self._letters, request.letters) if request.letters else None
+        return Row(request.sampling, limit, tokenizer, job.stream(), on_end, job.gone, constraint, letters)
+
+    def _letters(self, letters: Sequence[str], token: int, logprobs: Any) -> Mapping[str, float] | None:
+        return self._model.letters.among(token, letters, logprobs)
 
     def _sent(self, request: Request) -> Sent:
         """Nothing left this machine. The pixels are those within the budget, told without resizing for it."""

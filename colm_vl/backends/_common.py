@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+
 from colm_vl.backends.base import Request
 from colm_vl.errors import Unsupported
 from colm_vl.types import Sent
+
+# "Ġ", "▁" and "Ċ" are how vocabularies write white space.
+_LETTER = re.compile(r"[\s\"'(\[*{:ĠĊ▁]{0,4}([A-Z])[\s\"')\]*}.,:;ĠĊ▁]{0,4}")
 
 
 def check_pictures(request: Request, limit: int | None, model: str) -> None:
@@ -23,6 +30,20 @@ def check_pictures(request: Request, limit: int | None, model: str) -> None:
         f"model {model!r} takes at most {_pictures(limit)}, got {count}",
         hint="send fewer pictures, or raise max_images if the model takes more",
     )
+
+
+def letter_in(token: str, letters: Collection[str]) -> str | None:
+    """The one of `letters` that the token is, whatever marks are around it: ` A`, `(A)`, `"A`, `ĠA`."""
+    found = _LETTER.fullmatch(token)
+    return found[1] if found and found[1] in letters else None
+
+
+def summed(letters: Iterable[tuple[str, float]]) -> Mapping[str, float]:
+    """The log-probability of each letter, in whatever forms it came."""
+    total: dict[str, float] = {}
+    for letter, logprob in letters:
+        total[letter] = total.get(letter, 0.0) + math.exp(logprob)
+    return {letter: math.log(mass) for letter, mass in total.items() if mass > 0}
 
 
 def images_sent(request: Request, max_pixels: int | None) -> Sent:

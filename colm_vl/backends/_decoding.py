@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from colm_vl.backends._grammar import Constraint, allowed
@@ -45,8 +45,12 @@ class Row:
         on_end: Callable[[Row], None],
         gone: Callable[[], bool],
         constraint: Constraint | None = None,
+        letters: Callable[[int, Any], Mapping[str, float] | None] | None = None,
     ) -> None:
+        """`letters` gives `TokenLogprob.letters`, from the token that was drawn and the log-probabilities of all tokens
+        that were possible in its place."""
         self.constraint = constraint
+        self.letters = letters
         self.sampling = sampling
         self.max_tokens = max_tokens
         self.gone = gone
@@ -62,7 +66,7 @@ class Row:
     def text(self) -> str:
         return "".join(token.token for token in self.tokens)
 
-    def push(self, token: int, logprob: float, stops: frozenset[int]) -> None:
+    def push(self, token: int, possible: Any, logprob: float, stops: frozenset[int]) -> None:
         self.ids.append(token)
         stop = token in stops
         # Under a schema a reply also ends where nothing may follow, without a token that says so.
@@ -72,7 +76,8 @@ class Row:
         if self.ended:
             piece += self._detokenizer.flush()
         # Rounding may put a token that is certain a hair above 0.
-        self.tokens.append(TokenLogprob(piece, min(logprob, 0.0)))
+        letters = self.letters(token, possible) if self.letters else None
+        self.tokens.append(TokenLogprob(piece, min(logprob, 0.0), letters))
         if piece and self._on_piece:
             self._on_piece(piece)
         if self.ended:
@@ -88,7 +93,9 @@ class Decoding:
         self._stops = stops
         self._torch = torch
         self._generators: dict[int, Any] = {}
-        self._logprobs: Any = None
+        self._possible: Any = None
+        self._wants_letters = any(row.letters for row in rows)
+        self._chosen: Any = None
 
     def choose(self, input_ids: Any, scores: Any) -> Any:
         """Leaves the rows under a schema only what it allows, and adds Gumbel noise to the rows that sample, each from
@@ -97,10 +104,11 @@ class Decoding:
         torch = self._torch
         logprobs = torch.log_softmax(scores.float(), dim=-1)
         constraints = [None if row.ended else row.constraint for row in self._rows]
-        drawn = scores
+        drawn, possible = scores, logprobs
         if any(constraints):
             mask = torch.from_numpy(allowed(constraints, scores.shape[-1])).to(scores.device)
             drawn = scores.masked_fill(~mask, float("-inf"))
+            possible = logprobs.masked_fill(~mask, float("-inf")) if self._wants_letters else logprobs
         sampled = [index for index, row in enumerate(self._rows) if row.sampling.temperature > 0 and not row.ended]
         if sampled and drawn is scores:
             drawn = scores.clone()
@@ -108,16 +116,18 @@ class Decoding:
             own = logprobs[index] if constraints[index] is None else drawn[index].float().log_softmax(dim=-1)
             drawn[index] = self._noisy(index, own, self._rows[index].sampling)
         chosen = drawn.argmax(dim=-1, keepdim=True)
-        self._logprobs = logprobs.gather(1, chosen).squeeze(1)
+        self._possible = possible
+        self._chosen = logprobs.gather(1, chosen).squeeze(1)
         return drawn
 
     def advance(self, input_ids: Any, scores: Any) -> Any:
         """Which rows are at their end. Rows that nobody wants any more are: the others go on without them."""
         tokens = input_ids[:, -1].tolist()
-        logprobs = self._logprobs.tolist()
-        for row, token, logprob in zip(self._rows, tokens, logprobs, strict=True):
+        for row, token, possible, logprob in zip(
+            self._rows, tokens, self._possible, self._chosen.tolist(), strict=True
+        ):
             if not row.ended and not row.gone():
-                row.push(token, logprob, self._stops)
+                row.push(token, possible, logprob, self._stops)
         ended = [row.ended or row.gone() for row in self._rows]
         return self._torch.tensor(ended, dtype=self._torch.bool, device=input_ids.device)
 

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from colm_vl.backends import base
 from colm_vl.backends._grammar import Grammars
+from colm_vl.backends._letters import LetterTokens
 from colm_vl.backends.registry import require
 from colm_vl.errors import BackendError, ColmError, LoadFailed, ModelNotFound, Refused, Unreachable
 from processors.families import Budget, Family, FamilyError, Source
@@ -64,6 +65,7 @@ class LocalModel:
     context: int | None
     stops: frozenset[int]
     detail: str
+    letters: LetterTokens
     grammars: Grammars
 
 
@@ -140,6 +142,7 @@ def _open(options: Options, source: Source, torch: ModuleType, transformers: Mod
         context=_context(config, options.context),
         stops=stops,
         detail=", ".join(filter(None, (config.model_type, str(model.device), options.quantization))),
+        letters=LetterTokens(family.tokenizer),
         grammars=Grammars(family.tokenizer, config.get_text_config(decoder=True).vocab_size, stops),
     )
 

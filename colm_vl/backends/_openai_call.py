@@ -18,7 +18,8 @@ _BUSY_STATUSES = frozenset({503, 504, 529})
 @dataclass(slots=True)
 class Call:
     """A request under way. Times are the loop's; `asked_wait` is in seconds, as the last refusal said. `crowded`: the
-    last attempt was refused for its number, with others of ours in flight."""
+    last attempt was refused for its number, with others of ours in flight.
+    `plain`: `Request.plain` is sent, since the endpoint takes no schema."""
 
     request: Request
     images: tuple[Image, ...]
@@ -29,6 +30,7 @@ class Call:
     asked_wait: float | None = None
     crowded: bool = False
     body_bytes: int = 0
+    plain: bool = False
 
     def resume(self, now: float, waited: float) -> None:
         """Let the time run, for the first time or after `waited` seconds in the queue."""

@@ -30,6 +30,7 @@ from colm_vl.errors import (
     Refused,
     TimedOut,
     Unreachable,
+    Unsupported,
 )
 from colm_vl.types import Sent
 
@@ -124,7 +125,8 @@ class OpenAIBackend:
         messages = await self._messages(call)
         async with InPlace(call, self._session().endpoint, self._place, self._options.queue_timeout):
             body = await self._in_time(call, self._exchange(call, messages))
-        reader = ReplyReader(self._place, call.request.sampling.max_tokens, streamed=False)
+        request = call.request
+        reader = ReplyReader(self._place, request.sampling.max_tokens, streamed=False, letters=request.letters)
         reader.add(parse_completion(body, self._place))
         return self._generation(call, reader)
 
@@ -134,7 +136,8 @@ class OpenAIBackend:
         async with InPlace(call, self._session().endpoint, self._place, self._options.queue_timeout):
             reply = await self._in_time(call, self._send(call, messages, stream=True))
             try:
-                reader = ReplyReader(self._place, max_tokens, streamed=reply.is_event_stream)
+                letters = call.request.letters
+                reader = ReplyReader(self._place, max_tokens, streamed=reply.is_event_stream, letters=letters)
                 async with aclosing(self._chunks(reply, max_tokens)) as chunks:
                     # Only the waits for the endpoint are timed: what the caller does between two pieces is not.
                     while (chunk := await self._in_time(call, anext(chunks, _END))) is not _END:
@@ -145,14 +148,28 @@ class OpenAIBackend:
         yield self._generation(call, reader)
 
     async def _messages(self, call: Call) -> list[bytes]:
-        options = self._options
+        options, request = self._options, call.request
+        call.plain = self._must_be_plain(call)
+        if call.plain and request.plain is None:
+            raise self._no_schema()
+        messages = request.plain if call.plain and request.plain else request.messages
 
         def encode() -> list[bytes]:
-            return encode_messages(call.request.messages, max_pixels=options.max_pixels, detail=options.detail)
+            return encode_messages(messages, max_pixels=options.max_pixels, detail=options.detail)
 
         if not call.images or all(image.has_data_uri(options.max_pixels) for image in call.images):
             return encode()
         return await asyncio.to_thread(encode)  # other calls go on meanwhile
+
+    def _must_be_plain(self, call: Call) -> bool:
+        refused = self._session().endpoint.refused[self._options.model]
+        return call.request.schema is not None and "response_format" in refused
+
+    def _no_schema(self) -> Unsupported:
+        return Unsupported(
+            f"{self._place.label} takes no response_format with a JSON schema",
+            hint='set reply_format = "auto" or "lines"',
+        )
 
     async def _in_time(self, call: Call, waiting: Awaitable[_T]) -> _T:
         try:
@@ -188,7 +205,9 @@ class OpenAIBackend:
         model = self._options.model
         timed = call.deadline is not None
         while True:
-            settings = parameters(call.request.sampling, stream=stream, refused=session.endpoint.refused[model])
+            if self._must_be_plain(call) != call.plain:  # learnt since, from this call or from another
+                messages = await self._messages(call)
+            settings = parameters(call.request, stream=stream, refused=session.endpoint.refused[model])
             body = encode_body(messages, {"model": model, "stream": stream, **settings, **self._options.extra_body})
             call.attempts += 1
             call.body_bytes = len(body)
@@ -260,6 +279,7 @@ class OpenAIBackend:
             logprobs=reader.logprobs,
             seconds=asyncio.get_running_loop().time() - call.started,
             attempts=call.attempts,
+            plain=call.plain,
         )
 
     # --- between two attempts ---

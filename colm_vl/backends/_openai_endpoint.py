@@ -90,6 +90,8 @@ class Endpoint:
             self.refused[model].add(parameter)
             if parameter in ("temperature", "top_p", "seed"):
                 _log.warning("%r at %s takes no %s: it is asked without from now on", model, self.base_url, parameter)
+            elif parameter == "response_format":
+                _log.info("%r at %s takes no JSON schema: it is asked for lines from now on", model, self.base_url)
 
     def learn_logprobs(self, model: str, *, given: bool) -> None:
         self.gives_logprobs[model] = given

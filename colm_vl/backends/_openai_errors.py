@@ -46,6 +46,9 @@ _PICTURES = re.compile(
     r"|\b(not support|unsupported|at most|too many)\w{0,40}\b.{0,200}\b(image|vision|multi-?modal)",
     re.IGNORECASE,
 )
+_SCHEMA = re.compile(
+    r"response[ _-]?format|json[ _-]?schema|structured[ _-]output|guided[ _-]|failed to parse grammar", re.IGNORECASE
+)
 _MODEL = re.compile(
     r"model_not_found|\bmodel\b.{0,120}\b(not found|does ?n[o']t exist)|invalid model|no such model", re.IGNORECASE
 )
@@ -131,8 +134,9 @@ def refused_parameter(error: StatusError, sent: Collection[str]) -> str | None:
     taken_ill = _NOT_TAKEN.search(said)
     for name in sent:
         # There is nothing wrong with the values of these two but that they are there; others may be out of range.
-        always = name in ("logprobs", "stream_options")
-        if (error.param == name or re.search(rf"\b(top_)?{name}\b", said)) and (always or taken_ill):
+        always = name in ("top_logprobs", "logprobs", "stream_options", "response_format")
+        named = _SCHEMA.search(said) if name == "response_format" else re.search(rf"\b{name}\b", said)
+        if (error.param.partition(".")[0] == name or named) and (always or taken_ill):
             return name
     return None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from colm_vl.backends._common import letter_in, summed
 from colm_vl.backends._openai_errors import Place, does_not_end, message_of
 from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
@@ -18,11 +19,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # A reply of more characters, besides those of the tokens that were asked for, is none: some streams never end.
 _SPARE_CHARS = 100_000
 _CHARS_A_TOKEN = 16
-# A token comes with its log-probability, in a stream also with the frame of its chunk. JSON of this size is parsed in
-# tens of milliseconds, which cannot be had off the event loop: the parser holds the interpreter's lock.
+# A token comes with its log-probability and those of up to 20 others, in a stream also with the frame of its chunk.
+# JSON of this size is parsed in tens of milliseconds, which cannot be had off the event loop: the parser holds the
+# interpreter's lock.
 _SPARE_BYTES = 4 << 20
-_BYTES_A_TOKEN = 512
-_STREAMED_BYTES_A_TOKEN = 4096
+_BYTES_A_TOKEN = 3072
+_STREAMED_BYTES_A_TOKEN = 6144
 _LARGEST_COUNT = 1 << 53
 
 
@@ -75,11 +77,12 @@ class ModelList:
 class ReplyReader:
     """Reads a reply, whole or chunk by chunk. Raises BadReply for what is none."""
 
-    def __init__(self, place: Place, max_tokens: int, *, streamed: bool) -> None:
+    def __init__(self, place: Place, max_tokens: int, *, streamed: bool, letters: Collection[str] = ()) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage = Usage()
         self._place = place
         self._streamed = streamed
+        self._letters = letters
         self._index: object = None  # of the choice that is read: another one's text would mix two replies
         self._room = _SPARE_CHARS + _CHARS_A_TOKEN * max_tokens
         self._pieces: list[str] = []
@@ -106,7 +109,7 @@ class ReplyReader:
             return ""
         if reason := choice.get("finish_reason"):
             self.finish_reason = self._finish_reason(reason)
-        self._logprobs += _logprobs(choice.get("logprobs"))
+        self._logprobs += _logprobs(choice.get("logprobs"), self._letters)
         turn = _mapping(choice.get("message")) or _mapping(choice.get("delta"))
         if turn.get("refusal"):
             raise self._bad("was refused by the model", retryable=False)
@@ -178,12 +181,29 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and 0 < value < _LARGEST_COUNT else 0
 
 
-def _logprobs(logprobs: object) -> list[TokenLogprob]:
-    content = _mapping(logprobs).get("content")
+def _logprobs(logprobs: object, letters: Collection[str]) -> list[TokenLogprob]:
     found = []
-    for entry in content if isinstance(content, list) else []:
-        token, logprob = _mapping(entry).get("token"), _mapping(entry).get("logprob")
-        # Above 0 it is none, but for rounding.
-        if isinstance(token, str) and isinstance(logprob, int | float) and -1e6 < logprob < 0.01:
-            found.append(TokenLogprob(_text(token), min(0.0, float(logprob))))
+    for entry in _entries(_mapping(logprobs).get("content")):
+        for token, logprob in _token(entry):
+            others = entry.get("top_logprobs") if letters and letter_in(token, letters) else None
+            found.append(TokenLogprob(token, logprob, _among(letters, others, token, logprob) if others else None))
     return found
+
+
+def _among(letters: Collection[str], others: object, token: str, logprob: float) -> Mapping[str, float]:
+    """The letters among the likeliest tokens. The one that was drawn counts also where it is not listed."""
+    likeliest = dict(pair for entry in _entries(others) for pair in _token(entry))
+    named = ((letter_in(name, letters), each) for name, each in {token: logprob, **likeliest}.items())
+    return summed((letter, each) for letter, each in named if letter)
+
+
+def _entries(listed: object) -> Iterator[Mapping[str, Any]]:
+    return (entry for entry in listed if isinstance(entry, Mapping)) if isinstance(listed, list) else iter(())
+
+
+def _token(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The entry's token and log-probability, if it has both."""
+    token, logprob = entry.get("token"), entry.get("logprob")
+    # Above 0 it is none, but for rounding.
+    if isinstance(token, str) and isinstance(logprob, int | float) and -1e6 < logprob < 0.01:
+        yield _text(token), min(0.0, float(logprob))

@@ -9,16 +9,20 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from colm_vl.backends.base import Message, Sampling
+from colm_vl.backends.base import Message, Request
 
 # Parameters that an endpoint may refuse and that a request can do without, or have under another name.
-DISPENSABLE: Final = ("logprobs", "stream_options", "max_tokens", "temperature", "top_p", "seed")
+DISPENSABLE: Final = (
+    "top_logprobs", "logprobs", "stream_options", "max_tokens", "temperature", "top_p", "seed", "response_format",
+)  # fmt: skip
+_MOST_LOGPROBS = 20
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) -> dict[str, object]:
+def parameters(request: Request, *, stream: bool, refused: Collection[str]) -> dict[str, object]:
     """Everything in the body but model, messages and stream. `refused` are those of DISPENSABLE to do without."""
+    sampling = request.sampling
     wanted: dict[str, object] = {
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -28,6 +32,11 @@ def parameters(sampling: Sampling, *, stream: bool, refused: Collection[str]) ->
         wanted["top_p"] = sampling.top_p
     if sampling.seed is not None:
         wanted["seed"] = sampling.seed
+    if request.letters and "logprobs" not in refused:
+        wanted["top_logprobs"] = min(_MOST_LOGPROBS, 5 + len(request.letters))
+    if request.schema is not None:
+        form = {"name": "reply", "strict": True, "schema": request.schema}
+        wanted["response_format"] = {"type": "json_schema", "json_schema": form}
     if stream:
         wanted["stream_options"] = {"include_usage": True}
     kept = {name: value for name, value in wanted.items() if name not in refused}

@@ -56,7 +56,9 @@ class Request:
     its reply as an assistant turn, then more. A backend may reuse what it kept of it, and must recompute otherwise.
     `timeout` is in seconds and begins when the call is sent: waiting for a place in this process's own queue does not
     count. Backends whose `Options.keeps_time` is False have it counted by the caller, from the moment the call is made.
-    `schema` is a JSON schema that the reply is to be held to while it is decoded.
+    `schema` is a JSON schema that the reply is to be held to while it is decoded. A backend whose model takes none
+    sends the messages `plain` instead, or raises Unsupported if there are none. `letters` are those of the choices:
+    where a token is one of them, its `TokenLogprob.letters` is wanted.
     `stage` is what the reply is for. It tells wrappers and logs; no reply may depend on it.
     """
 
@@ -65,6 +67,8 @@ class Request:
     continues: Generation | None = None
     timeout: float | None = None
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    plain: tuple[Message, ...] | None = None
+    letters: tuple[str, ...] = ()
     stage: Stage | None = None
 
     @property
@@ -74,15 +78,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A produced token, as text, with its natural-log probability under the model."""
+    """A produced token, as text, with its natural-log probability under the model, before any schema is applied.
+
+    `letters`: where the token is a letter of `Request.letters`, the log-probabilities of those letters in its place, as
+    far as they are known.
+    """
 
     token: str
     logprob: float
+    letters: Mapping[str, float] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What a model wrote. `logprobs` covers the produced tokens in order, or is None where there are none to be had.
+    `plain`: it replies to `Request.plain`, because the model takes no schema.
 
     `handle` is the backend's own: whatever it needs to continue this conversation cheaply. It never leaves the process.
     """
@@ -94,6 +104,7 @@ class Generation:
     logprobs: tuple[TokenLogprob, ...] | None = None
     seconds: float = 0.0
     attempts: int = 1
+    plain: bool = False
     handle: Any = field(default=None, compare=False, repr=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict, override
@@ -118,6 +118,8 @@ class _Line(TypedDict):
     seconds: float
     attempts: int
     logprobs: list[tuple[str, float]] | None
+    letters: NotRequired[dict[int, dict[str, float]]]
+    plain: NotRequired[bool]
 
 
 @cache
@@ -128,6 +130,8 @@ def _line_adapter() -> TypeAdapter[_Line]:
 def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
     """`key` and `version` come first, because opening a journal reads only these. The handle is not stored."""
     usage, sent = generation.usage, generation.sent
+    tokens = generation.logprobs or ()
+    letters = {place: token.letters for place, token in enumerate(tokens) if token.letters}
     return {
         "key": digest,
         "version": SCHEMA_VERSION,
@@ -144,17 +148,22 @@ def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
         "logprobs": None
         if generation.logprobs is None
         else [[token.token, token.logprob] for token in generation.logprobs],
+        **({"letters": letters} if letters else {}),
+        **({"plain": True} if generation.plain else {}),
     }
 
 
 def _generation(line: _Line) -> Generation:
-    logprobs = line["logprobs"]
+    logprobs, letters = line["logprobs"], line.get("letters", {})
     return Generation(
         text=line["text"],
         finish_reason=line["finish_reason"],
         usage=Usage(*line["usage"]),
         sent=Sent(*line["sent"]),
-        logprobs=None if logprobs is None else tuple(TokenLogprob(token, logprob) for token, logprob in logprobs),
+        logprobs=None
+        if logprobs is None
+        else tuple(TokenLogprob(token, logprob, letters.get(place)) for place, (token, logprob) in enumerate(logprobs)),
         seconds=line["seconds"],
         attempts=line["attempts"],
+        plain=line.get("plain", False),
     )

@@ -105,3 +105,17 @@ async def test_a_schema_that_cannot_be_followed_fails_alone(connect: Connect) ->
     assert isinstance(bad, InputError)
     assert "no reply can be held to the schema" in str(bad)
     assert isinstance(good, Generation)
+
+
+async def test_the_letters_are_told_where_one_was_drawn(connect: Connect) -> None:
+    backend = connect("qwen2_5_vl")
+    request = replace(under(LETTER, ask("Which?")), letters=("A", "B", "C"))
+    reply = await backend.generate(request)
+    answer = json.loads(reply.text)["answer"]
+    drawn = [token for token in reply.logprobs or () if token.letters and token.token.strip(' "') == answer]
+    letters = drawn[-1].letters
+    assert letters is not None
+    assert letters.keys() == {"A", "B", "C"}
+    # The schema left only letters in this place, and the likeliest was drawn.
+    assert max(letters, key=lambda letter: letters[letter]) == answer
+    assert (await backend.generate(under(LETTER, ask("Which?")))).text == reply.text

@@ -65,9 +65,10 @@ async def test_a_generation_comes_back_as_it_was(tmp_path: Path) -> None:
         "length",
         Usage(3, 2, 1),
         Sent(9, 1, 100),
-        (TokenLogprob("fünf", -0.1),),
+        (TokenLogprob("fünf", -0.1), TokenLogprob("A", -0.2, {"A": -0.2, "B": -2.0})),
         1.5,
         2,
+        plain=True,
         handle="kept",
     )
     journal = Journal(tmp_path / "calls.jsonl")

@@ -48,7 +48,19 @@ def _logprobs(reply: Reply, seen: Seen, words: list[str], ignores: Collection[st
     wanted = seen.body.get("logprobs") and "logprobs" not in ignores
     if not wanted or reply.probability is None:
         return None
-    return {"content": [{"token": word, "logprob": math.log(reply.probability), "top_logprobs": []} for word in words]}
+    most = 0 if "top_logprobs" in ignores else seen.body.get("top_logprobs", 0)
+    ordered = sorted(reply.likeliest.items(), key=lambda pair: -pair[1])[:most]
+    top = [{"token": token, "logprob": math.log(probability)} for token, probability in ordered]
+    return {
+        "content": [
+            {
+                "token": word,
+                "logprob": math.log(reply.likeliest.get(word, reply.probability)),
+                "top_logprobs": top if word in reply.likeliest else [],
+            }
+            for word in words
+        ]
+    }
 
 
 def _usage(reply: Reply, seen: Seen) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any, Literal
 
@@ -30,7 +30,8 @@ FaultKind = Literal[
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. Words are its tokens; `probability` is each word's, None gives no log-probabilities. `as_parts`: its
+    """An answer. Words are its tokens; `probability` is each word's, None gives no log-probabilities. `likeliest` are
+    the probabilities of the likeliest tokens, given in the place of each word that is one of them. `as_parts`: its
     content is a list, as some endpoints have it."""
 
     text: str
@@ -40,6 +41,7 @@ class Reply:
     cached_tokens: int | None = None
     as_parts: bool = False
     refusal: str | None = None
+    likeliest: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
