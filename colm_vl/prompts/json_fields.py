@@ -1,0 +1,128 @@
+"""Replies that are a JSON object: their fields, also while they are being written or if they were cut off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pydantic_core import from_json
+
+ANSWER_FIELDS = ("caption", "answer", "confidence")
+GUIDANCE_FIELDS = ("evidence", "disagreement", "check")
+_FIELDS = frozenset(ANSWER_FIELDS + GUIDANCE_FIELDS)
+_FENCE = re.compile(r"\s*(?:```\w*\s*)?")
+_CONTROLS = re.compile(r"[\x00-\x1f]")
+
+
+def read_fields(text: str) -> Mapping[str, str] | None:
+    """The fields of a reply by name, in the order in which they were written, each on one line. None if the text is
+    no such object. Of an object that is incomplete, the fields that have begun."""
+    start = text.find("{", _FENCE.match(text).end())  # type: ignore[union-attr]  # it matches nothing, too
+    if start < 0 or _FENCE.fullmatch(text[:start]) is None:
+        return None
+    try:
+        # Line breaks within a string are no JSON, and between fields they mean nothing.
+        found = from_json(_CONTROLS.sub(" ", text[start:]), allow_partial="trailing-strings")
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    return {
+        name.strip().lower(): said
+        for name, value in found.items()
+        if name.strip().lower() in _FIELDS and (said := _one_line(value))
+    }
+
+
+def is_complete(text: str) -> bool:
+    """Whether the object that the text begins with is whole."""
+    try:
+        from_json(_CONTROLS.sub(" ", text[text.index("{") :]))
+    except ValueError:
+        return False
+    return True
+
+
+def find_answer(text: str) -> tuple[int, int] | None:
+    """Where the value of the field `answer` stands in the text, without its quotation marks. A quotation mark within
+    another field is escaped, so that none looks like this one."""
+    found = re.search(r'"answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)|([^\s,}"]+))', text, re.IGNORECASE | re.DOTALL)
+    return found.span(found.lastindex or 0) if found else None
+
+
+def as_lines(fields: Mapping[str, str]) -> str:
+    """The fields as labelled lines, as they are shown to people and to other models."""
+    return "\n".join(f"{name.capitalize()}: {said}" for name, said in fields.items())
+
+
+class StreamedFields:
+    """What to show of a reply while it is written: of a JSON object, the texts of its fields as labelled lines; of
+    anything else, the text itself."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._shown = 0
+        self._is_json: bool | None = None
+
+    def push(self, piece: str) -> str:
+        """What the piece adds to what is shown."""
+        self._text += piece
+        if self._is_json is None:
+            self._is_json = _begins_object(self._text)
+        if self._is_json is None:
+            return ""
+        if not self._is_json:
+            return self._rest(self._text)
+        fields = read_fields(self._text)
+        return self._rest(as_lines(fields)) if fields else ""
+
+    def flush(self) -> str:
+        """What was held back when the reply has ended."""
+        if self._is_json and self._shown:
+            return ""
+        return self._rest(self._text)
+
+    def _rest(self, text: str) -> str:
+        fresh, self._shown = text[self._shown :], max(self._shown, len(text))
+        return fresh
+
+
+def answer_schema(letters: Sequence[str]) -> Mapping[str, object]:
+    """Of a draft, a refinement or a verdict. With choices, the answer is one of their letters."""
+    answer = {"enum": list(letters)} if letters else {"type": "string", "minLength": 1, "maxLength": 200}
+    return _object(
+        {
+            "caption": {"type": "string", "maxLength": 400},
+            "answer": {"type": "string", **answer},
+            "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
+        }
+    )
+
+
+def guidance_schema() -> Mapping[str, object]:
+    return _object({name: {"type": "string", "minLength": 1, "maxLength": 500} for name in GUIDANCE_FIELDS})
+
+
+def _object(properties: Mapping[str, object]) -> Mapping[str, object]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _begins_object(text: str) -> bool | None:
+    """None while that cannot be told."""
+    begun = text.lstrip()
+    if not begun or (begun.startswith("`") and re.fullmatch(r"`{1,3}|```\w*\s*", begun)):
+        return None
+    return re.match(r"(?:```\w*\s*)?\{", begun) is not None
+
+
+def _one_line(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(_one_line, value)))
+    return " ".join(str(value).split()) if isinstance(value, str | int | float) else ""
