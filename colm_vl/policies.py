@@ -56,7 +56,8 @@ def as_help() -> str:
     keys = policy_keys()
     lines = [f"[bold]{key.name}[/bold]  {key.about} (default: {key.default})" for key in keys]
     stages = next(key.stages for key in keys if key.stages)
-    return "\n".join([r"Keys of --set, as under \[policy] in a team file; STAGE is " + ", ".join(stages) + ":", *lines])
+    head = r"Keys for --set and for the table \[policy] of a team file. STAGE is one of " + ", ".join(stages) + ":"
+    return "\n".join([head, *lines])
 
 
 def read_settings(settings: Iterable[str]) -> dict[str, Any]:

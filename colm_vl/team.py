@@ -39,7 +39,7 @@ class StageSampling(Table):
     select: SamplingPolicy = SamplingPolicy(max_tokens=64)
     draft: SamplingPolicy = SamplingPolicy()
     guide: SamplingPolicy = SamplingPolicy()
-    verdict: SamplingPolicy | None = Field(default=None, description="as guide if not set")
+    verdict: SamplingPolicy | None = Field(default=None, description="same as guide if not set")
     refine: SamplingPolicy = SamplingPolicy()
 
 
@@ -55,7 +55,7 @@ class Timeouts(Table):
     select: float = _seconds(120)
     draft: float = _seconds(300)
     guide: float = _seconds(300)
-    verdict: float | None = Field(default=None, gt=0, description="as guide if not set")
+    verdict: float | None = Field(default=None, gt=0, description="same as guide if not set")
     refine: float = _seconds(300)
 
 
@@ -83,9 +83,7 @@ class Policy(Table):
         default_factory=lambda: gates.read("always"),
         description="when the server is asked: always, disagreement, or { confidence = 0.8 }",
     )
-    shadow: bool = Field(
-        default=False, description="ask the server even if the gate would skip it, and record the gate"
-    )
+    shadow: bool = Field(default=False, description="ask the server even if the gate would skip it, to see the effect")
     prompts: Annotated[Profile, BeforeValidator(profiles.read), PlainSerializer(profiles.plain)] = Field(
         default_factory=lambda: profiles.load(profiles.DEFAULT),
         description="the prompt profile: a shipped one by name, or a TOML file, relative to the team file",
@@ -94,10 +92,10 @@ class Policy(Table):
     thumbnail_pixels: int = Field(
         default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="maximum pixels of a thumbnail"
     )
-    blind: bool = Field(default=False, description="show the server the drafts without names, in random order")
-    asker: str | None = Field(default=None, description="the client that asks; the first if not set")
+    blind: bool = Field(default=False, description="show drafts to the server without names, in random order")
+    asker: str | None = Field(default=None, description="the asking client; the first if not set")
     settle: Literal["asker", "vote"] | None = Field(
-        default=None, description="asker: the asking client's answer counts; vote: the majority; asker if one is named"
+        default=None, description="final answer: asker or vote; if not set, asker if one is named, else vote"
     )
     samples: int | None = Field(
         default=None, ge=1, description="number of samples of self_consistency; the number of calls of colm if not set"

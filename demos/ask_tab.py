@@ -1,4 +1,4 @@
-"""The tab where one question is asked: its fields, its results, and what the buttons do."""
+"""The tab for single questions: its layout and event handlers."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ Updates = dict[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What stands on the right: a finished question. `asked` is None when it was opened from the visit's history, for
-    its pictures are gone then."""
+    """The finished question that is displayed. `asked` is None if it was opened from the history, which does not keep
+    the pictures."""
 
     entry: Entry
     asked: Asked | None = None
@@ -59,10 +59,10 @@ class AskTab:
         self.feedback = feedback
         self.examples = examples
 
-    # --- what stands where ---
+    # --- layout ---
 
     def lay_out(self, page: gr.Blocks) -> None:
-        """Within a `gr.Tab` of the page: make the parts and wire them."""
+        """Create the components and attach the event handlers. Call it within a `gr.Tab`."""
         self.shown = gr.State(None)
         self.known = gr.State(None)
         self.visit = gr.BrowserState([], storage_key="colm-vl-visit")
@@ -96,7 +96,7 @@ class AskTab:
             self.example_buttons = [_example_button(number, example) for number, example in enumerate(self.examples)]
         with gr.Accordion("Choices", open=False, elem_id="choices-part"):
             self.choices = gr.Textbox(
-                label="Choices, one a line", lines=3, info="Leave it empty for an open answer.", elem_id="choices"
+                label="Choices, one per line", lines=3, info="Leave it empty for an open answer.", elem_id="choices"
             )
             self.errors["choices"] = gr.HTML(elem_id="choices-error")
         with gr.Accordion("How the team works", open=False, elem_id="settings"):
@@ -125,7 +125,9 @@ class AskTab:
         )  # fmt: skip
         self.share = gr.Radio(list(SHARES), value=own.share, label="What the server may see", elem_id="share")
         self.truth = gr.Textbox(
-            label="Right answer, if you know it", info="No model is told. Answers are marked with it.", elem_id="truth"
+            label="Right answer, if you know it",
+            info="Used to mark answers as right or wrong. It is not sent to models.",
+            elem_id="truth",
         )
 
     def _lay_out_answer(self) -> None:
@@ -134,11 +136,11 @@ class AskTab:
         self.account = gr.HTML(elem_id="account")
         with gr.Column(visible=False, elem_id="more") as self.more:
             with gr.Column(elem_id="compare-part"):
-                gr.HTML(draw.tag("h2", "Would a single model have done?"))
+                gr.HTML(draw.tag("h2", "Would a single model have been enough?"))
                 known = self._comparable()
                 self.rivals = gr.CheckboxGroup(
                     known, value=[name for name in known if not find(name).costly],
-                    label="Answer the same question by", elem_id="rivals",
+                    label="Answer the same question with", elem_id="rivals",
                 )  # fmt: skip
                 self.compare = gr.Button("Compare", elem_id="compare", size="sm")
                 self.table = gr.HTML(elem_id="comparison")
@@ -156,7 +158,7 @@ class AskTab:
         alone = [f"solo:{client.name}" for client in team.clients]
         return [*alone, *(name for name in strategies(team) if name != "solo")]
 
-    # --- what happens when ---
+    # --- event handlers ---
 
     def _wire(self, page: gr.Blocks) -> None:
         fields = [
@@ -209,7 +211,7 @@ class AskTab:
             return
         try:
             query = await asyncio.to_thread(read_query, question, _files(pictures), choices, self.limits)
-            if known and not known.is_of(query):  # where the visitor was quicker than the page, which clears the fields
+            if known and not known.is_of(query):  # asked before `_on_question` or `_on_pictures` cleared the fields
                 choices, truth = known.without(choices or "", truth or "")
                 query, known = replace(query, choices=read_choices(choices)), None
             asked = Asked(query, settings.changes(self.service.colm.team), (truth or "").strip())
@@ -233,7 +235,7 @@ class AskTab:
                 async for view in views:
                     now = {self.answer: draw.answer(view), self.columns: draw.columns(view)}
                     fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
-                    # Something is yielded in any case: that is how a visitor who has left is noticed.
+                    # Always yield: Gradio notices only then that a visitor has left.
                     yield fresh or {self.answer: gr.skip()}
                     drawn = now
             yield self._buttons(working=False) | self._finished(view, asked, stored)
@@ -259,7 +261,7 @@ class AskTab:
             self.compare: gr.update(interactive=shown.asked is not None),
             self.table: ""
             if shown.asked
-            else draw.tag("p", "Ask it again to compare: its pictures are gone.", "cv-aside"),
+            else draw.tag("p", "To compare, ask the question again: its pictures are no longer available.", "cv-aside"),
             self.more: gr.update(visible=True),
             self.thanks: "",
         }
@@ -268,9 +270,9 @@ class AskTab:
         self, shown: Shown | None, names: list[str], request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         if shown is None or shown.asked is None or not names:
-            yield {self.table: draw.error("Choose at least one way to answer.")}
+            yield {self.table: draw.error("Choose at least one strategy.")}
             return
-        # In the order of the list, so that the table reads from one model to many, whatever was ticked last.
+        # In the order of the list, from one model to many, not in the order of ticking.
         chosen = [name for name in self._comparable() if name in names]
         try:
             yield {self.table: costs.comparison([], shown.entry.truth, chosen)} | self._buttons(working=True)
@@ -280,7 +282,7 @@ class AskTab:
                     waiting = chosen[len(done) :]
                     yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth, waiting)}
             if len(done) < len(chosen):
-                rest = draw.tag("p", "Stopped before all had answered.", "cv-aside")
+                rest = draw.tag("p", "Stopped before all strategies had answered.", "cv-aside")
                 yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth) + rest}
             yield self._buttons(working=False)
         except Exception as error:
@@ -293,7 +295,7 @@ class AskTab:
         self.service.stop(visit_of(request))
 
     async def _on_pictures(self, pictures: Any, choices: str, truth: str, known: Known | None) -> Updates:
-        """Tell at once what is wrong with a picture, not only when the question is asked."""
+        """Check pictures as soon as they are added, not only when the question is asked."""
         try:
             query = await asyncio.to_thread(read_query, "?", _files(pictures), "", self.limits)
         except FieldError as error:
@@ -307,7 +309,7 @@ class AskTab:
         return {self.known: gr.skip()}
 
     def _cleared(self, known: Known, choices: str, truth: str) -> Updates:
-        """What was known of the question before it was changed goes."""
+        """Clear the choices and the right answer of an example whose question was changed."""
         choices, truth = known.without(choices or "", truth or "")
         return {self.choices: choices, self.truth: truth, self.known: None}
 
@@ -332,8 +334,8 @@ class AskTab:
                 self.feedback.add(thumb, right_answer or "", shown.entry.trace)
             except OSError:
                 logger.exception("feedback could not be written")
-                return draw.error("It could not be written down; the operator's log tells why.")
-            return draw.status("Thank you: written down.")
+                return draw.error("Your feedback could not be saved. The reason is in the server's log.")
+            return draw.status("Thank you. Your feedback was saved.")
 
         return add
 
@@ -352,7 +354,7 @@ class AskTab:
         return fill
 
     def _told(self, field: Field | None = None, said: str = "") -> Updates:
-        """The words beside that field, and none beside the others."""
+        """Show a message beside that field, and clear those beside the others."""
         return {self.errors[name]: draw.error(said) if name == field else "" for name in FIELDS}
 
     def _buttons(self, *, working: bool) -> Updates:
@@ -363,7 +365,7 @@ class AskTab:
 
 
 def _files(pictures: Any) -> list[str]:
-    """The files of a gallery's value."""
+    """The paths in the value of a gallery."""
     return [item[0] for item in pictures or []]
 
 
@@ -375,9 +377,9 @@ def _example_button(number: int, example: Example) -> gr.Button:
 
 def _welcome() -> str:
     steps = ("Each small model drafts an answer on its own.", "The larger one reads all drafts and says what to check.",
-             "Each small model looks again, and keeps or changes its answer.")  # fmt: skip
+             "Each small model reads this, and keeps or changes its answer.")  # fmt: skip
     listed = "".join(draw.tag("li", step) for step in steps)
-    inside = draw.tag("p", "Ask about a picture and watch the team work.", "cv-headline cv-quiet")
+    inside = draw.tag("p", "Ask a question about a picture.", "cv-headline cv-quiet")
     return draw.tag("section", inside + draw.tag("ol", listed, "cv-steps"), "cv-answer", aria_label="Answer")
 
 

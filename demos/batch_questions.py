@@ -1,7 +1,7 @@
-"""A visitor's many questions: a JSONL file, or pictures with one question for all of them.
+"""A visitor's batch of questions: a JSONL file, or pictures with one question for all of them.
 
-A file that a visitor wrote names pictures. Only what was uploaded beside it, or stands in the file as a data URI, is
-ever opened: a name is looked up among the uploads and is no path.
+The names of pictures in a visitor's file are looked up among the uploads and never used as paths. Only uploaded
+pictures and data URIs are opened.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Line:
 
 @dataclass(slots=True)
 class Questions:
-    """The questions, their pictures opened one after the other as they are needed. `skipped` tells of those that could
-    not be asked."""
+    """Iterates over the questions and opens their pictures when they are needed. `skipped` describes the questions that
+    could not be asked."""
 
     lines: Sequence[Line]
     limits: Limits
@@ -52,14 +52,14 @@ class Questions:
 
 
 def read_batch(file: str | None, pictures: Sequence[str], question: str, limits: Limits) -> Questions:
-    """Raises `FieldError` that tells what is missing or wrong, with the line of the file."""
+    """Raises `FieldError` if something is missing or invalid; the message names the line of the file."""
     uploads = _by_name([Path(picture) for picture in pictures])
     if file:
         lines = _read_file(Path(file), uploads, limits)
     elif uploads and (question or "").strip():
         lines = [Line(name, question.strip(), (path,)) for name, path in sorted(uploads.items())]
     elif uploads:
-        raise FieldError("question", "Write the question that is to be asked about every picture.")
+        raise FieldError("question", "Write the question to ask about every picture.")
     else:
         raise FieldError("pictures", "Give a JSONL file, or pictures and one question for all of them.")
     _check_count(len(lines))
@@ -80,7 +80,7 @@ def _by_name(pictures: Sequence[Path]) -> dict[str, Path]:
 
 def _check_count(count: int) -> None:
     if count > MAX_QUESTIONS:
-        raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions at once; these are {count:,}.")
+        raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions are allowed; there are {count:,}.")
 
 
 def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[Line]:
@@ -90,10 +90,10 @@ def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise FieldError("pictures", "The file is not UTF-8 text; JSONL is expected.") from None
-    # Not `splitlines`: JSON may hold the other characters at which that breaks lines.
+    # Not `splitlines`, which also splits at other characters that JSON may contain.
     written = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
     if not written:
-        raise FieldError("pictures", "The file holds no questions.")
+        raise FieldError("pictures", "The file contains no questions.")
     _check_count(len(written))
     lines: dict[str, Line] = {}
     for number, text in written.items():
@@ -107,14 +107,14 @@ def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[
 def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limits) -> Line:
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):  # also numbers of thousands of digits, and lists as deep
+    except (ValueError, RecursionError):  # also for numbers of thousands of digits and very deep nesting
         raise FieldError("pictures", f"Line {number} is not JSON.") from None
     if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row["question"].strip():
         raise FieldError("pictures", f'Line {number} has no "question".')
     given, choices = row.get("images", row.get("image", [])), row.get("choices") or []
     names = [given] if isinstance(given, str) else given or []
     if not isinstance(names, list) or not isinstance(choices, list):
-        raise FieldError("pictures", f'Line {number}: "images" and "choices" are lists.')
+        raise FieldError("pictures", f'Line {number}: "images" and "choices" must be lists.')
     if len(names) > limits.pictures:
         raise FieldError("pictures", f"Line {number} has {len(names)} pictures, more than {limits.pictures}.")
     found = tuple(_find(number, name, uploads) for name in names)
@@ -125,7 +125,7 @@ def _find(number: int, name: Any, uploads: Mapping[str, Path]) -> Path | str:
     if isinstance(name, str) and name.startswith("data:image/"):
         return name
     wanted = Path(str(name)).name
-    # Uploading takes odd characters out of a file's name.
+    # Gradio removes special characters from the names of uploaded files.
     found = uploads.get(wanted) or uploads.get("".join(char for char in wanted if char.isalnum() or char in "._- "))
     if found is None:
         raise FieldError("pictures", f"Line {number} names the picture “{wanted}”, which was not uploaded.")

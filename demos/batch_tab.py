@@ -1,4 +1,4 @@
-"""The tab where many questions are answered: its fields, its progress, and the files to take away."""
+"""The tab for batches: its layout, progress, and downloads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .messages import in_words
 from .service import Service
 
 SHOWN = 8
-"""Answers in the table; all are in the file."""
+"""Number of answers in the table. The downloads contain all of them."""
 
 Updates = dict[Any, Any]
 
@@ -35,7 +35,7 @@ class BatchTab:
         self.limits = limits
 
     def lay_out(self, page: gr.Blocks) -> None:
-        """Within a `gr.Tab` of the page: make the parts and wire them."""
+        """Create the components and attach the event handlers. Call it within a `gr.Tab`."""
         team = self.service.colm.team
         with gr.Row(elem_classes="cv-split"):
             with gr.Column(scale=4, min_width=300):
@@ -108,7 +108,7 @@ class BatchTab:
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="colm-vl-page-"))
         try:
             written = await asyncio.to_thread(_write, folder, done)
-            # Gradio takes a copy, under a name that nobody can guess, when it hands a file out.
+            # For the download, Gradio copies the files to unguessable paths.
             return {
                 part: gr.DownloadButton(value=str(path), visible=True)
                 for part, path in zip((self.answers, self.traces), written, strict=True)
@@ -151,7 +151,7 @@ def _progress(done: Sequence[Trace], questions: Questions, seconds: float, *, ov
         "span", fill, "cv-bar cv-long", role="progressbar", aria_label="Questions answered",
         aria_valuenow=percent, aria_valuemin="0", aria_valuemax="100",
     )  # fmt: skip
-    left = f"about {seconds / count * (total - count):.0f} s to go" if count and not over else ""
+    left = f"about {seconds / count * (total - count):.0f} s left" if count and not over else ""
     head = draw.tag("p", draw.text(words), "cv-headline cv-quiet" + ("" if over else " cv-busy"), role="status")
     unanswered = sum(not trace.answer for trace in done)
     notes = [left, f"{unanswered} without an answer" if unanswered else "", *skipped[:SHOWN]]
@@ -180,12 +180,12 @@ def _row(trace: Trace) -> str:
 
 def _idle() -> str:
     inside = draw.tag("p", "Ask many questions at once.", "cv-headline cv-quiet")
-    inside += draw.tag("p", "Answers appear here as they come, and can be downloaded when the last is there.", "cv-by")
+    inside += draw.tag("p", "Answers appear here. When all are finished, you can download them.", "cv-by")
     return draw.tag("section", inside, "cv-answer", aria_label="Progress")
 
 
 def _format_help() -> str:
     example = '{"id": "q1", "question": "What is the total?", "images": ["chart.png"], "choices": ["3", "4"]}'
-    return draw.tag("p", "One question a line; pictures are named as they are uploaded below:") + draw.tag(
+    return draw.tag("p", "One question per line, with the names of the pictures uploaded below:") + draw.tag(
         "pre", draw.text(example), tabindex="0"
     )

@@ -1,4 +1,4 @@
-"""What a question cost, as HTML: where the time went, tokens, what left the machine; and strategies side by side."""
+"""HTML of a question's costs (time, tokens, bytes sent), and of the comparison of strategies."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from colm_vl.types import STAGE_TITLES, Stage
 from .draw import labelled, tag, text
 from .view import calls_avoided
 
-_AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reused": "already at hand"}
+_AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reused": "made before"}
 
 
 def account(trace: Trace | None) -> str:
-    """The tiles and the timeline; nothing while there is no finished question."""
+    """The tiles and the timeline, or "" if there is no finished question."""
     if trace is None or not trace.calls:
         return ""
-    heading = tag("h2", "What it took")
-    return tag("section", heading + _tiles(trace) + _timeline(trace), "cv-account", aria_label="What it took")
+    heading = tag("h2", "Costs")
+    return tag("section", heading + _tiles(trace) + _timeline(trace), "cv-account", aria_label="Costs")
 
 
 def _tiles(trace: Trace) -> str:
@@ -29,13 +29,13 @@ def _tiles(trace: Trace) -> str:
     computed = usage.prompt_tokens - usage.cached_tokens
     reused = f"{usage.cached_tokens:,} more were reused" if usage.cached_tokens else "none were reused"
     calls = f"{sum(avoided.values())} avoided: {_why(avoided)}" if avoided else "none avoided"
-    pictures = f"{sent.images} times a picture" if sent.images else "no picture"
+    pictures = f"with {sent.images} pictures" if sent.images else "no pictures"
     tiles = (
         ("Time", f"{trace.seconds:.1f} s", _longest(trace)),
         ("Model calls", f"{len(trace.calls)}", calls),
         ("Tokens read", f"{computed:,}", reused),
         ("Tokens written", f"{usage.completion_tokens:,}", f"by {len({call.member for call in trace.calls})} models"),
-        ("Left this machine", _size(sent.bytes), pictures if sent.bytes else "every model runs here"),
+        ("Sent to endpoints", _size(sent.bytes), pictures if sent.bytes else "all models run on this machine"),
     )
     return tag("dl", "".join(_tile(*tile) for tile in tiles), "cv-tiles")
 
@@ -50,7 +50,7 @@ def _why(avoided: Mapping[str, int]) -> str:
 
 
 def _longest(trace: Trace) -> str:
-    """The stage that most of the time went to, as its calls overlap."""
+    """The stage that took the most time, from the start of its first call to the end of its last."""
     spans = {stage: _span([call for call in trace.calls if call.stage == stage]) for stage in STAGE_TITLES}
     stage = max(spans, key=lambda name: spans[name])
     return f"{STAGE_TITLES[stage].lower()} took {spans[stage]:.1f} s"
@@ -69,14 +69,15 @@ def _timeline(trace: Trace) -> str:
     order = {name: place for place, name in enumerate(STAGE_TITLES)}
     calls = sorted(trace.calls, key=lambda call: (call.round, order[call.stage], call.started))
     rows = "".join(_row(call, total) for call in calls)
-    table = tag("table", tag("caption", "Each call of a model, in time") + tag("thead", head) + tag("tbody", rows))
-    # A region that scrolls has to be reachable by keyboard.
+    table = tag("table", tag("caption", "Timeline of the model calls") + tag("thead", head) + tag("tbody", rows))
+    # A scrollable region must be reachable by keyboard.
     return tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="Timeline of the calls")
 
 
 def _row(call: Call, total: float) -> str:
     stage = STAGE_TITLES[call.stage] + (f" {call.round}" if call.round > 1 else "")
-    # Of the track's width; the rest keeps the last bar apart from the figures. Numbers of ours: no text gets here.
+    # Percentages of the track's width; the remaining 4 % separate the last bar from the figures. Both are numbers, so
+    # nothing needs escaping.
     left, width = 96 * min(call.started / total, 0.994), 96 * min(max(call.seconds / total, 0.006), 1)
     bar = f'<span class="cv-when cv-{call.stage}" style="left:{left:.1f}%;width:{width:.1f}%"></span>'
     seconds = "reused" if call.reused else f"{call.seconds:.1f}"
@@ -97,11 +98,11 @@ def _size(count: int) -> str:
     return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
 
 
-# --- would a single model have done? ---
+# --- comparison of strategies ---
 
 
 class _Key(NamedTuple):
-    """What tells the calls of one question apart."""
+    """Identifies a call within one question."""
 
     member: str
     stage: Stage
@@ -111,14 +112,14 @@ class _Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One strategy's trace, with the seconds it would have taken alone: what it had from others is counted in."""
+    """The trace of one strategy, and the seconds that it takes without calls reused from other strategies."""
 
     trace: Trace
     seconds: float
 
 
 def compared(traces: Iterable[Trace]) -> Sequence[Compared]:
-    """Reused calls cost no time when they are reused; here each counts what it took when it was made."""
+    """Add to each trace's time what its reused calls took when they were made."""
     rows, took = [], dict[_Key, float]()
     for trace in traces:
         for call in trace.calls:
@@ -134,7 +135,7 @@ def compared(traces: Iterable[Trace]) -> Sequence[Compared]:
 
 
 def comparison(rows: Sequence[Compared], truth: str, waiting: Sequence[str] = ()) -> str:
-    """The table; `waiting` are the strategies whose answer is still to come."""
+    """The table of strategies. `waiting` are those that have not answered yet."""
     titles = ("Strategy", "Answer", "Right" if truth else "", "Calls", "Tokens", "Seconds", "Sent")
     head = tag("tr", "".join(tag("th", name, scope="col") for name in titles if name))
     body = "".join(_compared_row(row, truth) for row in rows)
@@ -142,7 +143,7 @@ def comparison(rows: Sequence[Compared], truth: str, waiting: Sequence[str] = ()
         tag("tr", tag("th", text(name), scope="row") + tag("td", "working", "cv-idle cv-busy", colspan=len(titles) - 1))
         for name in waiting
     )
-    caption = tag("caption", "The same question, answered in other ways; drafts are written once and shared")
+    caption = tag("caption", "The same question, answered with other strategies; drafts are shared")
     table = tag("table", caption + tag("thead", head) + tag("tbody", body), "cv-compare")
     words = tag("p", text(_conclusion(rows, truth)), "cv-by") if not waiting else ""
     return tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="Strategies compared") + words
@@ -161,7 +162,7 @@ def _compared_row(row: Compared, truth: str) -> str:
 
 
 def _conclusion(rows: Sequence[Compared], truth: str) -> str:
-    """What the table says of this one question, and that it is one question."""
+    """A sentence about the result, with a reminder that one question proves little."""
     single = [row.trace for row in rows if strategies.find(row.trace.strategy).one_model]
     team = next((row.trace for row in rows if _is_method(row.trace)), None)
     if team is None or not single:
@@ -169,17 +170,17 @@ def _conclusion(rows: Sequence[Compared], truth: str) -> str:
     if truth:
         right = [trace.strategy for trace in single if _says(trace, truth)]
         which = f" ({', '.join(right)})" if right else ""
-        verdict = "right" if _says(team, truth) else "not"
+        verdict = "right" if _says(team, truth) else "wrong"
         return (
-            f"{len(right)} of {len(single)} single models answered right{which}; the team's answer is {verdict}. "
+            f"{len(right)} of {len(single)} single models were right{which}; the team's answer is {verdict}. "
             "One question proves little."
         )
     alike = [trace.strategy for trace in single if _says(trace, team.answer)]
-    return f"{len(alike)} of {len(single)} single models say what the team says. One question proves little."
+    return f"{len(alike)} of {len(single)} single models gave the team's answer. One question proves little."
 
 
 def _is_method(trace: Trace) -> bool:
-    """Whether clients refined from guidance of the server."""
+    """Whether clients refined their answers with guidance from the server."""
     strategy = strategies.find(trace.strategy)
     return strategy.refines and strategy.needs_server and not strategy.server_answers
 

@@ -1,6 +1,6 @@
-"""A `View` as HTML. Whatever a visitor or a model wrote goes through `text`, which escapes it.
+"""Renders a `View` as HTML. Text from visitors and models is escaped by `text`.
 
-Blocks are made of a few helpers, so that no function here writes a tag around an unescaped value.
+All elements are built with the helpers `tag` and `text`, so that no unescaped value gets into the page.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from colm_vl.types import MemberInfo, Stage
 
 from .view import Line, Mark, Place, View
 
-_CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "as it says itself", "unknown": ""}
+_CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "stated by the model", "unknown": ""}
 _MARKS: dict[Mark, tuple[str, str]] = {
     "kept": ("✓", "kept its answer"),
     "corrected": ("↗", "corrected its answer"),
     "changed": ("↻", "changed its answer"),
 }
 _STAGES: dict[Stage, str] = {
-    "select": "choosing who takes part",
+    "select": "selecting clients",
     "draft": "the clients write their drafts",
     "guide": "the server reads the drafts",
     "verdict": "the server answers",
-    "refine": "the clients look again",
-    "settle": "settling",
+    "refine": "the clients refine their answers",
+    "settle": "settling on an answer",
 }
 
 
 def text(value: object) -> str:
-    """`value` as HTML text: markup escaped, and control characters, which could turn the writing round, taken out.
+    """Escape `value` as HTML text. Control characters, some of which reverse the direction of text, are removed.
 
-    The page's own templates know `${…}` and `{{…}}`: those are broken up too.
+    `${…}` and `{{…}}` are escaped as well, because Gradio's templates interpret them.
     """
     plain = "".join(char for char in str(value) if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
     return html.escape(plain).replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
 
 
 def tag(name: str, content: str, classes: str = "", **attributes: object) -> str:
-    """An element around `content`, which is HTML. Attributes are escaped; `aria_label` is written `aria-label`."""
+    """An element with `content`, which must be HTML. Attributes are escaped; `aria_label` becomes `aria-label`."""
     written = {"class": classes, **{key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}}
     inside = "".join(f' {key}="{text(value)}"' for key, value in written.items() if value not in ("", None))
     return f"<{name}{inside}>{content}</{name}>"
 
 
 def answer(view: View) -> str:
-    """The top of the right side: what was asked, how far it is, and the settled answer."""
+    """The question, the progress, and the final answer."""
     lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(view.choices))
     choices = tag("p", text(lettered), "cv-choices") if lettered else ""
     asked = tag("p", text(view.question), "cv-question") + choices + _pictures(view)
@@ -55,7 +55,7 @@ def answer(view: View) -> str:
 
 
 def columns(view: View) -> str:
-    """A column for each client, the server's guidance between drafts and refined answers."""
+    """A column for each client, with the server's guidance between drafts and refined answers."""
     parts = [_drafts(view)] if view.clients else []
     for round in view.rounds:
         parts.append(_guidance(view, round))
@@ -65,13 +65,13 @@ def columns(view: View) -> str:
         parts.append(reason)
     parts.append(_verdict(view))
     if view.passed_over:
-        parts.append(tag("p", text(f"Not asked this time: {', '.join(view.passed_over)}."), "cv-aside"))
+        parts.append(tag("p", text(f"Not selected: {', '.join(view.passed_over)}."), "cv-aside"))
     parts += [tag("p", text(note), "cv-aside cv-note") for note in view.notes]
     return tag("section", "".join(parts), "cv-board", aria_label="How the team worked")
 
 
 def error(words: str) -> str:
-    """What is wrong with a field, to stand beside it."""
+    """An error message beside a field."""
     return tag("p", text(words), "cv-error", role="alert") if words else ""
 
 
@@ -88,7 +88,7 @@ def _headline(view: View) -> str:
         return _settled(view)
     if view.phase == "stopped":
         return tag("p", "Stopped", "cv-headline cv-quiet", role="status") + tag(
-            "p", "What the team had written by then stands below.", "cv-by"
+            "p", "The replies written before are shown below.", "cv-by"
         )
     if view.phase == "done":
         return tag("p", "No answer", "cv-headline cv-quiet", role="status") + tag("p", text(_why_none(view)), "cv-by")
@@ -123,18 +123,18 @@ def _behind(view: View) -> str:
     settlement = view.settlement
     assert settlement is not None
     if settlement.method == "server":
-        return text("The server's word")
+        return text("The server's answer")
     if settlement.method == "asker":
-        return text(f"{settlement.by[0]}'s own answer, which asked")
+        return text(f"The answer of {settlement.by[0]}, the asking client")
     voters = sum(len(names) for names in settlement.votes.values()) or len(settlement.by)
     others = [
         f"{name} says {said}" for said, names in settlement.votes.items() for name in names if name not in settlement.by
     ]
     if voters == 1:
-        return text(f"{settlement.by[0]} alone answered")
+        return text(f"Only {settlement.by[0]} answered")
     if not others:
         return text(f"All {voters} agree")
-    agree = f"{len(settlement.by)} of {voters} agree" if len(settlement.by) > 1 else f"The surest is {settlement.by[0]}"
+    agree = f"{len(settlement.by)} of {voters} agree" if len(settlement.by) > 1 else f"A tie, won by {settlement.by[0]}"
     return text(f"{agree}; {', '.join(others)}")
 
 
@@ -151,17 +151,17 @@ def _missing(view: View) -> str:
     parts = [f"{failure.member} failed" for failure in view.failures]
     if view.trace.fallback:
         parts.append(f"fell back to {view.trace.fallback}")
-    return "Something was missing: " + "; ".join(dict.fromkeys(parts))
+    return "Degraded: " + "; ".join(dict.fromkeys(parts))
 
 
 def _why_none(view: View) -> str:
     if view.failures:
-        return "Nobody could answer. What went wrong stands below."
-    return "Nothing that was written could be read as an answer."
+        return "No member could answer. The errors are shown below."
+    return "No answer could be read from the replies."
 
 
 def _pictures(view: View) -> str:
-    # The data URIs are our own, yet a browser kept those of earlier questions: they are escaped like all else.
+    # Those of earlier questions come back from the visitor's browser, so they are checked and escaped.
     shown = [uri for uri in view.thumbnails if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
     pictures = "".join(
         f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">' for number, uri in enumerate(shown, 1)
@@ -194,7 +194,7 @@ def _refinement_card(view: View, client: MemberInfo, round: int) -> str:
     body += _failed(view.failure("refine", client.name, round)) + _writing(view, Place("refine", client.name, round))
     if not body:
         return tag("div", "", "cv-card cv-empty", aria_hidden="true") if _reached(view, round) else ""
-    head = tag("h4", text(client.name) + tag("span", text(_of_round(round, "looked again")), "cv-role"))
+    head = tag("h4", text(client.name) + tag("span", text(_of_round(round, "refined answer")), "cv-role"))
     return tag(
         "article",
         tag("header", head) + body,
@@ -208,7 +208,7 @@ def _refined(view: View, reply: Refinement) -> str:
     sign, words = _MARKS[mark]
     before = view.before(reply)
     said = words + (
-        f", it was {labelled(before.choice, before.answer) or 'unreadable'}" if reply.changed and before else ""
+        f", before: {labelled(before.choice, before.answer) or 'unreadable'}" if reply.changed and before else ""
     )
     icon = tag("span", sign, aria_hidden="true")
     return _reply(view, reply, tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark))
@@ -237,7 +237,7 @@ def _confidence(confidence: Confidence) -> str:
 
 
 def _as_written(reply: str) -> str:
-    return tag("details", tag("summary", "as it was written") + tag("pre", text(reply.strip())), "cv-raw")
+    return tag("details", tag("summary", "full reply") + tag("pre", text(reply.strip())), "cv-raw")
 
 
 def _writing(view: View, place: Place) -> str:

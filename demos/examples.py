@@ -1,7 +1,7 @@
-"""Example questions about pictures that are drawn here, with known answers.
+"""Example questions with known answers, about pictures drawn by this module.
 
-`python -m demos.examples docs/examples` saves the pictures. For the pocket team, which knows only its own small world,
-the examples come from that world's generator.
+`python -m demos.examples docs/examples` saves the pictures. Examples for the pocket team come from the generator of its
+small world of drawings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLUE, ORANGE, GREEN, RED = (58, 104, 178), (221, 132, 58), (74, 144, 98), (196, 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`truth` is the right answer; `choices` may be empty. `title` is a word or two for the button."""
+    """`truth` is the right answer; `choices` may be empty. `title` is the button's text."""
 
     title: str
     question: str
@@ -34,7 +34,7 @@ class Example:
 
 
 def pocket_examples() -> Sequence[Example]:
-    """One of each domain of the pocket world; they are drawn from a seed that no training uses."""
+    """One example of each domain of the pocket team's world, drawn with a seed that is not used in training."""
     from colm_vl.pocket import world
 
     drawn = world.generate(seed=6, n=6)
@@ -139,7 +139,7 @@ def harbour(*, lighthouse: bool) -> PIL.Image.Image:
     return picture
 
 
-def draw(folder: Annotated[Path, typer.Argument(help="Where the pictures go.")]) -> None:
+def draw(folder: Annotated[Path, typer.Argument(help="Folder for the pictures.")]) -> None:
     """Draw the example pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {

@@ -1,4 +1,4 @@
-"""What a visitor keeps: the questions of the visit, a trace as a file, the code that asks again, and feedback."""
+"""A visitor's history, the downloads of a trace and of Python code, and the feedback file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .draw import labelled, tag, text
 from .view import View
 
 KEPT = 20
-"""Questions of a visit; the browser has room for a few megabytes."""
+"""Maximum number of questions in the history; browsers store only a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A question of this visit, as the visitor's own browser keeps it: a reload does not lose it."""
+    """A question of this visit. It is stored in the visitor's browser, so it survives a reload."""
 
     trace: Trace
     thumbnails: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Entry:
 
     @classmethod
     def from_dict(cls, data: Any) -> Entry | None:
-        """None for what is no entry: it comes from a browser, and may be of another version of the page."""
+        """None if `data` is not an entry: it comes from a browser, perhaps from another version of the page."""
         try:
             return cls(
                 Trace.from_dict(data["trace"]),
@@ -61,22 +61,22 @@ class Entry:
 
 
 def remembered(stored: Any) -> list[Entry]:
-    """The entries in what a browser stored, the latest first."""
+    """The entries stored in a browser, latest first."""
     found = (Entry.from_dict(item) for item in stored) if isinstance(stored, list) else ()
     return [entry for entry in found if entry is not None][:KEPT]
 
 
 def remember(stored: Any, entry: Entry) -> list[dict[str, Any]]:
-    """What the browser shall store, now that there is one more."""
+    """What the browser is to store after adding `entry`."""
     return [entry.to_dict(), *(older.to_dict() for older in remembered(stored)[: KEPT - 1])]
 
 
 def keepsakes(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
-    """A link that downloads the trace, and the code that asks the same question again, with a button that copies it."""
+    """A link to download the trace, and the Python code that asks the question again, with a button to copy it."""
     if entry is None:
         return ""
     written = json.dumps(entry.trace.to_dict(), ensure_ascii=False, indent=2)
-    # A link that holds the file: nothing is written to the server's disk, and nothing has to be allowed to be read.
+    # A data URI contains the file, so nothing is written to the server's disk.
     href = "data:application/json;base64," + base64.b64encode(written.encode()).decode()
     link = tag("a", "Download trace (JSON)", "cv-button", href=href, download="colm-vl-trace.json")
     copy = tag("button", "Copy as Python", "cv-button", type="button", data_copy="cv-python")
@@ -86,7 +86,7 @@ def keepsakes(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
 
 
 def as_python(entry: Entry, team_source: str | None) -> str:
-    """A program that asks the same question of the same team."""
+    """A program that asks the same team the same question."""
     trace = entry.trace
     arguments = [repr(trace.question)]
     if trace.images:
@@ -106,7 +106,7 @@ def as_python(entry: Entry, team_source: str | None) -> str:
 
 
 class FeedbackFile:
-    """Visitors' verdicts, a JSON object a line, appended: several visitors' lines do not mix."""
+    """Appends visitors' feedback to a file, one JSON object per line. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -126,7 +126,7 @@ class FeedbackFile:
 
 
 def choices_of(entries: Sequence[Entry]) -> list[tuple[str, int]]:
-    """Labels and values for a list to choose from."""
+    """Labels and values for a selection list."""
     return [(entry.label, number) for number, entry in enumerate(entries)]
 
 

@@ -1,8 +1,8 @@
-"""The web page: ask about pictures and watch the team work.
+"""The command `colm-vl page`: serves the web page.
 
     colm-vl page --team team.toml
 
-Everything stays on this machine: nothing is shared, nothing is reported, no font or script is fetched from elsewhere.
+The page makes no connections to other hosts: it loads no fonts or scripts from them and sends no usage reports.
 """
 
 from __future__ import annotations
@@ -20,30 +20,28 @@ from colm_vl import CoLM, ConfigError, terminal
 from colm_vl.extras import require
 
 MAX_UPLOAD = "64mb"
-"""What the server takes at all; the page's own, smaller limits are told beside the field."""
+"""The server's limit. The page has smaller limits, and reports them beside the field."""
 
-HELP = """Open a page on which visitors ask about pictures and watch the team work.
+HELP = """Serve a web page on which visitors ask questions about pictures and follow each model's replies.
 
-Without --team the pocket team answers, offline: tiny models that know only a small world of drawn pictures. With
---team, the models of a team file:
+Without --team, the pocket team answers: tiny models that only understand a small world of drawn pictures. \
+To use the models of a team file:
 
     colm-vl page --team team.toml --port 8080
 
-The page is served to this machine alone unless --host says otherwise; with --host 0.0.0.0 everybody who reaches this
-machine can use your models. A program asks through gradio_client, api_name="/ask".
+By default, only this machine can open the page. With --host 0.0.0.0, everybody who can reach this machine can use \
+your models. Programs can use gradio_client with api_name="/ask".
 """
 
 
 def serve(
-    team: Annotated[
-        Path | None, typer.Option("--team", "-t", help="A team.toml; without it the pocket team answers.")
-    ] = None,
+    team: Annotated[Path | None, typer.Option("--team", "-t", help="A team file. Default: the pocket team.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
     feedback: Annotated[
         Path | None,
         typer.Option(
-            help="Ask visitors whether answers are right, and append their replies with the trace to this file."
+            help="Ask visitors whether answers are right, and append their feedback and the trace to this file."
         ),
     ] = None,
     at_once: Annotated[int, typer.Option(help="Questions answered at the same time.", min=1)] = 4,
@@ -60,7 +58,7 @@ def serve(
 
 
 def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16) -> Any:
-    """Start serving in the background; returns the page, whose `close` ends it. Raises `MissingPackage`."""
+    """Start serving in the background and return the page; its `close` stops the server. Raises `MissingPackage`."""
     require("gradio", "demo")
     from .page import Options, build, examples_for
     from .privacy import middleware
@@ -68,7 +66,7 @@ def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_on
 
     examples = examples_for(colm.team)
     page = build(colm, Options(at_once, line, feedback), examples)
-    # The bound here is a backstop, far above the line that visitors see.
+    # Only a safeguard: it is far above the limits of the waiting line.
     page.queue(max_size=200, default_concurrency_limit=None, api_open=False)
     page.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
@@ -81,7 +79,7 @@ def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_on
 
 
 def main() -> None:
-    """The page's command on its own."""
+    """Run the command without `colm-vl`: `python -m demos.image_qa`."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=HELP)(serve)
     terminal.run(app, "python -m demos.image_qa")
@@ -95,7 +93,7 @@ def _check_address(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {host}, port {port}: {error.strerror}", hint="another --port, or end what listens there"
+            f"cannot listen on {host}, port {port}: {error.strerror}", hint="choose another --port or --host"
         ) from None
 
 
@@ -106,7 +104,7 @@ def _check_feedback(file: Path | None) -> None:
         with file.open("a", encoding="utf-8"):
             pass
     except OSError as error:
-        raise ConfigError(f"feedback file {file}: {error.strerror}", hint="a file that can be written") from None
+        raise ConfigError(f"feedback file {file}: {error.strerror}", hint="choose a writable file") from None
 
 
 if __name__ == "__main__":

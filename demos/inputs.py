@@ -1,4 +1,4 @@
-"""What a visitor gives, read and checked. What is wrong is told in words, with the field that it belongs to."""
+"""Reads and validates the visitor's input. Errors name the field to which they belong."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Field = Literal["pictures", "question", "choices", "settings"]
 FIELDS: Sequence[Field] = get_args(Field)
 
 VOTE = "a vote of all"
-"""In place of an asking client's name."""
+"""The option for a vote in the list of asking clients."""
 GATES = ("always", "when drafts differ", "when unsure")
 SHARES: Sequence[Share] = get_args(Share)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one question may bring along. Bytes and pixels are those of one picture."""
+    """Limits of one question. `bytes` and `pixels` apply to each picture."""
 
     pictures: int = 8
     bytes: int = 20_000_000
@@ -31,7 +31,7 @@ class Limits:
 
 
 class FieldError(ColmError):
-    """Something that a visitor can mend; `field` is where the words belong."""
+    """An error that the visitor can fix. `field` is where its message is displayed."""
 
     kind = "field"
 
@@ -42,7 +42,7 @@ class FieldError(ColmError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The choices in the accordion, as the page's fields hold them."""
+    """The values of the page's settings."""
 
     strategy: str
     asker: str
@@ -53,16 +53,16 @@ class Settings:
 
     @classmethod
     def of(cls, policy: Policy) -> Settings:
-        """The team's own, which the page opens with."""
+        """The team's policy, as the initial values."""
         gate = gates.plain(policy.gate)
         chosen = {"always": GATES[0], "disagreement": GATES[1]}.get(gate, "") if isinstance(gate, str) else GATES[2]
         confidence = 0.8 if isinstance(gate, str) else gate.get("confidence", 0.8)
         return cls(policy.strategy, policy.asker or VOTE, policy.rounds, chosen, confidence, policy.share)
 
     def changes(self, team: Team) -> Mapping[str, Any]:
-        """The fields of the policy in which a visitor departs from the team's. Raises `FieldError`."""
+        """The policy fields that differ from the team's. Raises `FieldError`."""
         if self.gate not in GATES or self.share not in SHARES:
-            raise FieldError("settings", "One of the settings is not a known choice.")
+            raise FieldError("settings", "One of the settings has an unknown value.")
         gate = {GATES[0]: "always", GATES[1]: "disagreement"}.get(self.gate, {"confidence": self.confidence})
         wanted: dict[str, Any] = {
             "strategy": self.strategy,
@@ -81,18 +81,18 @@ class Settings:
 
 
 def strategies(team: Team) -> Sequence[str]:
-    """Those that this team can carry out."""
+    """The strategies that the team can run."""
     return tuple(name for name, strategy in known().items() if team.server or not strategy.needs_server)
 
 
 def read_query(
     question: str, files: Sequence[str | Path], choices: str, limits: Limits, metadata: Mapping[str, Any] | None = None
 ) -> Query:
-    """The question, its pictures decoded. Raises `FieldError`. Slow for large pictures: not for an event loop."""
+    """The question with decoded pictures. Raises `FieldError`. Slow for large pictures: call it in a thread."""
     if not (question or "").strip():
         raise FieldError("question", "Write a question first.")
     if len(question) > limits.characters:
-        raise FieldError("question", f"At most {limits.characters:,} characters, please: these are {len(question):,}.")
+        raise FieldError("question", f"At most {limits.characters:,} characters are allowed, not {len(question):,}.")
     given = read_choices(choices)
     images = read_pictures(files, limits)
     try:
@@ -102,19 +102,19 @@ def read_query(
 
 
 def read_choices(written: str) -> tuple[str, ...]:
-    """One choice a line; empty lines do not count."""
+    """One choice per line; empty lines are ignored."""
     return tuple(line.strip() for line in (written or "").splitlines() if line.strip())
 
 
 def read_pictures(files: Sequence[str | Path], limits: Limits) -> tuple[Image, ...]:
-    """Raises `FieldError` that names the picture."""
+    """Raises `FieldError` naming an invalid picture."""
     if len(files) > limits.pictures:
-        raise FieldError("pictures", f"At most {limits.pictures} pictures, please: these are {len(files)}.")
+        raise FieldError("pictures", f"At most {limits.pictures} pictures are allowed, not {len(files)}.")
     return tuple(_read_picture(Path(file), limits) for file in files)
 
 
 def words(error: ColmError) -> str:
-    """A sentence for a visitor."""
+    """The error's message and hint as a sentence."""
     message = str(error)
     hint = f" – {error.hint}" if error.hint else ""
     return f"{message[:1].upper()}{message[1:]}{hint}."
@@ -124,7 +124,7 @@ def _read_picture(file: Path, limits: Limits) -> Image:
     size = file.stat().st_size
     if size > limits.bytes:
         allowed = f"{limits.bytes / 1e6:.0f} MB"
-        raise FieldError("pictures", f"{file.name} has {size / 1e6:.1f} MB; at most {allowed} are taken.")
+        raise FieldError("pictures", f"{file.name} has {size / 1e6:.1f} MB; at most {allowed} are allowed.")
     try:
         return Image.open(file, max_pixels=limits.pixels)
     except ImageError as error:

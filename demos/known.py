@@ -1,4 +1,4 @@
-"""What is known of one question and of no other: its right answer, and the choices that an example brought along."""
+"""The right answer and the choices that belong to one question, and are cleared when it changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .examples import Example
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`pictures` are digests; `choices` and `truth` are as in the page's fields, empty where nothing is known."""
+    """`pictures` are digests. `choices` and `truth` are the values of the page's fields, or empty."""
 
     question: str
     pictures: tuple[str, ...]
@@ -25,14 +25,14 @@ class Known:
 
     @classmethod
     def of_query(cls, query: Query, truth: str) -> Known:
-        """Of a visitor's own question; choices are theirs, and may serve for the next one too."""
+        """For a visitor's own question. The choices are left out: they may be meant for the next question too."""
         return cls(query.question, digests(query), truth=truth)
 
     def is_of(self, query: Query) -> bool:
         return (self.question, self.pictures) == (query.question, digests(query))
 
     def without(self, choices: str, truth: str) -> tuple[str, str]:
-        """The two fields for another question: what is known of this one is taken out, anything else stays."""
+        """The two fields for another question: values that belong to this one are cleared, others are kept."""
         return "" if choices == self.choices else choices, "" if truth.strip() == self.truth else truth
 
 

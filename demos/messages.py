@@ -1,4 +1,4 @@
-"""What a visitor is told when something did not work."""
+"""Error messages for visitors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .inputs import FieldError, words
 
 logger = logging.getLogger(__name__)
 
-FAULT = "Something went wrong on the server's side; the operator's log tells what. Try again, or ask something else."
+FAULT = "An internal error occurred; the details are in the server's log. Try again, or ask another question."
 
 
 def in_words(error: Exception) -> str:
-    """What is not meant for a visitor goes to the log, and the visitor is told so."""
+    """The message for a visitor. Unexpected exceptions are logged and not shown."""
     if isinstance(error, FieldError):
         return str(error)
     if isinstance(error, ColmError):

@@ -1,6 +1,6 @@
-// Run once, when the page is there.
+// Runs once, when the page has loaded.
 () => {
-  // Buttons with data-copy put the text of the element of that id on the clipboard.
+  // Buttons with data-copy copy the text of the element with that id to the clipboard.
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
@@ -10,7 +10,7 @@
       await navigator.clipboard.writeText(source.textContent);
       button.textContent = "Copied";
     } catch {
-      // Without https a browser may refuse: then the code is shown and selected, for Ctrl-C.
+      // Without https, browsers can refuse. Then the code is shown and selected, so that Ctrl-C copies it.
       source.closest("details").open = true;
       getSelection().selectAllChildren(source);
       button.textContent = "Selected: press Ctrl-C";
@@ -18,21 +18,21 @@
     setTimeout(() => { button.textContent = said; }, 2000);
   });
 
-  // On a phone the answer stands below the fields: go there when something is asked.
+  // On a phone the answer is below the fields: scroll to it when a question is asked.
   document.addEventListener("click", (event) => {
     if (innerWidth < 700 && event.target.closest("#ask, .cv-example")) {
       document.getElementById("answer").scrollIntoView({ block: "start" });
     }
   });
 
-  // The framework's own parts, made fit for a screen reader and for who steers by voice.
+  // Accessibility of Gradio's components, for screen readers and voice control.
   const mend = () => {
     for (const upload of document.querySelectorAll("button.upload-container[aria-label]")) {
-      // Labelled in other words than it shows: without the label its text is its name.
+      // The label differs from the visible text. Without it, the text is the accessible name.
       if (upload.innerText.trim()) upload.removeAttribute("aria-label");
     }
     for (const inner of document.querySelectorAll("button.icon-button button")) {
-      // A button within a button: the outer one, which does nothing by itself, becomes a mere box.
+      // A button within a button: the outer one does nothing, so it becomes a plain element.
       const outer = inner.parentElement.closest("button");
       outer.setAttribute("role", "group");
       outer.tabIndex = -1;

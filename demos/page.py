@@ -1,4 +1,4 @@
-"""The page: what stands where, and which handler hears what. Drawing is `draw`'s, the work is `service`'s."""
+"""Builds the page. `draw` renders HTML, and `service` answers questions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .waiting import WaitingLine
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`width` questions are answered at once, `line` more wait."""
+    """`width` questions are answered at the same time, and up to `line` more can wait."""
 
     width: int = 4
     line: int = 16
@@ -35,7 +35,7 @@ def examples_for(team: Team) -> Sequence[Example]:
 
 
 def build(colm: CoLM, options: Options, examples: Sequence[Example]) -> gr.Blocks:
-    """The page over a team. What it serves is answered by `colm`, which the caller closes."""
+    """The page for a team. `colm` answers the questions; the caller closes it."""
     service = Service(colm, WaitingLine(options.width, options.line))
     feedback = FeedbackFile(options.feedback) if options.feedback else None
     with gr.Blocks(title="colm-vl", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)) as page:
@@ -51,21 +51,21 @@ def build(colm: CoLM, options: Options, examples: Sequence[Example]) -> gr.Block
 def _masthead(team: Team) -> str:
     clients = ", ".join(client.name for client in team.clients)
     words = f"{len(team.clients)} small models look at your picture, each on its own"
-    words += "; a larger one reads their drafts and guides them; then each looks again." if team.server else "."
+    words += "; a larger one reads their drafts and guides them; then each refines its answer." if team.server else "."
     parts = [draw.tag("h1", "colm-vl"), draw.tag("p", draw.text(words), "cv-lead")]
     who = f"Clients: {clients}." + (
         f" Server: {_model_name(team.server.options.model)}." if team.server else " No server."
     )
     if team.is_pocket:
         who = (
-            "Pocket team: tiny models that know only drawn shapes, bar charts, written digits and small sums. "
-            "For pictures of your own, start the page with a team of real models."
+            "Pocket team: tiny models that only understand drawn shapes, bar charts, written digits and small sums. "
+            "For your own pictures, start the page with a team of real models."
         )
     return "".join([*parts, draw.tag("p", draw.text(who), "cv-team")])
 
 
 def _model_name(model: str) -> str:
-    """A local model is a folder of the operator's: visitors are told its name and not where it lies."""
+    """The name of a model without its folder on the server."""
     return Path(model).name if Path(model).is_absolute() else model
 
 

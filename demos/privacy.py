@@ -1,4 +1,4 @@
-"""What the server never does, whatever a visitor or the page's framework asks for."""
+"""Middleware that keeps the page from connecting to other hosts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# The framework compiles handlers in the browser, hence the two "unsafe"; that nothing comes from, or goes to, another
-# host is what this policy is for.
+# No connections to other hosts. The two "unsafe" values are needed because Gradio compiles handlers in the browser.
 _POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -32,11 +31,11 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 _CLOSED = ("/file=http:", "/file=https:", "/proxy=", "/gradio_api/deep_link", "/vibe-", "/dev/reload")
-"""Routes through which the server would fetch what a visitor names, or that serve its developer."""
+"""Gradio's routes that would make the server fetch a URL given by a visitor, or that are for developers."""
 
 
 class Guard:
-    """Headers on every response, and no way in to what `_CLOSED` names. ASGI middleware."""
+    """ASGI middleware that adds `_HEADERS` to every response and closes the routes in `_CLOSED`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +45,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         if any(closed in scope["path"] for closed in _CLOSED):
-            await PlainTextResponse("Not here.", status_code=404)(scope, receive, send)
+            await PlainTextResponse("Not found.", status_code=404)(scope, receive, send)
             return
 
         async def with_headers(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of the running page for docs/: wide and phone, light and dark.
+"""Takes the screenshots of the page in docs/: wide and phone, light and dark.
 
     python -m demos.screenshots http://127.0.0.1:7860
 
@@ -18,7 +18,7 @@ import typer
 
 FOLDER = Path(__file__).parents[1] / "docs"
 COLOURS = 200
-"""Of a picture's palette: what the page shows has few, and a third of the bytes is saved."""
+"""Size of the palette. The page has few colours, and a palette saves a third of the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ SHOTS = (
 
 
 def take(
-    url: Annotated[str, typer.Argument(help="Where the page is served.")],
-    folder: Annotated[Path, typer.Argument(help="Where the pictures go.")] = FOLDER,
+    url: Annotated[str, typer.Argument(help="The page's URL.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the screenshots.")] = FOLDER,
     example: Annotated[int, typer.Option(help="The number of the example to ask, from 0.")] = 0,
 ) -> None:
-    """Ask an example and take its picture, four times."""
+    """Ask an example question and take four screenshots."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -66,7 +66,7 @@ def _take(browser: Any, url: str, shot: Shot, example: int) -> bytes:
     if shot.width < 700:
         page.evaluate("document.getElementById('answer').scrollIntoView()")
     page.evaluate("document.activeElement.blur()")
-    page.wait_for_timeout(800)  # until colours have stopped changing
+    page.wait_for_timeout(800)  # wait for CSS transitions
     taken: bytes = page.screenshot()
     context.close()
     return taken

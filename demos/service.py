@@ -1,4 +1,4 @@
-"""Answers visitors' questions with one `CoLM`, through a waiting line; every question can be cancelled."""
+"""Answers visitors' questions with one `CoLM` and a waiting line. Every question can be cancelled."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .waiting import Ticket, WaitingLine
 logger = logging.getLogger(__name__)
 
 REDRAW_SECONDS = 0.12
-"""Pieces of replies come faster than a page should be drawn."""
+"""Minimum time between updates of the page."""
 TICK_SECONDS = 1.0
-"""A visitor who has left is noticed when something is yielded to them, so something always is."""
+"""Maximum time between updates. Gradio notices only on an update that a visitor has left."""
 BATCH_CONCURRENCY = 4
-"""Questions of one batch at once: others ask as well."""
+"""Questions of one batch answered at the same time; other visitors use the models as well."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and the fields of the policy that are changed for it."""
+    """A question and the policy fields that are changed for it."""
 
     query: Query
     changes: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Asked:
 
 
 class Busy(ColmError):
-    """This visitor's earlier question is still being answered."""
+    """The visitor's previous question is still being answered."""
 
     kind = "busy"
 
@@ -46,7 +46,7 @@ class Busy(ColmError):
 
 
 class Service:
-    """`visit` is any text that tells one visitor from another. Not more than one question of a visitor runs at once."""
+    """`visit` is a string that identifies a visitor. Each visitor can have one question running at a time."""
 
     def __init__(self, colm: CoLM, waiting: WaitingLine) -> None:
         self.colm = colm
@@ -54,7 +54,7 @@ class Service:
         self._stops: dict[str, asyncio.Event] = {}
 
     def stop(self, visit: str) -> None:
-        """End what this visitor has under way, whether it is being answered or waits."""
+        """Cancel the visitor's running or waiting question."""
         if visit in self._stops:
             self._stops[visit].set()
 
@@ -62,9 +62,9 @@ class Service:
         return visit in self._stops
 
     async def ask(self, visit: str, asked: Asked) -> AsyncGenerator[View, None]:
-        """The view, again and again as it fills. Closing the generator cancels the work.
+        """Yield the same view each time it has changed. Closing the generator cancels the question.
 
-        Raises `Full`, `Busy`, and `ColmError` for a policy that cannot be followed.
+        Raises `Full`, `Busy`, and `ColmError` if the policy is invalid.
         """
         team = self.colm.team.with_policy(**asked.changes)
         view = View.begin(team, team.policy.strategy, asked.query.question, asked.query.choices)
@@ -88,7 +88,7 @@ class Service:
         yield view
 
     async def answer(self, visit: str, asked: Asked) -> Trace:
-        """As `ask`, for a program that wants nothing but the end."""
+        """Like `ask`, but return only the trace."""
         trace = None
         async for view in self.ask(visit, asked):
             trace = view.trace
@@ -97,14 +97,14 @@ class Service:
         return trace
 
     def compare(self, visit: str, asked: Asked, strategies: Sequence[str]) -> AsyncGenerator[list[Trace], None]:
-        """The traces so far, one more with every strategy that is done. As `ask` otherwise."""
+        """Yield the list of finished traces each time it grows. Like `ask` otherwise."""
         changes = {name: value for name, value in asked.changes.items() if name != "strategy"}
         return self._collect(visit, lambda: self.colm.compare(asked.query, strategies, **changes))
 
     def batch(
         self, visit: str, queries: Iterable[Query], changes: Mapping[str, Any]
     ) -> AsyncGenerator[list[Trace], None]:
-        """The traces so far, in the order of the questions. Stopped, it lets calls under way finish."""
+        """Yield the finished traces, in the order of the questions. When stopped, running calls are finished."""
         return self._collect(visit, lambda: self.colm.batch(queries, concurrency=BATCH_CONCURRENCY, **changes))
 
     async def _collect(
@@ -134,7 +134,8 @@ class Service:
     async def _drain(
         self, items: AsyncIterable[_T], take: Callable[[_T], None], stopped: asyncio.Event, view: View | None = None
     ) -> AsyncGenerator[None, None]:
-        """Take the items; yield when something is new, but not too often, and every second all the same."""
+        """Pass all items to `take`. Yield after new items, but at most every `REDRAW_SECONDS`, and at least every
+        `TICK_SECONDS`."""
         news, begun = asyncio.Event(), time.monotonic()
 
         async def pump() -> None:
@@ -164,7 +165,7 @@ class Service:
 
 
 async def _until(admitted: asyncio.Event, stopped: asyncio.Event) -> AsyncGenerator[None, None]:
-    """Yield every so often until there is room, or nobody wants it any more."""
+    """Yield at least every `TICK_SECONDS` until one of the events is set."""
     while not admitted.is_set() and not stopped.is_set():
         yield
         waits = [asyncio.create_task(event.wait()) for event in (admitted, stopped)]

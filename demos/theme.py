@@ -1,4 +1,4 @@
-"""Gradio's theme, with the colours of style.css for light and dark."""
+"""The Gradio theme, which uses the light and dark colours of style.css."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _COLOURS = {
 
 
 def theme() -> gr.themes.Base:
-    """Fonts that come with Gradio: none is fetched from anywhere. Its semibold cuts lack letters, so bold it is."""
+    """The theme uses only fonts that are part of Gradio. Bold replaces semibold, which lacks letters there."""
     base = gr.themes.Base(
         neutral_hue=gr.themes.colors.slate,
         font=[gr.themes.LocalFont("IBM Plex Sans", (400, 700)), "system-ui", "sans-serif"],
@@ -60,14 +60,14 @@ def theme() -> gr.themes.Base:
         radius_size=gr.themes.sizes.radius_md,
     )
     names = {name: f"var(--cv-{colour})" for colour, fields in _COLOURS.items() for name in fields}
-    # Not each of them has a dark twin; where there is one it would else hold the framework's own colour.
+    # Not all names have a dark variant. Where there is one, it must be set too, or Gradio's own colour is used.
     dark = {f"{name}_dark": value for name, value in names.items() if hasattr(base, f"{name}_dark")}
     return base.set(**names, **dark, input_border_width="1px", input_shadow="none", block_shadow="none",
                     block_label_shadow="none", button_primary_shadow="none")  # fmt: skip
 
 
 def css(examples: Iterable[Example]) -> str:
-    """The style sheet, with the examples' pictures in it: the page asks nobody for them."""
+    """The style sheet, including the examples' pictures as data URIs."""
     icons = (
         f"#example-{number}::before {{ background-image: url({_icon(example)}); }}"
         for number, example in enumerate(examples)

@@ -1,4 +1,4 @@
-"""What the page shows of one question: built from events as they arrive, or from a finished trace."""
+"""The state of one question on the page, built from events as they arrive or from a finished trace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Mark = Literal["kept", "corrected", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the protocol a member writes: its stage and its round."""
+    """Identifies a reply: its stage, member, round and sample."""
 
     stage: Stage
     member: str
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A place among the questions that wait: how many are `ahead` of this one, of `length` in all."""
+    """A place in the waiting line: `ahead` questions come before this one, and `length` are waiting in total."""
 
     ahead: int
     length: int
@@ -60,11 +60,10 @@ _ROUNDS: frozenset[Stage] = frozenset({"guide", "verdict", "refine"})
 
 @dataclass(slots=True)
 class View:
-    """One question as the page shows it.
+    """The state of one question on the page.
 
-    `truth` is the right answer where somebody gave one: an example, or the visitor. No model is told. `thumbnails` are
-    data URIs of the pictures, small. `writing` is what members that have not finished have written so far;
-    `line` is None unless the question waits.
+    `truth` is the right answer if the example or the visitor gave one; it is not sent to models. `thumbnails` are data
+    URIs. `writing` holds unfinished replies. `line` is None unless the question is waiting.
     """
 
     question: str
@@ -140,7 +139,7 @@ class View:
                 self.trace, self.phase, self.seconds, self.writing = event, "done", event.seconds, {}
 
     def stop(self) -> None:
-        """The visitor does not want to wait for the rest; what there is stays."""
+        """Mark the question as stopped by the visitor. Finished replies are kept."""
         self.phase, self.writing = "stopped", {}
 
     @property
@@ -149,7 +148,7 @@ class View:
 
     @property
     def samples(self) -> bool:
-        """Whether one client writes several replies at once: its pieces then arrive interleaved and make no text."""
+        """Whether a client writes several replies at once. Their pieces are interleaved and cannot be displayed."""
         drafts = (draft for of_client in self.drafts.values() for draft in of_client)
         return any(place.sample for place in self.writing) or any(draft.sample for draft in drafts)
 
@@ -159,12 +158,12 @@ class View:
 
     @property
     def server_answers(self) -> bool:
-        """Whether the server, when it writes, writes an answer of its own and no guidance."""
+        """Whether the server answers itself instead of writing guidance."""
         return self._strategy.server_answers
 
     @property
     def clients(self) -> tuple[MemberInfo, ...]:
-        """Those that take part, in the team's order, so far as that is known."""
+        """The clients that take part, as far as is known, in the team's order."""
         clients = tuple(member for member in self.members if member.role == "client")
         taking_part = self._taking_part()
         return tuple(client for client in clients if client.name in taking_part) if taking_part is not None else clients
@@ -178,7 +177,7 @@ class View:
 
     @property
     def rounds(self) -> range:
-        """The rounds in which somebody was guided or refined an answer, or is at it."""
+        """The rounds that have guidance or refinements, finished or not."""
         reached = [round for round, _ in self.refinements]
         reached += [place.round for place in self.writing if place.stage in _ROUNDS]
         reached += [failure.round for failure in self.failures if failure.stage in _ROUNDS]
@@ -189,17 +188,17 @@ class View:
         return next((one for one in self.failures if (one.stage, one.member, one.round) == wanted), None)
 
     def before(self, refinement: Refinement) -> ClientReply | None:
-        """The answer that a client had before this refinement: that of the round before, else its draft."""
+        """The client's reply before this refinement: that of an earlier round, or else its draft."""
         earlier = [self.refinements.get((round, refinement.client)) for round in range(refinement.round - 1, 0, -1)]
         drafts = self.drafts.get(refinement.client, [])
         return next((reply for reply in earlier if reply is not None), drafts[0] if drafts else None)
 
     def is_right(self, answer: str) -> bool | None:
-        """None where nobody said what is right."""
+        """None if the right answer is not known."""
         return same(answer, self.truth) if self.truth and answer else None
 
     def mark(self, refinement: Refinement) -> Mark:
-        """A change is called a correction only where the right answer is known and this is it."""
+        """A change is "corrected" only if the right answer is known and was given."""
         if not refinement.changed:
             return "kept"
         return "corrected" if self.is_right(refinement.answer) else "changed"
@@ -222,21 +221,22 @@ class View:
 
 
 def thumbnails(images: Iterable[Image]) -> tuple[str, ...]:
-    """Small copies of the pictures, as data URIs, to show beside an answer."""
+    """Small copies of the pictures as data URIs."""
     return tuple(_small(image) for image in images)
 
 
 def _small(image: Image) -> str:
     file = io.BytesIO()
     small = image.thumbnail(THUMBNAIL_PIXELS).pil()
-    # A drawing of few pixels stays sharp, and small, as PNG; a photograph is far smaller as JPEG.
+    # PNG keeps small drawings sharp; photographs are much smaller as JPEG.
     kind = "png" if small.width * small.height <= 128 * 128 else "jpeg"
     small.save(file, kind, quality=80)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def calls_avoided(trace: Trace) -> Mapping[str, int]:
-    """Model calls that were not made, by why: a gate that did not ask the server, and replies that were at hand."""
+    """The number of model calls that were avoided, by reason: a gate skipped the server, clients were not selected, or
+    outcomes were reused."""
     gated = sum(1 + len(trace.final) for gate in trace.gates if not gate.asked)
     clients = sum(1 for member in trace.members if member.role == "client")
     passed = clients - len(trace.selection.clients) if trace.selection else 0

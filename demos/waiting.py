@@ -1,4 +1,4 @@
-"""The waiting line for visitors' questions, when more are asked than the models should answer at once."""
+"""The waiting line for questions, with a limit on how many are answered at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from colm_vl import ColmError
 
 
 class Full(ColmError):
-    """Nobody else can wait."""
+    """The waiting line is full."""
 
     kind = "full"
 
@@ -18,7 +18,7 @@ class Full(ColmError):
 
 
 class WaitingLine:
-    """Lets `width` in at once, in order of arrival, and up to `length` wait. For one event loop."""
+    """Admits up to `width` tickets at a time, in order of arrival, and lets up to `length` wait. For one event loop."""
 
     def __init__(self, width: int, length: int) -> None:
         self.width = width
@@ -31,7 +31,7 @@ class WaitingLine:
         return len(self._line)
 
     def line_up(self) -> Ticket:
-        """Raises `Full`. Whoever gets a ticket has to give it back with `leave`, admitted or not."""
+        """Raises `Full`. The caller must return the ticket with `leave`, whether or not it was admitted."""
         if self._inside >= self.width and len(self._line) >= self.length:
             raise Full
         ticket = Ticket(self)
@@ -57,7 +57,7 @@ class WaitingLine:
 
 
 class Ticket:
-    """A place in the line. `with` gives it back."""
+    """A place in the line. Use it in a `with` statement, which returns it."""
 
     def __init__(self, waiting: WaitingLine) -> None:
         self.admitted = asyncio.Event()
@@ -66,7 +66,7 @@ class Ticket:
 
     @property
     def ahead(self) -> int:
-        """How many wait before this one."""
+        """The number of tickets that wait before this one."""
         return self._line.ahead_of(self)
 
     def __enter__(self) -> Ticket:

@@ -114,7 +114,12 @@ def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, serve
     visitor.page.click("#example-0")
     visitor.see_end()
     seen = visitor.page.evaluate("window.seen")
-    stages = ("The clients write their drafts", "The server reads the drafts", "The clients look again", "agree")
+    stages = (
+        "The clients write their drafts",
+        "The server reads the drafts",
+        "The clients refine their answers",
+        "agree",
+    )
     first = [next(number for number, moment in enumerate(seen) if words in moment) for words in stages]
     assert first == sorted(first)
     assert any("thinking" in moment for moment in seen)
@@ -124,7 +129,7 @@ def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, serve
     visitor.see(".cv-guidance", "the bar over Jul is highest")
     visitor.see("#answer .cv-headline", "July")
     visitor.see("#answer .cv-by", "2 of 3 agree; photos says June right")
-    visitor.see("[aria-label='shapes: refined answer'] [data-mark=corrected]", "it was August")
+    visitor.see("[aria-label='shapes: refined answer'] [data-mark=corrected]", "before: August")
     visitor.see("[aria-label='charts: refined answer'] [data-mark=kept]")
     assert visitor.page.get_attribute("[aria-label='charts: draft'] [role=meter]", "aria-valuenow") == "93"
     assert visitor.page.locator("#account tbody tr").count() == 7
@@ -132,7 +137,7 @@ def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, serve
     visitor.see("#cv-python", "images=")
 
     visitor.page.click("#compare")
-    visitor.see("#comparison", "of 4 single models answered right")
+    visitor.see("#comparison", "of 4 single models were right")
     assert visitor.page.locator("#comparison tbody tr").count() >= 7
 
     visitor.page.fill("#correction textarea", "July")
@@ -286,7 +291,7 @@ def test_axe_finds_no_serious_violation(browser: Any, served: Served) -> None:
     visitor.page.click("#example-0")
     visitor.see_end()
     visitor.page.click("#compare")
-    visitor.see("#comparison", "single models answered right")
+    visitor.see("#comparison", "single models were right")
     violations += _violations(visitor)
     visitor.page.add_style_tag(content="* { transition: none !important }")  # colours are measured where they end
     visitor.page.evaluate("document.body.classList.add('dark')")

@@ -42,7 +42,7 @@ def test_a_change_is_a_correction_only_where_the_right_answer_is_known() -> None
     view.truth = "5"
     assert view.mark(refinement) == "corrected"
     assert view.mark(view.refinements[1, "two"]) == "kept"
-    assert "it was 4" in draw.columns(view)
+    assert "before: 4" in draw.columns(view)
 
 
 def test_a_trace_is_drawn_as_it_was_when_it_happened() -> None:
@@ -101,5 +101,5 @@ def test_a_strategy_that_shares_drafts_is_charged_for_their_time() -> None:
         rows = costs.compared(colm.compare("How many dots?", ["solo:one", "vote", "colm"]))
     assert all(row.seconds >= 0.1 for row in rows)
     table = costs.comparison(rows, "5")
-    assert "1 of 1 single models answered right" in table
+    assert "1 of 1 single models were right" in table
     assert "the team&#x27;s answer is right" in table

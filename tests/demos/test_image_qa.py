@@ -72,20 +72,26 @@ def test_a_program_asks_and_gets_the_trace(client: Any) -> None:
     from gradio_client import handle_file
 
     house = ROOT / "docs/examples/house.png"
-    record = client.predict(question="Whose is amber?", pictures=[handle_file(str(house))], api_name="/ask")
+    record = client.predict(question="Whose is amber?", images=[handle_file(str(house))], api_name="/ask")
     trace = Trace.from_dict(record)
     assert (trace.answer, trace.strategy, len(trace.images)) == ("amber", "colm", 1)
     record = client.predict(
-        question="Whose is violet?", pictures=[], choices="green\nviolet", strategy="vote", api_name="/ask"
+        question="Whose is violet?", images=[], choices="green\nviolet", strategy="vote", api_name="/ask"
     )
     assert (record["choice"], record["answer"], record["strategy"]) == ("B", "violet", "vote")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_question_without_pictures_needs_no_images(client: Any) -> None:
+    record = client.predict(question="Whose is amber?", api_name="/ask")
+    assert (record["answer"], record["images"]) == ("amber", [])
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_program_is_told_what_is_wrong_in_words(client: Any) -> None:
     for wrong, words in (({"question": " "}, "Write a question first"), ({"question": "How?", "rounds": 99}, "rounds")):
         with pytest.raises(Exception, match=words):
-            client.predict(**{"pictures": [], **wrong}, api_name="/ask")
+            client.predict(**wrong, api_name="/ask")
 
 
 @pytest.mark.filterwarnings("ignore")

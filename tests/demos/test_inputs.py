@@ -100,7 +100,7 @@ def test_a_batch_file_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
 def test_a_batch_of_any_size_is_answered_at_once(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     file.write_text("nonsense\n" * (MAX_QUESTIONS + 1))
-    with pytest.raises(FieldError, match="At most 1,000 questions at once; these are 1,001"):
+    with pytest.raises(FieldError, match="At most 1,000 questions are allowed; there are 1,001"):
         read_batch(str(file), [], "", LIMITS)
     for written in ("[" * 100_000, "9" * 10_000):
         file.write_text(written)
