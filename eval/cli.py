@@ -31,10 +31,11 @@ DataOption = Annotated[
 TeamOption = Annotated[Path | None, typer.Option(help="A team file; by default the pocket team.")]
 SubjectsOption = Annotated[str, typer.Option(help="Subjects, separated by commas; by default all.")]
 LimitOption = Annotated[
-    int | None, typer.Option(min=1, help="Process only a random sample of N questions, the same every time.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Process only a random sample of N questions, the same every time."),
 ]
 ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Number of questions processed at a time.")]
-SplitOption = Annotated[str, typer.Option(help="By default the benchmark's first split.")]
+SplitOption = Annotated[str, typer.Option(help="The split; by default the benchmark's first.")]
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""Small data sets in the schemas of the published benchmarks: pictures drawn, questions and answers invented."""
+"""Small data sets in the published formats of the benchmarks, with invented questions and generated pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def png(shade: int = 0) -> bytes:
 
 
 def picture(shade: int = 0) -> dict[str, Any]:
-    """As the hub stores a picture."""
+    """A picture as stored on the hub."""
     return {"bytes": png(shade), "path": f"{shade}.png"}
 
 
@@ -156,7 +156,7 @@ def mmbench(folder: Path) -> Path:
 
 
 def mmbench_hub(folder: Path) -> Path:
-    """As Parquet, with a rotation of its own and "nan" for what a question does not have."""
+    """The Parquet of the hub, with one rotation and "nan" for missing values."""
     common = {"question": "What is it?", "C": "nan", "D": "nan", "hint": "nan", "category": "x", "L2-category": "y"}
     rows = [
         {"index": 7, "A": "cat", "B": "dog", "answer": "B", "image": picture(1), **common},
@@ -168,7 +168,7 @@ def mmbench_hub(folder: Path) -> Path:
 
 
 def seed_bench_hub(folder: Path) -> Path:
-    """As Parquet, with the pictures in a list: one picture, or the frames of a video."""
+    """The Parquet of the hub, with a list of pictures: a single one, or the frames of a video."""
     rows = [
         {
             "answer": "D",
@@ -188,7 +188,7 @@ def seed_bench_hub(folder: Path) -> Path:
 
 
 def seed_bench(folder: Path) -> Path:
-    """The official JSON, with pictures named by the data's id."""
+    """The official JSON, with picture files named by the data id."""
     questions = []
     for number in range(3):
         (folder / f"1_{number}").write_bytes(png(number))
@@ -224,7 +224,7 @@ def mme(folder: Path) -> Path:
 
 
 def mme_tsv(folder: Path) -> Path:
-    """VLMEvalKit's: the second question refers to the first one's picture, both name the file it would be saved as."""
+    """VLMEvalKit's TSV: the second question refers to the picture of the first, and both have its file name."""
     rows = [
         {
             "index": str(number),
@@ -241,7 +241,7 @@ def mme_tsv(folder: Path) -> Path:
 
 
 def ocrbench_official(folder: Path) -> Path:
-    """The official JSON: ids that each data set counts for itself, one text or several, pictures in a folder beside."""
+    """The official JSON: ids are unique within a data set, answers are one or several texts, pictures are files."""
     rows: list[dict[str, Any]] = [
         {"dataset_name": "svt", "type": "Regular Text Recognition", "answers": "STOP"},
         {"dataset_name": "IAM", "type": "Handwriting Recognition", "answers": ["stop", "halt"]},

@@ -1,4 +1,4 @@
-"""Ablations change one thing and nothing else."""
+"""Ablations: their variants, wrapped backends, the emulated network, and resuming."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ def test_variants(tmp_path: Path) -> None:
     assert "50% misguided" in names(Ablation.SERVER, three, choices, tmp_path)
 
 
-def test_what_cannot_be_ablated_is_refused(tmp_path: Path) -> None:
+def test_ablations_that_the_team_does_not_allow_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no server to weaken"):
         names(Ablation.SERVER, team(server=False), AblationSettings(), tmp_path)
     with pytest.raises(ConfigError, match="diversity needs two"):
         names(Ablation.DIVERSITY, team(1), AblationSettings(), tmp_path)
 
 
-def test_a_study_says_what_guidance_was_worth(tmp_path: Path) -> None:
+def test_a_study_measures_the_effect_of_guidance(tmp_path: Path) -> None:
     found = study(Ablation.GUIDANCE, team(), questions(tmp_path), tmp_path / "out", AblationSettings())
     accuracy = {one["variant"]: one["strategies"][0]["accuracy"] for one in found.data["variants"]}
     assert accuracy == {"with guidance (colm)": 1.0, "drafts in its place (concat)": 0.0, "neither (vote)": 0.0}
     costs = [one["strategies"][0]["cost"]["seconds"]["draft"] for one in found.data["variants"]]
     assert costs[0] == costs[1] == costs[2] > 0
-    # Drafts made for the first variant are not made again for the others.
+    # The drafts of the first variant are reused by the others.
     traces = (tmp_path / "out" / slug("neither (vote)") / "traces.jsonl").read_text()
     assert "reused" in traces
     assert '"reused":false' not in traces
@@ -164,7 +164,7 @@ def test_a_network_study_counts_what_a_killed_run_computed(tmp_path: Path) -> No
     assert again["computing"] >= 0.2
 
 
-def test_a_network_study_sends_pictures_over_the_line(tmp_path: Path) -> None:
+def test_a_network_study_sends_pictures_over_the_link(tmp_path: Path) -> None:
     found = network_study(team(), questions(tmp_path), tmp_path / "out", Links((20.0,), (1.0,)))
     setups = found.data["setups"]
     assert set(setups) == {"server alone", "colm", "colm, captions only", "colm, asked on disagreement"}

@@ -1,4 +1,4 @@
-"""What single benchmarks do that others do not: their published layouts, draws and aggregates."""
+"""Rules of single benchmarks: published formats, random choices and aggregates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_mmbench_of_the_hub_has_no_options_called_nan(tmp_path: Path) -> None:
 
 
 def test_circular_takes_the_rotations_of_the_file(tmp_path: Path) -> None:
-    """A question that the file does not rotate counts by itself."""
+    """A question without rotations in the file is a unit of its own."""
     planned = plan(find("mmbench_circular"), published.mmbench_hub(tmp_path))
     assert [(item.id, item.unit, item.options[0], item.gold) for item in planned.items] == [
         ("7", "7", "cat", ("B",)),
@@ -66,8 +66,8 @@ def test_seed_bench_goes_by_the_type_not_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("answer", "letter"), [("0", "A"), ("3", "D"), ("C", "C")])
-def test_ai2d_counts_from_nought(answer: str, letter: str, tmp_path: Path) -> None:
-    """Also where the options are numbers themselves."""
+def test_ai2d_answers_are_indexes_from_0(answer: str, letter: str, tmp_path: Path) -> None:
+    """Also if the options are numbers."""
     row = {"question": "?", "options": ["3", "2", "1", "0"], "answer": answer, "image": published.picture()}
     published.parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [row])
     assert plan(find("ai2d"), tmp_path).items[0].gold == (letter,)
@@ -137,7 +137,7 @@ def mmlu_pro(*replies: str) -> tuple[list[Item], dict[str, Reply]]:
 
 
 def test_mmlu_pro_draws_in_two_rounds_from_one_seed() -> None:
-    """The first round reads the sentence only, and its draws are gone when the second comes."""
+    """The first round only parses the sentence, and uses up random numbers before the second."""
     items, replies = mmlu_pro("The answer is B", "none", "Answer: B", "nor this", "B")
     drawn: list[Score] = [
         one for one in score(find("mmlu_pro"), items, replies, Rule.OFFICIAL).scores if one.how == "drawn"
@@ -170,7 +170,7 @@ def test_mmmu_pro_has_questions_of_other_sizes(tmp_path: Path) -> None:
 
 
 def test_scienceqa_results_that_read_nothing_are_not_drawn(tmp_path: Path) -> None:
-    """LLaVA's authors store -1 for a reply from which they read nothing."""
+    """LLaVA's authors store -1 for a reply that they could not parse."""
     gold = tmp_path / "gold.jsonl"
     rows = [{"pid": str(number), "question": "?", "choices": ["a"], "answer": 0} for number in range(3)]
     gold.write_text("\n".join(map(json.dumps, rows)))
@@ -184,7 +184,7 @@ def test_scienceqa_results_that_read_nothing_are_not_drawn(tmp_path: Path) -> No
     ]
 
 
-def test_mmmu_pro_has_a_question_that_nobody_gets_right(tmp_path: Path) -> None:
+def test_mmmu_pro_has_a_question_that_is_never_correct(tmp_path: Path) -> None:
     row = {"id": "validation_Accounting_29", "options": "[['A', 'B', 'Not enough information']]", "answer": "B"}
     row |= {"subject": "Accounting", "question": "?", "image_1": published.picture()}
     published.parquet(tmp_path / "test.parquet", [row])
@@ -212,7 +212,7 @@ def test_more_than_ten_lettered_columns(tmp_path: Path) -> None:
     assert (len(item.options), item.gold) == (12, ("L",))
 
 
-def test_options_that_vlmevalkit_loses_are_told(tmp_path: Path) -> None:
+def test_options_that_vlmevalkit_drops_are_noted(tmp_path: Path) -> None:
     item = lettered(tmp_path, "cat", "None")
     table = score(find("mmbench"), [item], {"1": Reply("A")}, Rule.OFFICIAL)
     assert "1 of the questions have an option spelled None" in table.notes[0]

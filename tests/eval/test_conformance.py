@@ -1,4 +1,4 @@
-"""The official metrics, on real outputs of real models. The data stay outside the project."""
+"""The official scores, reproduced from published outputs of models. The data are not part of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data in the forms that people have, and what bad data get."""
+"""Reading benchmarks from all supported formats, and the errors for bad data."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_without_data_only_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch, tmp
     assert len(asked) == 1
 
 
-def test_limit_is_nested_and_keeps_what_counts_together(tmp_path: Path) -> None:
+def test_limit_is_nested_and_keeps_units_together(tmp_path: Path) -> None:
     data = published.mme(tmp_path)
     few, more = (plan(find("mme"), data, limit=limit).items for limit in (1, 3))
     assert len(few) == 2
@@ -111,7 +111,7 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
         plan(find("gsm8k"), tmp_path / "x.jsonl")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"question": "?", "answer": "#### 1"}\n', encoding="utf-8-sig")
     assert len(plan(find("gsm8k"), tmp_path / "x.jsonl").items) == 1
 
@@ -226,7 +226,7 @@ def test_seed_bench_pictures_lie_beside_its_file(tmp_path: Path) -> None:
         assert [len(query.images) for query in plan(find("seed_bench"), data).questions] == [1, 1]
 
 
-def test_files_that_are_of_no_split_are_none_of_its_questions(tmp_path: Path) -> None:
+def test_files_without_a_split_are_ignored_beside_files_of_the_split(tmp_path: Path) -> None:
     """As in the `data` folder of the authors of GSM8K."""
     published.gsm8k(tmp_path)
     (tmp_path / "example_model_solutions.jsonl").write_text('{"6B": "…"}\n')
@@ -234,7 +234,7 @@ def test_files_that_are_of_no_split_are_none_of_its_questions(tmp_path: Path) ->
     assert len(plan(find("gsm8k"), tmp_path).items) == 3
 
 
-def test_a_missing_picture_of_an_absolute_path_is_told_nothing_of_relative_ones(
+def test_the_error_for_a_missing_absolute_path_does_not_mention_relative_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {"question": "?", "options": ["a", "b"], "answer": "A", "image_path": "gone.png"}

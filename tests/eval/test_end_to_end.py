@@ -1,4 +1,4 @@
-"""Every benchmark the whole way: rows as published → asked of a scripted team → scored → reported."""
+"""Every benchmark from published rows through a scripted team and scoring to the report."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
         write_report([tmp_path / "run"], file)
 
 
-def test_circular_wants_every_rotation(tmp_path: Path) -> None:
+def test_circular_requires_every_rotation(tmp_path: Path) -> None:
     data = published.mmbench(tmp_path)
     ask("mmbench_circular", data, tmp_path / "run", team("(B)"))
     evaluation = read_evaluation(tmp_path / "run")
@@ -171,7 +171,7 @@ def test_scienceqa_official_folder_and_its_picture_questions(tmp_path: Path) -> 
 
 
 def test_the_report_shows_what_score_notes(tmp_path: Path) -> None:
-    """Some of MMBench's options are spelled as what pandas takes for a missing value."""
+    """Such as that some options of MMBench are spelled like missing values."""
     ask("mmbench", published.mmbench(tmp_path), tmp_path / "run", team("(B)"))
     write_report([tmp_path / "run"], tmp_path / "report")
     note = "of the questions have an option spelled None, NA, nan or similar"

@@ -1,4 +1,4 @@
-"""What each rule reads, line by line of the rules, and what must hold for any text at all."""
+"""The parsers of every rule, and properties that hold for any text."""
 
 from __future__ import annotations
 
@@ -130,17 +130,17 @@ def test_scienceqa(reply: str, official: str, llava: str) -> None:
         "The answer is (B). Of this the answer is certain.",
     ],
 )
-def test_lenient_reads_what_people_write(reply: str) -> None:
+def test_lenient_parses_common_forms(reply: str) -> None:
     assert lenient.parse_choice(reply, OPTIONS).value == "B"
 
 
 @pytest.mark.parametrize("reply", ["", "no idea", "A man rides a horse", "red or blue"])
-def test_lenient_reads_nothing_into_nothing(reply: str) -> None:
+def test_lenient_finds_nothing_where_there_is_no_answer(reply: str) -> None:
     assert lenient.parse_choice(reply, OPTIONS).how == UNPARSED
 
 
-def test_lenient_leaves_to_the_official_reader_what_it_cannot_read() -> None:
-    """So that it is not the worse one for replies such as these, which name several."""
+def test_lenient_falls_back_to_the_official_parser() -> None:
+    """Otherwise it would score worse on replies that name several choices."""
     reply = "It could be (A) but also, as I see it, (B)"
     assert lenient.parse_choice(reply, OPTIONS).how == UNPARSED
     assert find("mmmu").parse(item(0), reply, Rule.LENIENT).value == "B"
@@ -193,7 +193,7 @@ def test_lenient_leaves_to_the_official_reader_what_it_cannot_read() -> None:
         ("gsm8k", "#### ,", ""),
     ],
 )
-def test_other_readers(reader: str, reply: str, value: str) -> None:
+def test_other_parsers(reader: str, reply: str, value: str) -> None:
     readers = {
         "option": lambda text: matching.parse_option(text, OPTIONS),
         "yes_no": matching.parse_yes_no,
@@ -206,7 +206,7 @@ def test_other_readers(reader: str, reply: str, value: str) -> None:
 
 @given(replies, st.lists(st.text(max_size=12), min_size=2, max_size=9))
 @settings(max_examples=150, deadline=None)
-def test_no_reader_crashes_or_names_an_option_that_is_not_there(reply: str, options: list[str]) -> None:
+def test_no_parser_crashes_or_names_an_unknown_option(reply: str, options: list[str]) -> None:
     read = [reader(reply, options) for reader in (mmmu.parse_choice, mmmu_pro.parse_choice, scienceqa.parse_choice)]
     read += [scienceqa.parse_choice_llava(reply, options), matching.parse_option(reply, options)]
     read.append(lenient.parse_choice(reply, options))
@@ -215,7 +215,7 @@ def test_no_reader_crashes_or_names_an_option_that_is_not_there(reply: str, opti
 
 @given(replies, st.lists(st.text(max_size=12), min_size=1, max_size=3))
 @settings(max_examples=150, deadline=None)
-def test_open_readers_never_crash(reply: str, gold: list[str]) -> None:
+def test_open_parsers_never_crash(reply: str, gold: list[str]) -> None:
     assert mmmu.is_correct_open(mmmu.parse_open(reply), gold) in (True, False)
     assert matching.contains_accepted_text(reply, gold, formula=True) in (True, False)
     assert matching.contains_accepted_text(reply, gold, formula=False) in (True, False)
@@ -232,7 +232,7 @@ def item(index: int, kind: str = "choice") -> Item:
 
 @given(st.lists(st.tuples(replies, st.sampled_from(["choice", "open"])), min_size=1, max_size=12), st.randoms())
 @settings(max_examples=30, deadline=None)
-def test_order_changes_no_figure_but_the_draws_and_official_without_draws_is_strict(
+def test_order_only_changes_draws_and_official_without_draws_is_strict(
     rows: list[tuple[str, str]], randomly: object
 ) -> None:
     items = [item(index, kind) for index, (_, kind) in enumerate(rows)]

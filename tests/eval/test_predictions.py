@@ -1,4 +1,4 @@
-"""Which of a predictions file's columns is the reply."""
+"""Which column of a predictions file holds the replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m eval score` and `list`: what a user types, what a user gets."""
+"""The commands `score` and `list`, and their output."""
 
 from __future__ import annotations
 

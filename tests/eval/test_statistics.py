@@ -1,4 +1,4 @@
-"""Intervals and tests against metrics known from elsewhere, the flip ledger and costs on traces made by hand."""
+"""Intervals and tests compared with published values; flips and costs on hand-made traces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from eval.types import Item, Rule
 
 
 def test_wilson_as_published() -> None:
-    # Newcombe 1998, Results I: 81 of 263 gives 0.2553 to 0.3662 (method 3).
+    # Newcombe 1998, Table I: 81 of 263 gives 0.2553 to 0.3662 (method 3).
     found = wilson(81, 263)
     assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
     assert (round(wilson(0, 20).low, 4), round(wilson(0, 20).high, 4)) == (0.0, 0.1611)
@@ -61,7 +61,7 @@ def test_comparisons_use_the_questions_that_both_have() -> None:
     assert (pair.one, pair.other, pair.items, pair.wins, pair.losses) == ("b", "a", 1, 0, 1)
 
 
-def test_every_flip_has_its_column() -> None:
+def test_every_kind_of_flip_is_counted() -> None:
     stood = [
         ClientAnswer(item, "c", round_, answer, correct)
         for item, before, after in (
@@ -79,13 +79,13 @@ def test_every_flip_has_its_column() -> None:
     assert row.regressed_rate == pytest.approx(1 / 2)
 
 
-def test_samples_of_one_client_are_no_changes() -> None:
-    """Self-consistency: each is an answer of its own, none looks again at another."""
+def test_samples_of_one_client_are_not_flips() -> None:
+    """In self-consistency, the samples are independent answers."""
     stood = [ClientAnswer("1", "c", 0, answer, answer == "x") for answer in ("x", "y", "x")]
     assert flips(stood) == []
 
 
-def test_oracle_tells_what_was_found_and_missed() -> None:
+def test_oracle_counts_found_and_missed() -> None:
     drafts = {"a": (True, False), "b": (False, False), "c": (True, True), "d": (False, False)}
     stood = [
         ClientAnswer(item, name, 0, "x", correct)
@@ -123,7 +123,7 @@ def test_answers_of_every_round_are_scored() -> None:
     found = client_answers(find("pocket"), {"0": item}, [trace("colm")], Rule.STRICT)
     assert [(stand.round, stand.answer, stand.correct) for stand in found] == [
         (0, "4", False),
-        (1, "4", False),  # what cannot be read changes nothing
+        (1, "4", False),  # an unreadable refinement keeps the previous answer
         (2, "5", True),
     ]
 
@@ -148,7 +148,7 @@ def test_tokens_do_not_depend_on_what_a_cache_held() -> None:
 
 
 def test_the_front_is_drawn_of_tokens_a_question(tmp_path: Path) -> None:
-    """Of a run that was stopped, the cheaper strategy may have answered more questions."""
+    """In an interrupted run, the cheaper strategy may have answered more questions."""
     groups = {"domain": "counting", "question": "count"}
     items = {key: Item(key, "?", ("5",), "open", groups=groups) for key in "01"}
     cheap, dear = (Call("c", "draft", usage=Usage(tokens)) for tokens in (10, 15))
