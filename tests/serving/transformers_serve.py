@@ -12,20 +12,16 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 120
+from tests.serving.processes import free_port, running
+
 PACKAGES = ("fastapi", "uvicorn", "accelerate", "torch", "transformers")
 
 # AutoProcessor demands torchvision for this family, for videos. A checkpoint may bring a processor of its own, and the
@@ -73,9 +69,8 @@ def serve(checkpoint: Path, port: int = 0) -> Iterator[Served]:
 
     Raises RuntimeError, with the end of its log, if it does not come up.
     """
-    port = port or _free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="transformers-serve-") as scratch:
-        log = Path(scratch) / "log"
         environment = os.environ | {
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
@@ -84,36 +79,8 @@ def serve(checkpoint: Path, port: int = 0) -> Iterator[Served]:
         }
         command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(checkpoint)]
         command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--trust-remote-code"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=scratch)
-            try:
-                _wait_until_healthy(process, port, log)
-                yield Served(f"http://127.0.0.1:{port}/v1", str(checkpoint))
-            finally:
-                process.terminate()
-                try:
-                    process.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)  # another process: there is nothing to await
-    state = f"ended with {process.returncode}" if process.returncode is not None else f"was not up in {START_SECONDS} s"
-    raise RuntimeError(f"transformers serve {state}:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        with running(command, port, Path(scratch), environment):
+            yield Served(f"http://127.0.0.1:{port}/v1", str(checkpoint))
 
 
 if __name__ == "__main__":
