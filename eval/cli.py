@@ -178,8 +178,8 @@ def ablate(
         result = network_study(members, planned, out, lines)
     else:
         shares = _numbers("misguided", misguided)
-        choices = AblationSettings(max_rounds, all_subsets, shares, smaller)
-        result = study(kind, members, planned, out, choices, concurrency=concurrency)
+        settings = AblationSettings(max_rounds, all_subsets, shares, smaller)
+        result = study(kind, members, planned, out, settings, concurrency=concurrency)
     for path in write_document(result.content, out, result.data, kind.value):
         typer.echo(path)
 

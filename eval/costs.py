@@ -157,7 +157,7 @@ class CostPoint:
 
 
 def pareto(points: Sequence[CostPoint]) -> list[CostPoint]:
-    """The points that no other point beats in cost or accuracy without losing in the other, cheapest first."""
+    """The points for which no other point costs less and is at least as accurate, cheapest first."""
     front: list[CostPoint] = []
     for point in sorted(points, key=lambda one: (one.cost, -one.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from colm_vl import CoLM
 from colm_vl.batch import CALLS
 from colm_vl.team import Team
-from colm_vl.types import Trace
 
 from ..costs import CallId, seconds_of_calls
 from ..evaluator import Plan, run
@@ -49,20 +48,19 @@ def study(
     team: Team,
     plan: Plan,
     out: Path,
-    choices: AblationSettings,
+    settings: AblationSettings,
     *,
     concurrency: int = 16,
-    told: Callable[[Trace], object] = lambda _: None,
 ) -> Study:
     """Run every variant. Resumable: each has its own folder in `out`, and reuses the calls of the earlier ones."""
     found: list[StrategySummary] = []
     data: list[dict[str, Any]] = []
     seconds: dict[CallId, float] = {}
     previous: Path | None = None
-    for variant in VARIANTS[kind](team, choices, out):
+    for variant in VARIANTS[kind](team, settings, out):
         folder = out / slug(variant.name)
         start_from(previous, folder)
-        _run(variant, plan, folder, concurrency, told)
+        _run(variant, plan, folder, concurrency)
         evaluation = read_evaluation(folder)
         seconds |= seconds_of_calls(evaluation.traces[variant.strategy])
         result = summarize(evaluation, elsewhere=seconds)
@@ -74,11 +72,11 @@ def study(
     return Study(content, {"ablation": kind.value, "variants": data})
 
 
-def _run(variant: Variant, plan: Plan, folder: Path, concurrency: int, told: Callable[[Trace], object]) -> None:
+def _run(variant: Variant, plan: Plan, folder: Path, concurrency: int) -> None:
     team = variant.team.with_policy(**variant.policy) if variant.policy else variant.team
     with CoLM(team, backends=variant.backends) as colm:
-        for trace in run(colm, plan, [variant.strategy], folder, concurrency=concurrency):
-            told(trace)
+        for _ in run(colm, plan, [variant.strategy], folder, concurrency=concurrency):
+            pass
 
 
 def start_from(previous: Path | None, folder: Path) -> None:

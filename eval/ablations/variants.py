@@ -40,22 +40,22 @@ class AblationSettings:
     smaller: Path | None = None
 
 
-def rounds(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+def rounds(team: Team, settings: AblationSettings, _: Path) -> Iterator[Variant]:
     yield Variant("0 rounds (vote)", team, "vote")
-    for count in range(1, choices.max_rounds + 1):
+    for count in range(1, settings.max_rounds + 1):
         yield Variant(f"{count} round{'s' if count > 1 else ''}", team, policy={"rounds": count})
 
 
-def clients(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+def clients(team: Team, settings: AblationSettings, _: Path) -> Iterator[Variant]:
     """All clients, then fewer: the first N of the team, or every subset."""
     yield Variant(f"all {len(team.clients)}", team)
     for count in range(len(team.clients) - 1, 0, -1):
-        subsets = combinations(team.clients, count) if choices.all_subsets else [team.clients[:count]]
+        subsets = combinations(team.clients, count) if settings.all_subsets else [team.clients[:count]]
         for subset in subsets:
             yield Variant("+".join(member.name for member in subset), _with_clients(team, subset))
 
 
-def diversity(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+def diversity(team: Team, settings: AblationSettings, _: Path) -> Iterator[Variant]:
     """Different clients compared with copies of a single one. Copies only differ if they are sampled, so there is also
     a sampled variant of the different clients."""
     count = len(team.clients)
@@ -74,15 +74,15 @@ def diversity(team: Team, choices: AblationSettings, _: Path) -> Iterator[Varian
         )
 
 
-def server(team: Team, choices: AblationSettings, out: Path) -> Iterator[Variant]:
+def server(team: Team, settings: AblationSettings, out: Path) -> Iterator[Variant]:
     """A weakened server. Guidance for other questions is taken from the run of the first variant."""
     first = Variant("as it is", team)
     yield first
     whole = _server_of(team)
     yield Variant("captions only", team, policy={"share": "captions"})
     yield Variant("no server (concat)", team, "concat")
-    if choices.smaller is not None:
-        yield Variant("smaller", replace(team, server=_server_of(Team.load(choices.smaller))))
+    if settings.smaller is not None:
+        yield Variant("smaller", replace(team, server=_server_of(Team.load(settings.smaller))))
     else:
         client = team.clients[0]
         stand_in = Member(whole.name, "server", client.backend, client.options, label=client.label)
@@ -92,20 +92,20 @@ def server(team: Team, choices: AblationSettings, out: Path) -> Iterator[Variant
         for trace in read_traces(out / slug(first.name))
         for one in trace.guidance
     ]
-    for share in choices.shares:
+    for share in settings.shares:
         label = f"{whole.label}, {share:.0%} of its guidance of other questions"
         member = replace(whole, label=label)
         backends: dict[str, Backend] = {whole.name: Misguiding(SharedBackend(whole), share, advice)}
         yield Variant(f"{share:.0%} misguided", replace(team, server=member), backends=backends)
 
 
-def guidance(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+def guidance(team: Team, settings: AblationSettings, _: Path) -> Iterator[Variant]:
     yield Variant("with guidance (colm)", team)
     yield Variant("drafts in its place (concat)", team, "concat")
     yield Variant("neither (vote)", team, "vote")
 
 
-def refinement(team: Team, choices: AblationSettings, _: Path) -> Iterator[Variant]:
+def refinement(team: Team, settings: AblationSettings, _: Path) -> Iterator[Variant]:
     yield Variant("with refinement (colm)", team)
     yield Variant("the server decides (verdict)", team, "verdict")
     yield Variant("drafts only (vote)", team, "vote")
