@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, policies, strategies
+from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, pocket, policies, strategies
 from colm_vl.batch import ANSWERS, BatchStats, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.display import Conversation, health_table, summary
@@ -23,12 +23,7 @@ from colm_vl.extras import part
 from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
 from colm_vl.types import Event
 
-_MENDED_BY_THE_USER = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
-
-POCKET_NOTE = (
-    "The pocket team answers: tiny models that know only a small world of drawn pictures. "
-    "For your own pictures, give a team file with real models (--team team.toml)."
-)
+_USER_ERRORS = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
 
 app = typer.Typer(
     name="colm-vl",
@@ -217,7 +212,7 @@ def main() -> None:
 def _watch(team: Team, events: Iterable[Event]) -> Trace:
     console = Console(highlight=False)
     if team.is_pocket:
-        console.print(Text(POCKET_NOTE, style="dim"))
+        console.print(Text(pocket.NOTE, style="dim"))
     with Conversation(console) as conversation:
         for event in events:
             if isinstance(event, Trace):
@@ -256,7 +251,7 @@ def _tell_unanswered(trace: Trace) -> int:
     except NoAnswer as error:
         tell(str(error), error.hint)
     kinds = {failure.kind for failure in trace.failures}
-    return BAD_INPUT if kinds and kinds <= _MENDED_BY_THE_USER else NOT_ANSWERED
+    return BAD_INPUT if kinds and kinds <= _USER_ERRORS else NOT_ANSWERED
 
 
 def _policy(settings: Iterable[str] | None, **options: Any) -> dict[str, Any]:

@@ -239,7 +239,9 @@ def _behind(trace: Trace) -> str:
     assert trace.settlement is not None
     by = ", ".join(trace.settlement.by)
     against = [name for voters in trace.settlement.votes.values() for name in voters if name not in trace.settlement.by]
-    how = {"asker": "the asking client's own", "vote": "a vote", "server": "the server's word"}[trace.settlement.method]
+    how = {"asker": "answer of the asking client", "vote": "vote", "server": "answer of the server"}[
+        trace.settlement.method
+    ]
     return f"{how}: {by}" + (f"; against: {', '.join(against)}" if against else "")
 
 

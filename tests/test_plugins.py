@@ -1,62 +1,27 @@
-"""What packages of other people add: one file and an entry point each, and no edit of ours."""
+"""Plug-ins of other packages, each one module and an entry point: the examples of CONTRIBUTING.md."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-STRATEGY = '''
-from colm_vl.stages import draft, settle_by_vote
-from colm_vl.strategies import Strategy
+from processors.families import Budget, Source
 
-async def first_two(run):
-    """The first two clients vote."""
-    settle_by_vote(run, list((await draft(run, run.team.clients[:2])).values()))
-
-STRATEGY = Strategy(first_two, "the first two clients vote")
-'''
-GATE = '''
-from colm_vl.answers import all_agree
-from colm_vl.gates import Gate
-from colm_vl.types import Decision
-
-class LongAnswerGate(Gate):
-    """Asks the server when an answer is long."""
-
-    long_answer: int
-
-    def decide(self, replies):
-        longest = max(len(reply.answer) for reply in replies.values())
-        return Decision(longest > self.long_answer, f"the longest answer has {longest} characters")
-
-GATE = LongAnswerGate
-'''
-BENCHMARK = """
-from colm_vl.eval.benchmarks.base import Benchmark
-from colm_vl.eval.dataset import open_rows
-from colm_vl.eval.types import Item, ParsedAnswer
-
-class Capitals(Benchmark):
-    name = "capitals"
-    title = "Capital cities"
-    modality = "text"
-    requires_image = False
-    note = "of countries"
-
-    def load(self, source):
-        for number, row in enumerate(open_rows(source, ("country", "capital"))):
-            yield Item(str(number), f"What is the capital of {row['country']}?", (row["capital"],), "open")
-
-    def official(self, item, reply):
-        return ParsedAnswer(reply.strip(), "whole reply")
-
-BENCHMARKS = (Capitals(),)
-"""
+CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+EXAMPLES = dict(re.findall(r"```python\n# my_package/(\w+)\.py\n(.*?)```", CONTRIBUTING, re.DOTALL))
+"""Source by module."""
+ENTRY_POINTS: dict[str, dict[str, str]] = tomllib.loads(
+    re.search(r"```toml\n(.*?)```", CONTRIBUTING, re.DOTALL)[1]  # type: ignore[index]
+)["project"]["entry-points"]
 FAMILY = """
 MODEL_TYPES = frozenset({"tiny_vl", "llava"})
 
@@ -94,24 +59,30 @@ print(json.dumps({
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder with an installed package, as pip leaves it."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "__init__.py").touch()
-    (tmp_path / "mine" / "first_two.py").write_text(STRATEGY)
-    (tmp_path / "mine" / "long_answer.py").write_text(GATE)
-    (tmp_path / "mine" / "capitals.py").write_text(BENCHMARK)
+    """A folder with installed packages: `my_package` with the examples of CONTRIBUTING.md, and `mine`."""
+    for package in ("my_package", "mine"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    for name, source in EXAMPLES.items():
+        (tmp_path / "my_package" / f"{name}.py").write_text(source)
     (tmp_path / "mine" / "tiny_vl.py").write_text(FAMILY)
     (tmp_path / "mine" / "broken.py").write_text("raise RuntimeError('not today')")
-    info = tmp_path / "mine-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[colm_vl.strategies]\nfirst_two = mine.first_two\nbroken = mine.broken\n"
-        "[colm_vl.gates]\nlong_answer = mine.long_answer\n"
-        "[colm_vl.benchmarks]\ncapitals = mine.capitals\nbroken = mine.broken\n"
-        "[processors.families]\nbroken = mine.broken\ntiny = mine.tiny_vl\n"
-    )
+    _install(tmp_path, "my_package", ENTRY_POINTS)
+    broken = {"broken": "mine.broken"}
+    groups = {"colm_vl.strategies": broken, "colm_vl.benchmarks": broken}
+    _install(tmp_path, "mine", {**groups, "processors.families": {**broken, "tiny": "mine.tiny_vl"}})
     return tmp_path
+
+
+def _install(folder: Path, name: str, entry_points: dict[str, dict[str, str]]) -> None:
+    """Write the metadata that pip writes."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [
+        [f"[{group}]", *(f"{name} = {value}" for name, value in names.items())] for group, names in entry_points.items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(line for group in lines for line in group) + "\n")
 
 
 def run(elsewhere: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +102,18 @@ def test_a_strategy_and_a_gate_from_elsewhere(elsewhere: Path) -> None:
         "skipped": [False],
         "asked": [[True, "the longest answer has 4 characters"]],
     }
+
+
+def test_a_backend_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
+    team = tmp_path / "team.toml"
+    team.write_text(
+        '[[clients]]\nname = "one"\nbackend = "parrot"\nmodel = "m"\ngreeting = "good day"\n'
+        '[policy]\nstrategy = "vote"\n'
+    )
+    asked = run(elsewhere, "-m", "colm_vl.cli", "ask", "-q", "How are you?", "--team", str(team))
+    assert asked.returncode == 0, asked.stderr
+    assert "Answer: good day" in asked.stdout
+    assert run(elsewhere, "-m", "colm_vl.cli", "team", "check", str(team)).returncode == 0
 
 
 def test_the_command_line_lists_them_and_tells_one_that_cannot_be_loaded(elsewhere: Path) -> None:
@@ -180,3 +163,21 @@ def test_a_family_from_elsewhere(elsewhere: Path) -> None:
         "processors.families.llava processors.families.generic",
     ]
     assert "family 'broken' cannot be imported from mine.broken" in done.stderr
+
+
+def test_the_family_of_contributing(tiny: Callable[[str], Path]) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[local]'")
+    module: dict[str, Any] = {}
+    exec(EXAMPLES["internvl"], module)
+    source = Source(str(tiny("llava")))
+    family = module["load"](transformers.AutoConfig.from_pretrained(source.model), source, Budget())
+    text = {"type": "text", "text": "What is it?"}
+    assert family.encode([[{"role": "user", "content": [text]}]])["input_ids"].shape[0] == 1
+
+
+def test_contributing_shows_one_of_each() -> None:
+    registered = {value.removeprefix("my_package.") for names in ENTRY_POINTS.values() for value in names.values()}
+    assert registered == EXAMPLES.keys()
+    assert ENTRY_POINTS.keys() == {
+        "colm_vl.backends", "colm_vl.strategies", "colm_vl.gates", "colm_vl.benchmarks", "processors.families",
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Server-sent events, as far as chat completions use them (WHATWG HTML, 9.2)."""
+"""Parses server-sent events, as far as chat completions use them (WHATWG HTML, 9.2)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventReader:
-    """From the bytes of a stream to the data of its events. Raises TooLarge for an event without end."""
+    """Extracts the data of events from the bytes of a stream. Raises `TooLarge` if an event is too long."""
 
     def __init__(self) -> None:
-        self._line: list[bytes] = []  # the pieces of a line whose end has not come
+        self._line: list[bytes] = []  # the pieces of an incomplete line
         self._data: list[bytes] = []
         self._size = 0
         self._after_return = False
@@ -26,7 +26,7 @@ class EventReader:
             piece = piece[1:]
         self._after_return = piece.endswith(b"\r")
         events = []
-        # Only the new piece is searched for line ends, however small it is.
+        # Search only the new piece for line ends, so that the time is linear in the size of the stream.
         *ended, rest = _LINE_END.split(piece)
         for end in ended:
             self._grow(end)
@@ -50,7 +50,7 @@ class EventReader:
             raise TooLarge
 
     def _take(self, line: bytes) -> None:
-        """Comments and the other fields of an event are of no interest here, and take no room."""
+        """Keep data. Comments and other fields are dropped and do not count towards the limit."""
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))

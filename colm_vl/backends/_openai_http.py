@@ -1,6 +1,7 @@
-"""HTTP with one endpoint, through aiohttp: one session a loop, proxies and certificates, replies of bounded size.
+"""An HTTP client for one endpoint, based on aiohttp: proxies, certificates, and replies of limited size.
 
-What goes wrong is raised as one of `FAILURES`, most as aiohttp has it; `_openai_errors.py` makes our errors of them.
+Failures are raised as one of `FAILURES`, most of them aiohttp's own. `_openai_errors.py` converts them to errors of
+`colm_vl`.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ _DRAIN_SECONDS = 0.1
 
 
 class TooLarge(Exception):
-    """A reply has more bytes than it may have."""
+    """A reply has more bytes than allowed."""
 
 
 class UnusableEncoding(Exception):
-    """A reply is compressed in a way that was not asked for, or its compression is damaged."""
+    """A reply has an unsupported Content-Encoding, or its compressed data are damaged."""
 
 
 FAILURES: Final = (aiohttp.ClientError, OSError, UnicodeError, TooLarge, UnusableEncoding)
-"""What a request and reading its reply may raise. `UnicodeError` is for host names that cannot be looked up."""
+"""What requests and reading replies can raise. `UnicodeError` is raised for host names that cannot be encoded."""
 
 
 class UnusableProxy(Exception):
-    """The environment names a proxy that cannot be used. The message does not tell its address."""
+    """The environment names a proxy that cannot be used. The message does not contain its address."""
 
 
 class HttpReply:
-    """The head of a reply, and its body piece by piece. To be closed, whether or not it was read to its end."""
+    """A reply whose body is read piece by piece. It must be closed, whether or not it was read completely."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status
@@ -56,7 +57,7 @@ class HttpReply:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
     async def pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
-        """The body, uncompressed. Raises TooLarge beyond `limit` bytes, sent or uncompressed."""
+        """The uncompressed body. Raises `TooLarge` if it has more than `limit` bytes, compressed or uncompressed."""
         inflater = _inflater(self.headers.get("Content-Encoding", ""))
         sent = inflated = 0
         content = self._response.content
@@ -64,7 +65,7 @@ class HttpReply:
             sent += len(piece)
             if sent > limit:
                 raise TooLarge
-            if len(piece) == _PIECE:  # more may be there already, which `read` would give without letting others run
+            if len(piece) == _PIECE:  # `read` does not yield to the event loop while more data are buffered
                 await asyncio.sleep(0)
             if inflater is None:
                 yield piece
@@ -80,15 +81,14 @@ class HttpReply:
             raise aiohttp.ClientPayloadError("the compressed body is cut off")
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises TooLarge if it has more than `limit` bytes."""
+        """The whole body. Raises `TooLarge` if it has more than `limit` bytes."""
         content = self._response.content
         if content.is_eof() and content.total_bytes <= limit and "Content-Encoding" not in self.headers:
-            return content.read_nowait()  # it came with the head
+            return content.read_nowait()  # it arrived together with the headers
         return b"".join([piece async for piece in self.pieces(limit)])
 
     async def drain(self) -> None:
-        """Wait a moment for the end of a body that has said all that is of interest: the connection can then be used
-        again."""
+        """Wait briefly for the end of a body of which nothing more is needed, so that the connection can be reused."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await self._response.content.readany()
@@ -96,23 +96,23 @@ class HttpReply:
             pass
 
     def close(self) -> None:
-        """Ends the connection if the body was not read to its end."""
+        """Closes the connection if the body was not read completely."""
         self._response.close()
 
 
 class HttpSession:
-    """Connections to the endpoint at `base_url`. Belongs to the running event loop. Raises UnusableProxy."""
+    """Connections to the endpoint at `base_url`. Belongs to the running event loop. Raises `UnusableProxy`."""
 
     def __init__(self, base_url: str, key: str, *, timeout_connect: float) -> None:
         self._base_url = base_url
         self._proxy, self._proxy_headers = _proxy_for(base_url)
-        # Given with each request. Headers of the session would go to the proxy as well, when it is asked for a tunnel.
+        # Passed with each request. Session headers would also be sent to a proxy, with the CONNECT request.
         self._headers = {
             "Authorization": f"Bearer {key}",
             "User-Agent": f"colm-vl/{__version__}",
             "Accept": "application/json",
-            # Replies are small, and what is not compressed cannot unpack to any size. Some gateways compress
-            # nevertheless: `HttpReply.pieces` takes what they send, within bounds.
+            # Replies are small, and compressed ones could unpack to any size. Some gateways compress anyway, so
+            # `HttpReply.pieces` can uncompress them up to a limit.
             "Accept-Encoding": "identity",
         }
         self._headers_of_posts = self._headers | {"Content-Type": "application/json"}
@@ -121,7 +121,7 @@ class HttpSession:
         self._untimed = aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect, sock_read=_READ_TIMEOUT)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # `_openai_endpoint.py` bounds them
+                limit=0,  # limited by `_openai_endpoint.py`
                 ssl=_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
                 if base_url.startswith("https")
                 else True,
@@ -135,9 +135,9 @@ class HttpSession:
         return await self._request("GET", path, None, self._headers, timed=True)
 
     async def post(self, path: str, body: bytes, *, stream: bool, timed: bool) -> HttpReply:
-        """Send JSON. `timed`: the caller ends the request in time; others end when nothing comes for minutes."""
+        """Send JSON. `timed`: the caller applies a timeout; otherwise the request fails after minutes without data."""
         headers = self._headers_of_streams if stream else self._headers_of_posts
-        # A large body goes out in pieces, so that others get their turn in between.
+        # Large bodies are sent in pieces, so that the event loop is not blocked.
         data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
         return await self._request("POST", path, data, headers, timed=timed)
 
@@ -149,11 +149,11 @@ class HttpSession:
             self._base_url + path,
             data=data,
             headers=headers,
-            # Without the timer that each arrival of data sets anew, which takes a fiftieth of a call's time.
+            # With `timed`, no read timeout: resetting its timer on each piece of data takes 2 % of a call's time.
             timeout=self._timed if timed else self._untimed,
             proxy=self._proxy,
             proxy_headers=self._proxy_headers,
-            # A redirect may lead to another host, which must get neither the key nor the pictures.
+            # A redirect can lead to another host, which must not get the key and the pictures.
             allow_redirects=False,
         )
         return HttpReply(response)
@@ -164,23 +164,23 @@ class HttpSession:
 
 @cache
 def _tls(certificates: str | None, folder: str | None) -> ssl.SSLContext:
-    """OpenSSL reads the two variables itself; a context is made anew where they have changed."""
+    """OpenSSL reads the two variables itself. They are parameters so that a change gives a new context."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 def _proxy_for(base_url: str) -> tuple[str | None, dict[str, str] | None]:
-    """The proxy that the environment names for this address, and the headers that it wants.
+    """The proxy that the environment names for this address, and its headers.
 
-    Found once: aiohttp's own `trust_env` would look for it in two threads at each request, and take keys from ~/.netrc.
+    aiohttp's `trust_env` is not used: it would start two threads for each request, and read keys from ~/.netrc.
     """
     url = urlsplit(base_url)
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all", "")
     if not proxy or proxy_bypass(url.hostname or ""):
         return None, None
-    if proxy.lower().startswith("socks"):  # aiohttp would speak HTTP to it, the key included
+    if proxy.lower().startswith("socks"):  # aiohttp would send it an HTTP request with the key
         raise UnusableProxy("a SOCKS proxy, which is not supported")
     try:
         address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -188,7 +188,7 @@ def _proxy_for(base_url: str) -> tuple[str | None, dict[str, str] | None]:
     except ValueError:
         usable = False
     if not usable:
-        raise UnusableProxy("a proxy whose address is not of the form http://host:port")
+        raise UnusableProxy("a proxy whose address does not have the form http://host:port")
     account, _, host = address.netloc.rpartition("@")
     headers = None
     if account:
@@ -203,7 +203,7 @@ def _inflater(encoding: str) -> zlib._Decompress | None:
         return None
     if names not in (["gzip"], ["x-gzip"], ["deflate"]):
         raise UnusableEncoding
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, as its first bytes tell
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # detects gzip or zlib
 
 
 def _inflate(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:

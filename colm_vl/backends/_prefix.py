@@ -1,8 +1,8 @@
-"""Keys and values of conversations, kept so that the next turn need not compute them again.
+"""A prefix cache: keys and values of conversations, kept so that the next turn need not compute them again.
 
-Kept together, because each is wrong without the others: the tokens, the digests of their pictures (all pictures look
-alike as tokens), keys and values of every layer, and for Qwen-VL `rope_deltas`, by how much positions run ahead of
-the tokens' count after pictures. transformers keeps the last on the model, where any other request overwrites it.
+An entry holds the tokens, the digests of the pictures (whose tokens are all the same), the keys and values of every
+layer and, for Qwen-VL, `rope_deltas`, the difference between positions and token count after pictures. transformers
+stores the last on the model, where any other request overwrites it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`ids` and the keys and values of `layers` (pairs of 1 × heads × tokens × size) are of equal length."""
+    """`ids` and the keys and values of `layers` (pairs of 1 × heads × tokens × size) have equal lengths."""
 
     ids: tuple[int, ...]
     pictures: tuple[str, ...]
@@ -28,7 +28,7 @@ class Kept:
 
 
 class Handle:
-    """What a Generation carries. Its conversation is forgotten with it, or earlier if memory is needed."""
+    """The `handle` of a `Generation`. Its conversation is freed with it, or earlier if memory is needed."""
 
     def __init__(self, store: PrefixStore) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class Handle:
 
 
 class PrefixStore:
-    """The handles of one model, bounded to `limit` bytes; those that were filled first are forgotten first."""
+    """The handles of one model, limited to `limit` bytes. The oldest are freed first."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -60,7 +60,7 @@ class PrefixStore:
         self._handles = []
 
     def find(self, handle: object, pictures: tuple[str, ...]) -> Kept | None:
-        """What was kept under `handle`, if it is of this model and about these very pictures."""
+        """The entry of `handle`, if it belongs to this model and has the same pictures."""
         if not isinstance(handle, Handle) or handle.store is not self or handle.kept is None:
             return None
         return handle.kept if handle.kept.pictures == pictures else None
@@ -68,7 +68,7 @@ class PrefixStore:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The beginning of a batch, computed before. `cached`: how many tokens of each row it spares."""
+    """The inputs of a batch whose beginning is cached. `cached`: the number of cached tokens of each row."""
 
     inputs: dict[str, Any]
     rope_deltas: Any
@@ -76,10 +76,10 @@ class Prefix:
 
 
 def resume(kept: Sequence[Kept], inputs: dict[str, Any], picture_token: int | None) -> Prefix | None:
-    """What to give to `generate` in place of `inputs`, a batch padded on the left whose rows continue `kept`.
+    """Inputs for `generate` that replace `inputs`, a left-padded batch whose rows continue `kept`.
 
-    `generate` computes as many tokens at the end of each row: as many as the row needs that has the least cached.
-    None if a picture would be among them, or if there is nothing to spare.
+    `generate` computes the same number of tokens at the end of each row: as many as the row with the fewest cached
+    tokens needs. None if these would include a picture, or if nothing is cached.
     """
     import torch
     from transformers import DynamicCache
@@ -105,18 +105,18 @@ def resume(kept: Sequence[Kept], inputs: dict[str, Any], picture_token: int | No
 
 
 def cut_out(cache: Any, row: int, start: int, count: int) -> tuple[tuple[Any, Any], ...] | None:
-    """One row's keys and values, `count` tokens from `start`; None for a cache that forgets or compresses."""
+    """The keys and values of one row, `count` tokens from `start`. None if the cache drops or compresses tokens."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None
     part = (slice(row, row + 1), slice(None), slice(start, start + count))
-    # Copied: a part of the batch's tensors would hold on to the whole of them.
+    # Copied, because a view would keep the tensors of the whole batch in memory.
     return tuple((layer.keys[part].clone(), layer.values[part].clone()) for layer in cache.layers)
 
 
 def _shared(row: Sequence[int], ids: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """The length of the common prefix."""
     for index, (one, other) in enumerate(zip(row, ids, strict=False)):
         if one != other:
             return index
@@ -124,7 +124,7 @@ def _shared(row: Sequence[int], ids: Sequence[int]) -> int:
 
 
 def _fitted(tensor: Any, count: int, width: int) -> Any:
-    """The first `count` tokens of it, padded to `width` on the left, where the attention mask hides them."""
+    """The first `count` tokens, padded on the left to `width`; the attention mask hides the padding."""
     import torch
 
     return torch.nn.functional.pad(tensor[:, :, :count], (0, 0, width - count, 0))

@@ -1,7 +1,7 @@
-"""A model's own thread: it loads the model on first use, gathers waiting requests into batches, and runs them.
+"""The thread of a model: loads it at first use, collects waiting requests into batches, and runs them.
 
-One thread a model, because a model of transformers is not to be used by two at once: Qwen-VL keeps the positions of
-the conversation it is at on the model itself, and CUDA graphs belong to a thread.
+Each model has one thread, because models of transformers are not thread-safe: Qwen-VL stores the positions of the
+current conversation on the model, and CUDA graphs belong to a thread.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """`load` is called once, in the worker's thread. A request waits `batch_wait` seconds for company; those that
-    arrive while a batch runs are the next batch, up to `max_batch`. `keep_bytes` bounds what is kept of conversations
-    that may be continued."""
+    """`load` is called once, in the worker's thread. A request waits up to `batch_wait` seconds for others. Requests
+    that arrive while a batch runs form the next batch of up to `max_batch`. `keep_bytes` limits the prefix cache."""
 
     def __init__(
         self,
@@ -54,17 +53,17 @@ class Worker:
     def submit(self, job: Job) -> None:
         with self._starting:
             if self._thread is None:
-                # A daemon: a program that forgets to close a backend ends all the same.
+                # A daemon thread, so that an unclosed backend does not keep the program from exiting.
                 self._thread = threading.Thread(target=self._run, name="colm-vl model", daemon=True)
                 self._thread.start()
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """Lets the thread end, and the model go, once the batch at hand is over. Does not wait for that."""
+        """End the thread and unload the model after the current batch. Does not wait for it."""
         self._jobs.put(None)
 
     def close(self) -> None:
-        """Ends the thread after the step that is being computed. Requests that are running or waiting fail."""
+        """End the thread after the current decoding step. Running and waiting requests fail."""
         with self._starting:
             thread, self._thread = self._thread, None
         self._closed = True
@@ -82,12 +81,12 @@ class Worker:
         while (job := self._jobs.get()) is not None:
             batch, last = self._gather(job)
             self._running = batch
-            if self._closed:  # read after the batch is where `close` finds it
+            if self._closed:  # checked after setting `_running`, which `close` reads
                 for waiting in batch:
                     _refuse(waiting)
             try:
                 self._serve(batch)
-            except Exception as error:  # whatever it is: nobody shall wait for ever
+            except Exception as error:  # callers must get a reply in any case
                 logger.exception("the thread of a model failed")
                 for job in batch:
                     job.finish(BackendError(f"a model's thread failed: {type(error).__name__}", hint="see the log"))
@@ -135,14 +134,14 @@ class Worker:
                 job.finish(error)
             else:
                 asking.append(job)
-        # Those that continue what is kept are computed from there on, together.
+        # Requests that continue a cached conversation form a batch of their own.
         batch_of = Batch(model, self._store, self._max_pixels)
         continuing = [job for job in asking if batch_of.resumable(job)]
         self._answer(model, continuing)
         self._answer(model, [job for job in asking if job not in continuing])
 
     def _loaded(self) -> LocalModel | ColmError:
-        """The model, loaded if it is not. What went wrong once goes wrong again, unless time may mend it."""
+        """The model, loaded if necessary. A permanent failure to load is returned again without another attempt."""
         known = self._model or self._failure
         if known is not None:
             return known
@@ -156,8 +155,8 @@ class Worker:
         return self._model
 
     def _answer(self, model: LocalModel, jobs: Sequence[Job]) -> None:
-        """Answers all, however often that takes: a batch that fails is tried again in halves, so that one that does
-        not fit in memory gets smaller, and one bad request fails alone."""
+        """Answer all requests. A batch that fails is retried in halves, so that batches that do not fit in memory
+        become smaller, and an invalid request fails alone."""
         jobs = [job for job in jobs if not job.done and not job.gone()]
         if not jobs:
             return
@@ -166,7 +165,7 @@ class Worker:
         try:
             left = Batch(model, self._store, self._max_pixels).run(jobs)
         except Exception as raised:
-            # Not kept: its traceback holds the tensors of the batch.
+            # `raised` is not kept, because its traceback references the tensors of the batch.
             error = _explained(raised, model)
         if error is None:
             self._answer(model, left)
@@ -181,7 +180,7 @@ class Worker:
 
 
 def _refuse(job: Job) -> None:
-    job.finish(BackendError("the model was closed before it had answered", hint="connect it again"))
+    job.finish(BackendError("the model was closed before it answered", hint="connect it again"))
     job.cancelled = True
 
 

@@ -1,8 +1,8 @@
-"""From a backend's name to the backend, importing it only then.
+"""Finds backends by name, and imports them when they are needed.
 
-A backend is a module with `Options` (a subclass of `base.Options`) and `connect`, which takes them. The public modules
-of this folder are backends, and so are the modules that other packages announce as entry points of the group
-`colm_vl.backends`. Where two bear one name, the one of this folder counts.
+A backend is a module that defines `Options` (a subclass of `base.Options`) and `connect(options)`. The public modules
+in this folder are backends, as are modules that other packages register as entry points of the group
+`colm_vl.backends`. If both have the same name, the module in this folder is used.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _BACKENDS = Plugins("colm_vl.backends", "colm_vl.backends", "backend", helpers=f
 
 
 def names() -> tuple[str, ...]:
-    """All known backends, sorted. Nothing is imported to find them."""
+    """The names of all backends, sorted. No backend is imported."""
     return _BACKENDS.names()
 
 
 def options_class(name: str) -> type[Options]:
-    """What a member of this backend may set. Raises ConfigError for an unknown backend, MissingPackage if an extra is
+    """The `Options` of a backend. Raises `ConfigError` if the backend is unknown, and `MissingPackage` if an extra is
     not installed."""
     options = getattr(_module(name), "Options", None)
     if not (isinstance(options, type) and issubclass(options, Options)):
@@ -37,8 +37,8 @@ def options_class(name: str) -> type[Options]:
 
 
 def connect(name: str, options: Options) -> Backend:
-    """A backend made of its own options, an instance of `options_class(name)`. Loading a model or calling an endpoint
-    is left for later. Raises ConfigError, or MissingPackage if an extra is not installed."""
+    """Make a backend from its options, an instance of `options_class(name)`. Models are loaded and endpoints called
+    later. Raises `ConfigError`, or `MissingPackage` if an extra is not installed."""
     expected = options_class(name)
     if not isinstance(options, expected):
         raise ConfigError(f"backend {name!r} takes {_path(expected)}, got {_path(type(options))}")

@@ -1,4 +1,4 @@
-"""A model that answers from a script: for tests, examples and dry runs.
+"""A backend that answers from a script, for tests, examples and dry runs.
 
     [[clients]]
     name = "harbour"
@@ -11,11 +11,11 @@
         "Answer: I do not know",
     ]
 
-The first entry answers whose `when` occurs in the text of the whole conversation: the system message and earlier turns
-count, so that a refinement can be told by its question as well as by its guidance. Of several, all must occur. If there
-is none, the entries without `when` answer, in order of the calls; the last of them stays.
+The reply is the first entry whose `when` occurs in the text of the conversation, including the system message and
+earlier turns. If `when` is a list, all of its texts must occur. If no entry matches, the entries without `when` are
+used in order, one per call; the last one is repeated.
 
-Words are its tokens: they are counted in `Usage`, cut at `max_tokens`, held against `context`.
+Tokens are words: `Usage` counts them, and `max_tokens` and `context` limit them.
 """
 
 from __future__ import annotations
@@ -38,21 +38,23 @@ from colm_vl.types import Usage
 
 
 class Reply(BaseModel):
-    """One entry of a script: either a text or an error (then `text` is its message)."""
+    """One entry of a script: a reply, or an error whose message is `text`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str = ""
-    when: str | tuple[str, ...] = Field(default=(), description="texts that the conversation contains, case and all")
-    times: int | None = Field(default=None, ge=1, description="how often this entry answers before it is passed over")
-    delay: float = Field(default=0.0, ge=0, description="seconds before the reply, or before the error")
-    error: str | None = Field(default=None, description="the kind of the error to raise, such as timed_out")
+    when: str | tuple[str, ...] = Field(
+        default=(), description="texts that the conversation must contain, case-sensitive"
+    )
+    times: int | None = Field(default=None, ge=1, description="how many times this entry is used")
+    delay: float = Field(default=0.0, ge=0, description="seconds before the reply or the error")
+    error: str | None = Field(default=None, description="the kind of error to raise, such as timed_out")
     retry_after: float | None = Field(default=None, ge=0, description="seconds, for the error rate_limited")
     finish_reason: Literal["stop", "length"] = "stop"
     prompt_tokens: int | None = Field(default=None, ge=0)
     cached_tokens: int = Field(default=0, ge=0)
     completion_tokens: int | None = Field(default=None, ge=0)
-    probability: float | None = Field(default=None, gt=0, le=1, description="of each word; gives log-probabilities")
+    probability: float | None = Field(default=None, gt=0, le=1, description="probability of each word")
 
     @field_validator("error")
     @classmethod
@@ -73,11 +75,11 @@ class Reply(BaseModel):
 
 
 class Options(base.Options):
-    """`model` is a label; `max_images` and `context` (in words) are limits as of any model."""
+    """`model` is only a label. `context` is in words."""
 
     replies: tuple[str | Reply, ...] = Field(min_length=1)
     probability: float | None = Field(
-        default=None, gt=0, le=1, description="of each word of entries that give none; None: no log-probabilities"
+        default=None, gt=0, le=1, description="default probability of each word; no log-probabilities if not set"
     )
 
 
@@ -88,7 +90,7 @@ def connect(options: Options) -> ScriptedBackend:
 class ScriptedBackend:
     """Answers from `script`: entries as in the team file, or a function from the request to the reply.
 
-    `requests` are those it got, in order of arrival, `closed` whether it was closed.
+    `requests` are the requests received so far, in order. `closed` is True after `aclose`.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class ScriptedBackend:
         generation = await self.generate(request)
         for word in _words(generation.text):
             yield word
-            await asyncio.sleep(0)  # as with any other model, others get their turn between two pieces
+            await asyncio.sleep(0)  # yield to the event loop, as other backends do
         yield generation
 
     async def capabilities(self) -> Capabilities:
@@ -159,7 +161,7 @@ class ScriptedBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """An entry's place in the script, since two entries may be equal and are used up apart."""
+    """An entry with its index: equal entries are counted separately."""
 
     index: int
     reply: Reply
@@ -199,7 +201,7 @@ def _as_reply(entry: str | Reply) -> Reply:
 
 
 def _words(text: str) -> list[str]:
-    """The words with the white space around them: joined, they are the text."""
+    """The words with their surrounding white space; joined, they give the text."""
     return re.findall(r"\s*\S+(?:\s+$)?|\s+$", text)
 
 

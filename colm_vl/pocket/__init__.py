@@ -1,7 +1,6 @@
-"""The pocket team: four tiny trained models that know a small world of drawn pictures, and come with the package.
+"""The pocket team: four tiny trained models that understand a small world of drawn pictures. Part of the package.
 
-Nothing in this folder imports torch or transformers. `training/`, which does, stays in the repository: the wheel leaves
-it out.
+Nothing in this folder imports torch or transformers, except `training/`, which is not part of the wheel.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from pathlib import Path
 __all__ = ["NOTE", "team_file"]
 
 NOTE = (
-    "The pocket team is four tiny models that know only drawn shapes, counts, bar charts, written digits and small "
-    "sums. For anything else, name real models in a team file and pass it with --team."
+    "The pocket team answers: tiny models that only understand a small world of drawn pictures. "
+    "For your own pictures, pass a team file with real models (--team team.toml)."
 )
-"""What to tell a user where the pocket team answers."""
+"""A note for users to whom the pocket team answers."""
 
 
 def team_file() -> Path:
-    """The team file that answers when no other is given."""
+    """The team file of the pocket team, which is used if no other is given."""
     return Path(__file__).parent / "team.toml"

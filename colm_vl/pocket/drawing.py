@@ -1,4 +1,4 @@
-"""Drawing for the pocket world: shapes, bars and handwritten-looking digits on noisy 84 x 84 pictures."""
+"""Draws the pictures of the pocket world: shapes, bars and handwritten digits on noisy 84 x 84 backgrounds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STROKES: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where something is drawn: centre and half of its width, in pixels."""
+    """The position of a drawn object: its centre and half of its width, in pixels."""
 
     x: float
     y: float
@@ -49,26 +49,26 @@ class Box:
 
 
 def paper(rng: Random) -> Image.Image:
-    """An empty light background, its shade drawn from `rng`."""
+    """A light background of a random shade."""
     shade = rng.randint(205, 255)
     tint = tuple(min(255, shade + rng.randint(-12, 12)) for _ in range(3))
     return Image.new("RGB", (SIDE, SIDE), tint)
 
 
 def ink(rng: Random, colour: str) -> tuple[int, int, int]:
-    """A shade around the named colour."""
+    """A random shade of the named colour."""
     red, green, blue = (max(0, min(255, value + rng.randint(-22, 22))) for value in COLOURS[colour])
     return red, green, blue
 
 
 def add_noise(rng: Random, picture: Image.Image) -> Image.Image:
-    """`picture` with grain of a random strength, as from a poor camera."""
+    """`picture` with noise of random strength."""
     grain = Image.frombytes("L", picture.size, rng.randbytes(SIDE * SIDE)).convert("RGB")
     return Image.blend(picture, grain, rng.uniform(0.0, 0.1))
 
 
 def draw_shape(rng: Random, pen: ImageDraw.ImageDraw, shape: str, colour: str, box: Box) -> None:
-    """Fill one of `SHAPES`, with a dark outline now and then."""
+    """Draw one of `SHAPES`, sometimes with a dark outline."""
     x, y, half = box.x, box.y, box.half
     fill = ink(rng, colour)
     outline = (40, 40, 40) if rng.random() < 0.3 else fill
@@ -86,7 +86,7 @@ def draw_shape(rng: Random, pen: ImageDraw.ImageDraw, shape: str, colour: str, b
 
 
 def draw_digit(rng: Random, pen: ImageDraw.ImageDraw, digit: int, box: Box) -> None:
-    """Write a digit as a hand would: slanted, stretched, each corner of its strokes a little off."""
+    """Draw a digit like handwriting: slanted, stretched, with small random shifts."""
     height, width = box.half * 2, box.half * rng.uniform(1.0, 1.45)
     slant, turn = rng.uniform(-0.12, 0.12), rng.uniform(-0.08, 0.08)
     shade = rng.randint(0, 70)
@@ -106,7 +106,7 @@ def draw_digit(rng: Random, pen: ImageDraw.ImageDraw, digit: int, box: Box) -> N
 
 
 def scatter(rng: Random, count: int, half: float) -> tuple[Box, ...]:
-    """`count` boxes of about `half` anywhere in the picture, their centres at least 1.7 halves apart."""
+    """`count` boxes of about `half` at random positions. Their centres are 1.9 halves apart if there is room."""
     boxes: list[Box] = []
     apart = 1.9 * half
     while len(boxes) < count:

@@ -133,9 +133,9 @@ def main(
     fresh: Annotated[int, typer.Option(min=0, help="Number of fresh questions in addition.")] = 400,
     seed: Annotated[int, typer.Option(help="The seed of the fresh questions.")] = FRESH_SEED,
 ) -> None:
-    """Ask the pocket team the fixed test set and fresh questions, and print the tables as Markdown.
+    """Ask the pocket team the questions of the test set and fresh ones, and print accuracy tables as Markdown.
 
-    Each client and the server alone, a vote, concat and colm, by domain, with 95 % Wilson intervals.
+    The tables list each client and the server alone, a vote, concat and colm, by domain, with 95 % Wilson intervals.
     """
     logging.basicConfig(level=logging.WARNING)
     for title, samples in (

@@ -1,4 +1,4 @@
-"""Who is in the pocket team: names, specialties, architectures and sizes."""
+"""The members of the pocket team: names, specialties, architectures and sizes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Architecture = Literal["qwen2_5_vl", "llava"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One model of the team. `width` and `layers` are those of its text model, `sight_width` and `sight_layers` of its
-    vision tower, `patch` the side of its patches in pixels. `diet` says how often each domain occurs in its training,
-    in parts."""
+    """One model of the team. `width` and `layers` are those of its text model, `sight_width` and `sight_layers` those
+    of its vision tower. `patch` is the side of a patch in pixels. `diet` is the weight of each domain in its
+    training."""
 
     name: str
     architecture: Architecture
@@ -29,7 +29,7 @@ class Member:
 
 
 def _diet(home: Mapping[str, float], elsewhere: float) -> Mapping[str, float]:
-    """Much of what a member is good at, a taste of everything else."""
+    """The weights of the member's own domains, and a small weight for all others."""
     domains = ("shapes", "counting", "charts", "digits", "pairs", "text")
     return MappingProxyType({domain: home.get(domain, elsewhere) for domain in domains})
 
@@ -55,7 +55,7 @@ CLIENTS: tuple[Member, ...] = (
         "written digits and small sums",
         ("digits", "text"),
         _diet({"digits": 5, "text": 4}, 0.2),
-        patch=42,  # a written digit is one token, which a model this small learns to find and to read
+        patch=42,  # so that a written digit is one token, which a model this small can learn to read
     ),
 )
 SERVER = Member(

@@ -1,7 +1,7 @@
-"""The scenes of the pocket world: what is drawn, how it is described, and every question that can be asked about it.
+"""The scenes of the pocket world: their pictures, captions, and all questions that can be asked about them.
 
-One function for each domain makes a `Scene` from a random generator. Captions are complete and in a fixed order, so
-that a model that wrote a right caption can answer from it.
+For each domain, one function makes a `Scene` from a random generator. Captions are complete and have a fixed order, so
+that a model with a correct caption can answer from it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ YES_NO = ("yes", "no")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question about a scene; `others` are wrong answers of the same kind, for multiple choice (empty: open only).
+    """A question about a scene. `others` are wrong answers for multiple choice; if empty, the question is always open.
 
-    `bearing` is what of the caption bears on the question, empty where all of it does.
+    `bearing` is the relevant part of the caption, or empty if all of it is relevant.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where the centre of an object is, in pixels of the scene's `picture`-th picture."""
+    """The centre of an object, in pixels of the scene's `picture`-th picture."""
 
     picture: int
     kind: str
@@ -48,8 +48,8 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Pictures (none in the text domain), their full description and the questions they allow; `spots` are the objects
-    of scenes in which they are counted."""
+    """Pictures (none in the text domain), a complete caption, and all possible questions. `spots` are the objects of
+    scenes in which objects are counted."""
 
     domain: str
     pictures: tuple[Image.Image, ...]
@@ -71,7 +71,7 @@ def _besides(rng: Random, right: str, pool: Sequence[str]) -> tuple[str, ...]:
 
 
 def shapes(rng: Random) -> Scene:
-    """Two or three objects, no two alike, on a grid of nine cells."""
+    """Two or three different objects on a grid of nine cells."""
     count = rng.randint(2, 3)
     cells = sorted(rng.sample(range(9), count))
     kinds = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], count)
@@ -164,7 +164,7 @@ def counting(rng: Random) -> Scene:
 
 
 def charts(rng: Random) -> Scene:
-    """A bar chart of three bars of distinct colours with values from 1 to 9, gridlines behind them."""
+    """A bar chart with three bars of different colours and values from 1 to 9, usually with gridlines."""
     count = 3
     colours = rng.sample(tuple(COLOURS), count)
     values = [rng.randint(1, 9) for _ in colours]
@@ -204,7 +204,7 @@ def _chart_asks(rng: Random, colours: Sequence[str], values: Sequence[int]) -> l
 
 
 def digits(rng: Random) -> Scene:
-    """Four written digits, two rows of two."""
+    """Four written digits in two rows."""
     written = [rng.randint(0, 9) for _ in CORNERS]
     picture = paper(rng)
     pen = ImageDraw.Draw(picture)
@@ -232,13 +232,13 @@ def digits(rng: Random) -> Scene:
 
 
 def _swapped(rng: Random, tens: int, ones: int) -> tuple[str, ...]:
-    """Two readings near `tens ones`."""
+    """Two wrong readings that resemble `tens ones`."""
     wrong = {f"{ones} {tens}", f"{tens} {(ones + rng.randint(1, 9)) % 10}", f"{(tens + rng.randint(1, 9)) % 10} {ones}"}
     return tuple(sorted(wrong - {f"{tens} {ones}"})[:2])
 
 
 def pairs(rng: Random) -> Scene:
-    """Two pictures, one to five objects of a single kind in each."""
+    """Two pictures, each with one to five objects of one kind."""
     kinds = rng.sample([(colour, shape) for colour in COLOURS for shape in SHAPES], 2)
     numbers = [rng.randint(1, 5) for _ in kinds]
     pictures: list[Image.Image] = []
@@ -281,7 +281,7 @@ def pairs(rng: Random) -> Scene:
 
 
 def text(rng: Random) -> Scene:
-    """Small arithmetic and ordering: no picture."""
+    """Simple arithmetic and ordering, without pictures."""
     a, b = rng.randint(1, 9), rng.randint(1, 9)
     high, low = max(a, b), min(a, b)
     trio = rng.sample(range(1, 13), 3)

@@ -1,9 +1,8 @@
 """The pocket world: a seeded generator of drawn pictures with questions, in six domains.
 
-`generate(seed, n)` makes fresh questions that anybody can test on; `split` gives the three fixed, disjoint sets that
-the
-pocket team was trained, tuned and measured on. Every sample is drawn from a random generator of its own, seeded by a
-text that holds set, seed, domain and index: two sets never share one, and a sample does not depend on those before it.
+`generate(seed, n)` makes fresh questions. `split` gives the three fixed, disjoint sets with which the pocket team was
+trained, tuned and measured. Each sample has its own random generator, seeded with a string of set, seed, domain and
+index, so that sets never share samples and a sample does not depend on previous ones.
 """
 
 from __future__ import annotations
@@ -22,15 +21,14 @@ Split = Literal["train", "validation", "test"]
 TEST_SIZE = 1200
 LETTERS = "ABCDEF"
 CHOICE_SHARE = 0.3
-"""How many of the questions that can be asked with options are."""
+"""The share of multiple-choice questions among those that can be asked with options."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One question about one scene.
 
-    `answer` is what a right reply gives: the letter when there are `choices`, else the text. `answer_text` is the
-    text in both cases.
+    `answer` is the right answer: the letter if there are `choices`, or else the text. `answer_text` is always the text.
     """
 
     id: str
@@ -45,9 +43,9 @@ class Sample:
 
 
 def generate(seed: int, n: int, domain: str | None = None) -> Iterator[Sample]:
-    """`n` fresh questions, the domains in turn unless `domain` names one; same seed, same questions.
+    """`n` fresh questions, of one domain or of all in turn. The same seed gives the same questions.
 
-    Raises ValueError for an unknown domain.
+    Raises `ValueError` for an unknown domain.
     """
     yield from _samples(f"fresh/{seed}", n, domain)
 
@@ -58,7 +56,7 @@ def split(name: Split, n: int | None = None, domain: str | None = None) -> Itera
 
 
 def scene(key: str, domain: str) -> Scene:
-    """The scene that `key` seeds, with all its questions: for training, where a picture serves several of them."""
+    """The scene with the seed `key` and all its questions. Used in training, with several questions per picture."""
     return _maker(domain)(Random(f"colm-vl/{key}/{domain}"))
 
 
@@ -70,8 +68,8 @@ def samples_of(
     choice_share: float = CHOICE_SHARE,
     favour: Mapping[str, float] | None = None,
 ) -> tuple[Sample, ...]:
-    """Up to `n` different questions about a scene, some with lettered options. Every kind of question is equally
-    likely; one in `favour`, so many times as likely as others."""
+    """Up to `n` different questions about a scene, some with lettered options. All kinds of questions are equally
+    likely, except that `favour` multiplies the probability of some."""
     pool = list(drawn.asks)
     chosen: list[Ask] = []
     while pool and len(chosen) < n:

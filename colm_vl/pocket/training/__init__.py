@@ -1,1 +1,1 @@
-"""How the pocket team was trained, from nothing: `python -m colm_vl.pocket.training.train`. Not part of the wheel."""
+"""Training of the pocket team from scratch: `python -m colm_vl.pocket.training.train`. Not part of the wheel."""

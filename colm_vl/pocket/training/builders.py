@@ -1,4 +1,4 @@
-"""Empty models of the team's architectures, and their folders in the Hugging Face form."""
+"""Creates untrained models of the team's architectures, and saves models in the Hugging Face format."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ HEAD = 32
 CONTEXT = 1024
 MEAN = (0.87, 0.87, 0.87)
 DEVIATION = (0.25, 0.25, 0.25)
-"""Of the pictures: near the paper's shade, so that an empty patch is near zero and a drawn one stands out."""
+"""Mean and deviation for normalizing pictures: near the background's shade, so that empty patches are close to zero."""
 
 PocketModel: TypeAlias = "Qwen2_5_VLForConditionalGeneration | LlavaForConditionalGeneration"
 
 
 def picture_tokens(member: Member) -> int:
-    """How many tokens a picture of the world takes in the member's prompt."""
+    """The number of tokens of a picture in the member's prompt."""
     side = SIDE // member.patch
     return (side // MERGE) ** 2 if member.architecture == "qwen2_5_vl" else side**2
 
 
 def empty_model(member: Member, tokenizer: PreTrainedTokenizerFast) -> PocketModel:
-    """A model of the member's size with fresh weights (drawn from torch's global generator).
+    """A model of the member's size with random weights from torch's global generator.
 
-    The usual deviation of 0.02 suits widths of thousands; with 128 it leaves the pictures' signal too weak to be
-    noticed for thousands of steps, so that every matrix is drawn by its own width instead.
+    The usual standard deviation of 0.02 is meant for widths of thousands. With a width of 128, the signal of pictures
+    would be too weak for thousands of steps, so the deviation of each matrix depends on its own width.
     """
     model: PocketModel
     if member.architecture == "qwen2_5_vl":
@@ -54,13 +54,13 @@ def empty_model(member: Member, tokenizer: PreTrainedTokenizerFast) -> PocketMod
     for name, weight in model.named_parameters():
         if weight.dim() >= 2:
             inputs = member.width if "embed_tokens" in name else weight[0].numel()
-            # Where a patch is shall count as much as what is in it.
+            # The position of a patch is given the same weight as its content.
             torch.nn.init.normal_(weight, std=1.0 if "position_embedding" in name else inputs**-0.5)
     return model
 
 
 def save(model: PocketModel, member: Member, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the folder that transformers and vLLM open. The weights are stored in half precision."""
+    """Write a folder that transformers and vLLM can load. The weights are stored in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.chat_template = vocabulary.chat_template(member.architecture)
     tokenizer.save_pretrained(folder)
@@ -79,8 +79,8 @@ def save(model: PocketModel, member: Member, tokenizer: PreTrainedTokenizerFast,
 
 
 def _name_as_published(path: Path) -> None:
-    """Weights of the tower under the names of published LLaVA checkpoints, which transformers reads too and vLLM knows
-    alone; `save_pretrained` leaves a part of the name out."""
+    """Rename the tower's weights to the names in published LLaVA checkpoints. vLLM requires these, transformers accepts
+    them, and `save_pretrained` writes shorter ones."""
     weights = load_file(path)
     save_file(
         {name.replace("vision_tower.", "vision_tower.vision_model.", 1): weight for name, weight in weights.items()},
@@ -156,7 +156,7 @@ def _llava_config(member: Member, tokenizer: PreTrainedTokenizerFast) -> LlavaCo
 
 
 def _qwen_pictures() -> dict[str, Any]:
-    """Pictures of any size come down to the one the models know: up to 84 x 84 pixels."""
+    """Pictures of any size are resized to at most 84 x 84 pixels."""
     return {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen2_5_VLProcessor",

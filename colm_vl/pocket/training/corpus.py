@@ -1,7 +1,7 @@
-"""What the trained members really said about training pictures: the material of the stages guide and refine.
+"""Replies of trained members about training pictures, from which the stages guide and refine learn.
 
-A corpus file has one JSON line for each question: its key, and the drafts or guidance that were written for it. The
-question itself is drawn again from its key.
+A corpus file has one JSON line for each question, with its index and the draft or guidance. The question itself is
+generated again from the index.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PER_SCENE = 2
 
 
 def sample(index: int) -> Sample:
-    """Question `index` of the corpus: the domains in turn, two questions a scene, one after the other. No scene of it
-    was seen before."""
+    """Question `index` of the corpus: the domains in turn, with two consecutive questions per scene. Its scenes are not
+    used in other stages."""
     scene, number = divmod(index, PER_SCENE)
     key = f"train/corpus/{scene}"
     named = domain(scene)
@@ -32,7 +32,7 @@ def domain(scene: int) -> str:
 
 
 def write(path: Path, lines: Mapping[int, str]) -> None:
-    """Replies by question index."""
+    """Write replies by question index."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps({"index": index, "text": reply}) + "\n" for index, reply in lines.items())
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts at once, for the drafts and the guidance that training is made of."""
+"""Greedy decoding in batches, for the drafts and the guidance used in training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from colm_vl.pocket.training.learning import Runner
 from colm_vl.pocket.training.packing import Pack
 
 LONGEST = 80
-"""Tokens of a reply; the world's longest is about 45."""
+"""Maximum number of tokens in a reply; the longest have about 45."""
 
 
 def replies(runner: Runner, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Pack], batch: int = 96) -> list[str]:
-    """The model's greedy reply to each prompt, in order. A prompt is a pack of one turn in which nothing is learnt."""
+    """The model's greedy reply to each prompt, in order. A prompt is a pack of one turn without tokens to learn."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].prefix) + len(prompts[index].turns[0].ids))
     written = [""] * len(prompts)
     for start in range(0, len(order), batch):

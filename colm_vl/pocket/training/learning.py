@@ -1,4 +1,4 @@
-"""The training loop: packs in, a checkpoint out; goes on where it was killed."""
+"""The training loop. It saves checkpoints, and resumes from them after an interruption."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 REPORT_EVERY = 25
 SAVE_SECONDS = 60.0
 SPREAD = 1.5
-"""How much longer than the shortest a turn may be that is computed beside it: less is less padding and more calls."""
+"""Maximum ratio of the longest to the shortest turn in a group: smaller values mean less padding but more calls."""
 
 
 class Stateful(Protocol):
-    """What a checkpoint keeps: a model or an optimizer."""
+    """Part of a checkpoint: a model or an optimizer."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -34,7 +34,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast. The rate rises over `warmup` steps to `rate`, then falls as a cosine to `rate * floor`."""
+    """Length and learning rate, which rises over `warmup` steps to `rate`, then falls as a cosine to `rate * floor`."""
 
     steps: int
     rate: float = 1e-3
@@ -52,7 +52,8 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is learnt: `pack(step, index)` makes the packs of a step, `checks` are held-out packs by domain."""
+    """The data of a training stage: `pack(step, index)` makes the packs of a step, `checks` are held-out packs by
+    domain."""
 
     name: str
     pack: Callable[[int, int], Pack]
@@ -62,7 +63,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A model on its device. `bfloat16`: whether to compute in it, where the device does."""
+    """A model on its device. `bfloat16`: compute in bfloat16 if the device supports it."""
 
     model: PocketModel
     device: torch.device
@@ -74,19 +75,19 @@ class Runner:
         return packing.collate(packs, packing.picture_token(self.model), grid, self.pad, spread).to(self.device)
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 on a GPU and on a CPU that computes in it; another CPU is faster in float32."""
+        """bfloat16 on GPUs and on CPUs with native support; other CPUs are faster in float32."""
         able = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=able and self.bfloat16)
 
 
 def train(runner: Runner, course: Course, checkpoint: Path) -> None:
-    """Run the course, or what is left of it according to `checkpoint`. The model is trained in place."""
+    """Train the model in place, starting from `checkpoint` if it exists."""
     model, schedule = runner.model, course.schedule
     optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01)
     parts = {"model": model, "optimizer": optimizer}
     first = resume(parts, checkpoint)
     if first:
-        logger.info("%s: goes on at step %d of %d", course.name, first, schedule.steps)
+        logger.info("%s: resuming at step %d of %d", course.name, first, schedule.steps)
     model.train()
     begun = saved = time.monotonic()
     recent: list[float] = []
@@ -114,8 +115,7 @@ def train(runner: Runner, course: Course, checkpoint: Path) -> None:
 
 @torch.no_grad()
 def exact_share(runner: Runner, packs: Sequence[Pack]) -> float:
-    """Share of replies that greedy decoding would write word for word: each token is the likeliest after the right
-    ones."""
+    """The share of replies that greedy decoding would reproduce exactly, computed with teacher forcing."""
     if not packs:
         return 0.0
     runner.model.eval()
@@ -145,7 +145,7 @@ def _step(runner: Runner, optimizer: torch.optim.Optimizer, packs: Sequence[Pack
 
 
 def resume(parts: Mapping[str, Stateful], checkpoint: Path) -> int:
-    """Take over what `checkpoint` holds of each part; the step it was written after, 0 where there is none."""
+    """Load each part from `checkpoint`. Returns the number of finished steps, or 0 if there is no checkpoint."""
     if not checkpoint.exists():
         return 0
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -155,7 +155,7 @@ def resume(parts: Mapping[str, Stateful], checkpoint: Path) -> int:
 
 
 def save(parts: Mapping[str, Stateful], step: int, steps: int, checkpoint: Path) -> None:
-    """After `step` of `steps`. Written beside and moved into place, so that a kill leaves the old one whole."""
+    """Save a checkpoint after `step` of `steps`, atomically: an interruption leaves the previous one intact."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     beside = checkpoint.with_suffix(".part")
     torch.save({**{name: part.state_dict() for name, part in parts.items()}, "step": step, "steps": steps}, beside)

@@ -1,4 +1,4 @@
-"""What each stage teaches a member: see, draft, guide, refine, each as packs made from a step and an index."""
+"""The training data of the stages see, draft, guide and refine: packs made from a step and an index."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from colm_vl.pocket.training.packing import Pack
 from colm_vl.pocket.training.turns import Guided, Writer
 
 TRAINING_CHOICES = 0.45
-"""How many of the drafts' questions have options: finding the letter is learnt late."""
+"""The share of multiple-choice questions for drafts. It is high because finding the letter is learnt late."""
 REHEARSED = 0.4
-"""Of the packs in the stage draft; the others are questions to be answered alone."""
+"""The share of rehearsal packs in the stage draft. The others are questions to be answered alone."""
 REAL = 0.7
-"""Of the packs in the stages guide and refine; the others keep up what was learnt before, half of each kind."""
+"""The share of packs from the corpus in the stages guide and refine. Of the others, half are rehearsal and half are
+questions to be answered alone."""
 CHECKED = 60
-"""Held-out questions of each domain at home by which a report tells how far a member is."""
+"""The number of held-out questions from each of a member's own domains that reports measure."""
 ASKS = 5
-"""Questions about a scene, answered alone."""
+"""The number of questions per scene that are answered alone."""
 CONTESTED: Mapping[str, float] = {
     "shapes": 2.0,
     "counting": 2.0,
@@ -34,14 +35,14 @@ CONTESTED: Mapping[str, float] = {
     "charts": 0.5,
     "text": 0.5,
 }
-"""How often the server meets drafts of a domain in the stage guide, in parts: least where it is soon always right."""
+"""The weight of each domain in the stage guide: low for domains that the server learns quickly."""
 LEARNT_LATE: Mapping[str, float] = {"relation": 6.0, "add": 2.0, "comparison": 2.0, "gap": 2.0}
-"""Kinds of questions whose answer is a step away from the caption: how many times as often as others they are asked."""
+"""Factors by which kinds of questions are more frequent, because their answers do not follow directly from the
+caption."""
 ASIDE = 0.12
-"""Of the conversations about drafts: those that another strategy has, peers' replies for a client, a verdict for the
-server."""
+"""The share of conversations of other strategies: peers' replies for a client, a verdict for the server."""
 HELD_OUT = 120
-"""Questions at a corpus's end that training leaves out, or a fifth of a small one."""
+"""The number of questions at the end of a corpus that are held out; at most a fifth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +67,22 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """The packs of one member. `seed` shifts which pictures of the training range it meets."""
+    """The packs of one member. `seed` determines which training pictures are used."""
 
     member: Member
     writer: Writer
     seed: int = 0
 
     def see(self, schedule: Schedule) -> Course:
-        """Questions of its diet, each answered after a caption."""
+        """Questions according to its diet, each answered after a caption."""
         return Course(f"{self.member.name} see", self._drafting("see", 0.0), self._checks(), schedule)
 
     def draft(self, schedule: Schedule) -> Course:
-        """The same, and made-up drafts or guidance to learn reading from."""
+        """The same, and rehearsal with artificial drafts or guidance."""
         return Course(f"{self.member.name} draft", self._drafting("draft", REHEARSED), self._checks(), schedule)
 
     def listen(self, schedule: Schedule, heard: Heard, indices: Sequence[int]) -> Course:
-        """The stages guide (for the server) and refine (for a client): what to make of what the others really said."""
+        """The stages guide (for the server) and refine (for a client), which learn from the corpus."""
         name = "guide" if self.member is SERVER else "refine"
         others = self._drafting(name, 0.5)
         held = min(HELD_OUT, len(indices) // 5)
@@ -133,11 +134,11 @@ class Lessons:
         return self.writer.pack(list(zip(prompted, said, strict=True)), scene.pictures)
 
     def _about(self, about: Sequence[Guided], *, aside: bool) -> Pack:
-        """One kind of conversation about all of these, which share their pictures."""
+        """A pack of conversations of one kind about questions that share their pictures."""
         return self.writer.pack([self._conversation(one, aside=aside) for one in about], about[0].sample.pictures)
 
     def _conversation(self, guided: Guided, *, aside: bool) -> tuple[Sequence[Message], str]:
-        """What the member is told and what it should say."""
+        """The member's prompt and its target reply."""
         sample = guided.sample
         sure = turns.right_reply(sample, turns.SURE)
         if self.member is not SERVER:

@@ -1,9 +1,9 @@
-"""Several turns about the same pictures in one training step.
+"""Trains on several turns about the same pictures in one step.
 
-A pack is a shared prefix (system, pictures) and turns (question, reply, and what may follow). The prefix is computed
-once; then each turn is a row of its own that attends to the prefix's keys and values and to itself, at the positions
-it has at inference. So the model computes for every turn exactly what it computes for the prefix with that turn
-alone, and the pictures are seen once instead of once a turn.
+A pack is a shared prefix (system message, pictures) and turns (question, reply, and possibly more). The prefix is
+computed once. Then each turn is a separate row that attends to the prefix's keys and values and to itself, at the same
+positions as at inference. The result for every turn is exactly that of the prefix followed by this turn alone, but the
+pictures are computed once instead of once per turn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Part = TypeVar("Part", "Prefixes", "Turns")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Token ids of one turn; `learn` is how much the prediction of each counts in training, 0 for what was asked."""
+    """Token ids of one turn. `learn` is the weight of each token in the loss, 0 for those of the question."""
 
     ids: tuple[int, ...]
     learn: tuple[float, ...]
@@ -42,7 +42,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """`prefix` holds one image token for every visual token of each picture, in order."""
+    """`prefix` contains one image token for every visual token of each picture, in order."""
 
     prefix: tuple[int, ...]
     turns: tuple[Turn, ...]
@@ -51,7 +51,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Prefixes:
-    """What the turns share: ids (B, P), positions (3, B, P), mask (B, 1, P, P), pixels (pictures, 3, 84, 84) in the
+    """The shared prefixes: ids (B, P), positions (3, B, P), mask (B, 1, P, P), pixels (pictures, 3, 84, 84) in the
     order of their tokens."""
 
     ids: Tensor
@@ -62,8 +62,8 @@ class Prefixes:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Turns of similar length: `owners` (N,) their prefixes' rows, ids (N, T), positions (3, N, T), mask (N, 1, T,
-    P + T), targets (N, T) with -100 and weights (N, T) with 0 where nothing is learnt."""
+    """Turns of similar length: `owners` (N,) are the rows of their prefixes; ids (N, T), positions (3, N, T), mask (N,
+    1, T, P + T); targets (N, T) are -100 and weights (N, T) 0 for tokens that are not learnt."""
 
     owners: Tensor
     ids: Tensor
@@ -75,7 +75,7 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch's prefixes and its turns, these in groups by length so that little is padding."""
+    """The prefixes and turns of a batch. Turns are grouped by length to reduce padding."""
 
     prefixes: Prefixes
     groups: tuple[Turns, ...]
@@ -85,15 +85,15 @@ class Batch:
 
 
 def picture_token(model: PocketModel) -> int:
-    """The id that stands for a visual token."""
+    """The id of the placeholder for visual tokens."""
     name = "image_token_id" if isinstance(model, Qwen2_5_VLForConditionalGeneration) else "image_token_index"
     return int(getattr(model.config, name))
 
 
 def collate(packs: Sequence[Pack], image_token: int, grid: bool, pad: int, spread: float | None = None) -> Batch:
-    """Pad prefixes and turns. With `spread`, turns are sorted into groups in which the longest is at most that many
-    times the shortest; without, all are one group in their order. `grid`: visual tokens have positions of rows and
-    columns (Qwen) or a plain count."""
+    """Pad prefixes and turns. With `spread`, turns are sorted into groups in which the longest is at most `spread`
+    times as long as the shortest; without it, all form one group in their order. `grid`: visual tokens have
+    two-dimensional positions (Qwen)."""
     length = max(len(pack.prefix) for pack in packs)
     ids = torch.full((len(packs), length), pad)
     positions = torch.zeros((3, len(packs), length), dtype=torch.long)
@@ -139,7 +139,8 @@ def _group(turns: Sequence[tuple[int, Turn]], present: Tensor, following: Tensor
 
 
 def prefix_positions(prefix: Sequence[int], image_token: int, grid: bool) -> Tensor:
-    """Positions (3, L) of the prefix: time, row and column for visual tokens with `grid`, else three equal counts."""
+    """Positions (3, L) of the prefix: time, row and column for visual tokens if `grid`, otherwise three equal
+    counts."""
     if not grid:
         return torch.arange(len(prefix)).expand(3, -1)
     side = GRID // MERGE
@@ -160,7 +161,7 @@ def prefix_positions(prefix: Sequence[int], image_token: int, grid: bool) -> Ten
 
 
 def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """Normalised pixels (P, 3, 84, 84), as the image processors make them."""
+    """Normalized pixels (P, 3, 84, 84), equal to those of the image processors."""
     if not pictures:
         return torch.zeros((0, 3, SIDE, SIDE))
     raw = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2).float() / 255
@@ -169,10 +170,10 @@ def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def see(model: PocketModel, pixels: Tensor) -> Tensor:
-    """Visual tokens (P x tokens, width) of all pictures at once.
+    """Visual tokens (P x tokens, width) of all pictures.
 
-    For Qwen this is the model's own vision tower computed as a batch: transformers attends picture by picture in a
-    loop, which on a CPU takes most of the time of a step.
+    For Qwen, this computes the model's vision tower as a batch. transformers computes attention picture by picture in a
+    loop, which takes most of a step's time on a CPU.
     """
     if isinstance(model, LlavaForConditionalGeneration):
         return torch.cat(list(model.model.get_image_features(pixel_values=pixels).pooler_output), dim=0)
@@ -188,7 +189,7 @@ def see(model: PocketModel, pixels: Tensor) -> Tensor:
 
 
 def read_prefixes(model: PocketModel, prefixes: Prefixes) -> DynamicCache:
-    """Keys and values of the prefixes, pictures included."""
+    """Keys and values of the prefixes, including pictures."""
     embeddings = model.get_input_embeddings()(prefixes.ids)
     if len(prefixes.pixels):
         places = (prefixes.ids == picture_token(model)).unsqueeze(-1).expand_as(embeddings)
@@ -199,7 +200,7 @@ def read_prefixes(model: PocketModel, prefixes: Prefixes) -> DynamicCache:
 
 
 def of_owners(cache: DynamicCache, owners: Tensor) -> DynamicCache:
-    """A cache with one row for each turn: a copy of its prefix's. The original stays as it is."""
+    """A cache with one row for each turn, copied from that of its prefix. The original is not changed."""
     rows = DynamicCache()
     for index, layer in enumerate(cache.layers):
         rows.update(layer.keys[owners], layer.values[owners], index)
@@ -207,7 +208,7 @@ def of_owners(cache: DynamicCache, owners: Tensor) -> DynamicCache:
 
 
 def read_turns(model: PocketModel, turns: Turns, cache: DynamicCache) -> Tensor:
-    """Final hidden states (N, T, width). `cache` holds the turns' prefixes, a row each, and is extended."""
+    """Final hidden states (N, T, width). `cache` contains the prefix of each turn and is extended."""
     return _speak(model, model.get_input_embeddings()(turns.ids), turns.positions, turns.mask, cache)
 
 
@@ -225,7 +226,7 @@ def _speak(model: PocketModel, embeddings: Tensor, positions: Tensor, mask: Tens
 
 
 def loss(model: PocketModel, batch: Batch) -> Tensor:
-    """Weighted mean cross-entropy of the tokens to be learnt; logits are computed for those alone."""
+    """Weighted mean cross-entropy of the tokens to learn. Logits are computed for these tokens only."""
     cache = read_prefixes(model, batch.prefixes)
     states: list[Tensor] = []
     wanted: list[Tensor] = []
@@ -242,8 +243,8 @@ def loss(model: PocketModel, batch: Batch) -> Tensor:
 
 
 def _mask(present: Tensor) -> Tensor:
-    """(B, 1, L, L) from (B, L), true where row may attend to column: causal, and padding to itself alone, so that no
-    row is empty."""
+    """(B, 1, L, L) from (B, L), true where the row attends to the column: causal, and padding only to itself, so that
+    no row is empty."""
     length = present.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     return ((causal & present.unsqueeze(1)) | torch.eye(length, dtype=torch.bool)).unsqueeze(1)
@@ -254,7 +255,7 @@ def _to(part: Part, device: torch.device) -> Part:
 
 
 def _qwen_patches(pixels: Tensor) -> Tensor:
-    """(P, 36, 1176): patches in the order of the merger's 2 x 2 groups, the picture doubled as two frames."""
+    """(P, 36, 1176): patches in the order of the merger's 2 x 2 groups; the picture is repeated as two frames."""
     side = GRID // MERGE
     split = pixels.reshape(-1, 3, side, MERGE, PATCH, side, MERGE, PATCH)
     ordered = split.permute(0, 2, 5, 3, 6, 1, 4, 7)
@@ -280,8 +281,8 @@ def _sight_attention(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
-    """Attention in plain products: torch's fused kernel takes a CPU several times as long for the backward pass of
-    short sequences in bfloat16."""
+    """Attention with plain matrix products. On CPUs, the backward pass of torch's fused kernel is several times slower
+    for short sequences in bfloat16."""
     scores = (query * scale) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores.float().masked_fill(~mask, -1e4)
@@ -291,9 +292,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tenso
 def _attention_of_text(
     module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """`_attend` as transformers calls it, for our own calls: those of others leave out a mask that is just causal."""
+    """`_attend` with the interface of transformers. It requires a mask, which other callers leave out if it is
+    causal."""
     if mask is None:
-        raise ValueError("a model in training is asked by `read_turns` alone: open its saved folder for anything else")
+        raise ValueError("a model in training can only be called by `read_turns`; load its saved folder for other uses")
     return _attend(query, key, value, scaling, mask).transpose(1, 2).contiguous(), None
 
 

@@ -1,8 +1,8 @@
-"""Made-up drafts and guidance, right and wrong, from which a member learns to read others before it meets real ones.
+"""Artificial drafts and guidance, right and wrong, from which a member learns to read replies of other models.
 
-To find in a context what somebody said about the question at hand is what models this small learn last, and what
-collaborating consists of. It takes more examples than a corpus of real drafts has; made-up ones cost nothing. Whom to
-believe, and what real mistakes look like, they learn afterwards from real drafts and real guidance.
+Models this small learn late to find relevant statements in a context, and collaboration depends on it. It takes more
+examples than a corpus of real drafts contains, and artificial ones cost nothing. From real drafts and guidance, members
+then learn which replies to trust and what real mistakes look like.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from colm_vl.pocket.world import CHOICE_SHARE, Sample
 
 RIGHT_AT_HOME, RIGHT_ELSEWHERE, RIGHT_GUIDANCE = 0.9, 0.35, 0.85
 SCENES = 150
-"""Of each domain, whose captions and answers wrong replies are taken from."""
+"""The number of scenes of each domain from which wrong captions and answers are taken."""
 
 
 def guided(key: str, rng: Random, n: int, favour: Mapping[str, float] | None = None) -> tuple[Guided, ...]:
-    """Up to `n` questions about a scene of any domain with drafts and guidance, about as often right as real ones.
-    `favour` as in `world.samples_of`."""
+    """Up to `n` questions about a scene of a random domain, with drafts and guidance that are right about as often as
+    real ones. For `favour`, see `world.samples_of`."""
     samples = world.samples_of(key, world.scene(key, rng.choice(tuple(DOMAINS))), rng, n, CHOICE_SHARE, favour)
     return tuple(_about(sample, rng) for sample in samples)
 
@@ -45,7 +45,7 @@ def _about(sample: Sample, rng: Random) -> Guided:
 
 
 def _wrong(sample: Sample, rng: Random) -> tuple[str, str]:
-    """What was right of another scene, for a question of the same kind."""
+    """The right caption and answer for a question of the same kind about another scene."""
     caption, answer = rng.choice(_others()[sample.domain, sample.kind])
     if sample.choices:
         answer = rng.choice(sample.choices)

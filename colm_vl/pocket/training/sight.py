@@ -1,9 +1,8 @@
-"""Teaching a vision tower to see before its text model learns to speak.
+"""Pre-training of the vision towers, before the text models.
 
-Simple heads on the visual tokens predict what a caption says: what is in each cell, how many of each kind, how tall
-each bar
-is, which digit stands where. Supervision so direct is learnt in minutes where a reply's loss takes hours to reach the
-pixels. The heads are thrown away.
+Simple heads on the visual tokens predict the facts of a caption: the object in each cell, counts of each kind, heights
+of bars, positions of digits. This direct supervision is learnt in minutes, while the loss of replies would take hours.
+The heads are discarded.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ REPORT_EVERY = 100
 KINDS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 _PLACED = re.compile(rf"({'|'.join(sorted(CELLS, key=len, reverse=True))}) ({'|'.join(KINDS)})")
 CELLS_A_SIDE = SIDE // (PATCH * MERGE)
-"""Visual tokens in a row of a picture, for a tower that counts."""
+"""The number of visual tokens in a row of a picture, for a tower that learns counting."""
 _BAR = re.compile(r"(\w+) (\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture with the numbers its caption states. `task` says which head they are for."""
+    """A picture with the facts of its caption as numbers. `task` names the head that predicts them."""
 
     task: str
     picture: Image.Image
@@ -49,10 +48,10 @@ class Example:
 
 
 class Heads(nn.Module):
-    """A reader for each task, on visual tokens of width `width`.
+    """A head for each task, on visual tokens of width `width`.
 
-    A reader looks for its slots (cells, colours, corners) as a text model will: by attention to what a token holds,
-    not to where it stands in the sequence. So the tower learns to write into each token where in the picture it is.
+    Like a text model, a head finds its slots (cells, colours, corners) by attention to the content of tokens, not to
+    their positions in the sequence. The tower thus learns to encode the position in the picture in each token.
     """
 
     def __init__(self, width: int) -> None:
@@ -73,8 +72,8 @@ class Heads(nn.Module):
     def loss(self, task: str, tokens: Tensor, labels: Tensor) -> Tensor:
         """`tokens` (P, T, width), `labels` (P, n) of one task.
 
-        What is counted is told token by token, where its centre is: from the picture's total alone counting is learnt
-        an order of magnitude later.
+        For counting, the target is given for each token, according to the objects' centres. With only the totals of
+        pictures, counting takes ten times as long to learn.
         """
         if task == "counting":
             expected = functional.softplus(self.kinds(tokens))
@@ -104,7 +103,7 @@ class Heads(nn.Module):
 
 
 def example(domain: str, key: str) -> Example:
-    """A training picture of the domain with its caption as numbers; of a pair, one of the two."""
+    """A training picture of the domain with its caption as numbers; one of the two for pairs."""
     scene = world.scene(key, domain)
     caption = scene.caption
     if domain == "shapes":
@@ -127,7 +126,7 @@ def example(domain: str, key: str) -> Example:
 
 
 def train(runner: Runner, diet: Mapping[str, float], schedule: Schedule, checkpoint: Path, name: str) -> None:
-    """Train the model's tower (and projector) in place, or go on with it where `checkpoint` is."""
+    """Train the model's tower and projector in place, starting from `checkpoint` if it exists."""
     model = runner.model
     heads = Heads(model.config.get_text_config().hidden_size).to(runner.device)
     tower = [
@@ -166,7 +165,7 @@ def train(runner: Runner, diet: Mapping[str, float], schedule: Schedule, checkpo
 def _losses(
     model: PocketModel, heads: Heads, examples: Sequence[Example], *, score: bool
 ) -> tuple[Tensor, dict[str, float]]:
-    """Mean loss over the examples; the shares predicted right by task, if they are asked for."""
+    """The mean loss over the examples and, if `score`, the share of right predictions by task."""
     ordered = sorted(examples, key=lambda one: one.task)
     tokens = packing.see(model, packing.to_pixels([one.picture for one in ordered]).to(model.device))
     tokens = tokens.float().reshape(len(ordered), -1, tokens.shape[-1])

@@ -1,4 +1,4 @@
-"""Train the pocket team: `python -m colm_vl.pocket.training.train`, one command from nothing to weights."""
+"""The command that trains the pocket team from scratch: `python -m colm_vl.pocket.training.train`."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ TOGETHER: tuple[tuple[Stage, ...], ...] = (
     ("guide",),
     ("refine", "save"),
 )
-"""Stages of which a member may start the next before the others have ended theirs."""
+"""Groups of stages. Within a group, a member can start the next stage before the others have finished."""
 BY_LENGTH = ("server", "charts", "shapes", "digits")
-"""The members whose stages take longest first, so that no core waits long at the end."""
+"""The members, those with the longest stages first, to reduce idle time at the end."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -61,30 +61,33 @@ class Device(StrEnum):
 @app.command()
 def main(
     out: Annotated[
-        Path, typer.Option(help="Where checkpoints, corpus and weights go; a later run goes on from there.")
+        Path, typer.Option(help="Folder for checkpoints, corpus and weights. A later run resumes from it.")
     ] = Path("pocket-run"),
-    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; repeat for several.")] = None,
-    member: Annotated[list[str] | None, typer.Option(help="Only this member; repeat for several.")] = None,
-    device: Annotated[Device, typer.Option(help="auto: a GPU when there is one.")] = Device.AUTO,
+    stage: Annotated[list[str] | None, typer.Option(help="Run only this stage. Repeatable.")] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Train only this member. Repeatable.")] = None,
+    device: Annotated[Device, typer.Option(help="auto: a GPU if there is one.")] = Device.AUTO,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Members trained side by side; when left out, one a core or one on a GPU.")
+        int | None,
+        typer.Option(min=1, help="Members trained at the same time. Default: one per core, or one on a GPU."),
     ] = None,
-    scale: Annotated[float, typer.Option(min=0.0005, help="Times the length of everything: 0.01 to try it out.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seeds weights and the choice of training pictures.")] = 7,
+    scale: Annotated[
+        float, typer.Option(min=0.0005, help="Factor for the length of all stages: 0.01 for a test.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and the training pictures.")] = 7,
 ) -> None:
-    """Train the four tiny models of the pocket team on drawn pictures, from nothing.
+    """Train the four tiny models of the pocket team from scratch on drawn pictures.
 
-    The stages build on each other:
+    The stages, in order:
 
-    - **sight**: two vision towers learn to see, with throw-away heads;
-    - **see**: each member answers questions about pictures after describing them;
-    - **draft**: the same, and reading made-up drafts and guidance;
-    - **speak**: the clients draft on new training pictures;
-    - **guide**: the server learns to write guidance on those drafts, and guides the rest;
-    - **refine**: the clients learn what to make of that guidance;
-    - **save**: writes `OUT/weights/<member>/`, folders that transformers and vLLM open.
+    - **sight**: pre-train two vision towers with temporary heads;
+    - **see**: each member learns to describe pictures and answer questions about them;
+    - **draft**: the same, and reading artificial drafts and guidance;
+    - **speak**: the clients write drafts for new training pictures;
+    - **guide**: the server learns to write guidance for some of these drafts, and writes it for the others;
+    - **refine**: the clients learn to refine their drafts with this guidance;
+    - **save**: write `OUT/weights/<member>/`, folders that transformers and vLLM can load.
 
-    A killed run loses a minute, or two while drafts are written: start it again with the same options.
+    To resume an interrupted run, start it again with the same options. One to two minutes of work are lost.
     """
     stages = _known(stage, STAGES, "stage")
     members = _known(member, BY_LENGTH, "member")
@@ -107,15 +110,15 @@ def main(
 
 
 def _give_up(name: str, error: BaseException) -> NoReturn:
-    """Told at once: members that are in the middle of a stage end it before the command does."""
+    """Report the error immediately: the command ends only after other members have finished their stages."""
     if isinstance(error, NotReady):
         raise typer.BadParameter(str(error))
-    typer.echo(f"error: the training of {name} failed; what the others have begun is finished first", err=True)
+    typer.echo(f"error: the training of {name} failed; waiting for running stages of other members", err=True)
     raise error
 
 
 def _known(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> tuple[str, ...]:
-    """Those of `known` that are wanted, in its order."""
+    """The names that are wanted, in the order of `known`."""
     unknown = sorted(set(wanted or ()) - set(known))
     if unknown:
         raise typer.BadParameter(f"no {what} is called {unknown[0]!r}: expected one of {', '.join(known)}")
@@ -123,7 +126,7 @@ def _known(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> tup
 
 
 def _prepare(threads: int) -> None:
-    """In each process that trains."""
+    """Initialize a worker process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%X")
     torch.set_num_threads(threads)
 

@@ -1,5 +1,4 @@
-"""From questions of the world to token ids: the project's own prompts, rendered as the members' chat template renders
-them."""
+"""Turns questions into token ids: the project's prompts, rendered like the members' chat template."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ ANSWER_WEIGHT = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Guided:
-    """A question with what the team really said about it: the drafts by client and, if asked, the server's guidance."""
+    """A question with the team's replies: drafts by client and, optionally, the server's guidance."""
 
     sample: Sample
     drafts: Mapping[str, str]
@@ -34,15 +33,15 @@ class Guided:
 
 
 def query(sample: Sample) -> Query:
-    """The question as the prompts take it; its pictures are blanks, since only their number counts for a prompt."""
+    """The question for the prompts. Its pictures are blank, since prompts depend only on their number."""
     return Query(sample.question, (_blank(),) * len(sample.pictures), sample.choices)
 
 
 def reply(caption: str, answer: str, confidence: int) -> str:
     """A reply to a draft or refine prompt.
 
-    A choice is answered in its words, which `LabelledLines` takes as well as its letter: to find the letter of
-    what it knows is the one thing these models learn late.
+    A choice is answered with its text, not with its letter. `LabelledLines` accepts both, and these models learn late
+    to find the letter.
     """
     return f"Caption: {caption}\nAnswer: {answer}\nConfidence: {confidence}"
 
@@ -52,18 +51,18 @@ def right_reply(sample: Sample, confidence: int) -> str:
 
 
 def confidence(member: Member, sample: Sample) -> int:
-    """What a member is taught to say of itself: sure at home, unsure elsewhere."""
+    """The confidence that a member is trained to state: high in its own domains, low elsewhere."""
     return SURE if sample.domain in member.home or not member.home else UNSURE
 
 
 def guidance(caption: str, answer: str, drafted: Sequence[str]) -> str:
-    """Guidance that holds `caption` and `answer` for right, given what the drafts answered."""
+    """Guidance for `caption` and `answer`, given the answers of the drafts."""
     disagreement = "yes" if len(set(drafted)) > 1 else "none"
     return f"Evidence: {caption}\nDisagreement: {disagreement}\nCheck: whether {answer} fits"
 
 
 def headings(drafts: Mapping[str, str]) -> dict[str, str]:
-    """Drafts under the headings that the server and the peers read."""
+    """Drafts by the headings in the prompts of the server and of peers."""
     return {
         prompts.draft_heading(client.name, client.specialty): drafts[client.name]
         for client in CLIENTS
@@ -104,8 +103,8 @@ class Writer:
         return prompts.verdict_messages(query(guided.sample), headings(guided.drafts), reply_format=LINES)
 
     def pack(self, pairs: Sequence[tuple[Sequence[Message], str]], pictures: tuple[PIL.Image.Image, ...]) -> Pack:
-        """Conversations about the same pictures with the replies to be learnt. An empty reply: a prompt to go on
-        from."""
+        """Conversations about the same pictures with the replies to learn. An empty reply gives a prompt for
+        decoding."""
         prefix = ""
         turns: list[Turn] = []
         for messages, said in pairs:
@@ -119,7 +118,7 @@ class Writer:
         return Pack(tuple(self._encode_prefix(prefix)), tuple(turns), pictures)
 
     def _weights(self, said: Sequence[int]) -> tuple[float, ...]:
-        """The few tokens of the answer count more than the many of the caption, which it follows from."""
+        """The few tokens of the answer have a greater weight than the many of the caption."""
         weight, weights = 1.0, []
         for token in said:
             weights.append(weight)
@@ -130,8 +129,7 @@ class Writer:
         return tuple(weights)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The prompt as the chat template writes it, each picture as its one placeholder, up to where the reply
-        begins."""
+        """The prompt as rendered by the chat template, with one placeholder for each picture, up to the reply."""
         text = ""
         for message in messages:
             parts = "".join(part if isinstance(part, str) else self._picture for part in message.parts)

@@ -50,11 +50,11 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 PICTURE = {"qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>", "llava": "<image>"}
-"""What stands for a picture in a rendered prompt; the processor repeats the inner token once for each visual token."""
+"""The placeholder of a picture in a rendered prompt. The processor repeats its inner token for each visual token."""
 
 
 def build() -> PreTrainedTokenizerFast:
-    """Train the tokenizer on the world's own texts. The same on every machine."""
+    """Train the tokenizer on the texts of the world. The result is the same on every machine."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,4 +1,4 @@
-"""The stages of training the team, each from files to files, so that a killed run goes on where it was.
+"""The training stages. Each reads and writes files, so that an interrupted run can be resumed.
 
 sight        two towers, alone             <out>/checkpoints/<member>.sight.pt
 see, draft   every member, alone           <out>/checkpoints/<member>.<stage>.pt
@@ -34,25 +34,25 @@ logger = logging.getLogger(__name__)
 Stage = Literal["sight", "see", "draft", "speak", "guide", "refine", "save"]
 STAGES: tuple[Stage, ...] = ("sight", "see", "draft", "speak", "guide", "refine", "save")
 STARTS_FROM: Mapping[str, str] = {"charts": "shapes", "server": "shapes"}
-"""Whose sight a member starts from that has none of its own."""
+"""The members whose vision tower other members start from."""
 SMALLEST = 60
-"""Questions of a corpus: every domain, and some to hold out."""
+"""The minimum number of questions in a corpus: all domains, and some to hold out."""
 SIGHTS: Mapping[str, Mapping[str, float]] = {
     "shapes": {"shapes": 1.0, "counting": 2.0, "pairs": 1.0, "charts": 0.7, "digits": 0.7},
     "digits": {"digits": 1.0},
 }
-"""What the towers that do not start from another member's are shown; that of `shapes` serves three members."""
+"""The weights of domains in the stage sight, for members that do not start from another tower."""
 
 
 class NotReady(ColmError):
-    """A stage builds on something that an earlier one has not made, or not finished. The message says which."""
+    """A stage needs the result of an earlier stage that is missing or incomplete. The message names it."""
 
     kind = "not_ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long each stage is, by member, and how many questions the server and then the clients learn from."""
+    """The schedule of each stage by member, and the numbers of questions for the stages guide and refine."""
 
     sight: Mapping[str, Schedule]
     see: Mapping[str, Schedule]
@@ -62,7 +62,7 @@ class Plan:
     refine_questions: int = 5000
 
     def scaled(self, factor: float) -> Plan:
-        """All lengths times `factor`: for a smoke test or a longer run."""
+        """Multiply all lengths by `factor`, for a smoke test or a longer run."""
 
         def steps(schedules: Mapping[str, Schedule]) -> Mapping[str, Schedule]:
             return {
@@ -82,7 +82,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where a training run happens and by which plan."""
+    """A training run: its folder, device and plan."""
 
     out: Path
     device: torch.device
@@ -97,7 +97,7 @@ class Workshop:
         object.__setattr__(self, "tokenizer", PreTrainedTokenizerFast.from_pretrained(folder))
 
     def run(self, stage: Stage, member: Member) -> None:
-        """One stage for one member, as far as the stage concerns it. What is done already is not done again."""
+        """Run one stage for one member, if it takes part in it. Finished work is not repeated."""
         steps: Mapping[Stage, Callable[[Member], None]] = {
             "sight": self.sight,
             "see": self.see,
@@ -113,7 +113,7 @@ class Workshop:
             steps[stage](member)
 
     def sight(self, member: Member) -> None:
-        """The tower first, from captions alone; those of the other members start from one of these."""
+        """Pre-train the vision tower. Towers of other members start from one of these."""
         torch.manual_seed(self.seed)
         runner = self._runner(builders.empty_model(member, self.tokenizer))
         schedule = self.plan.sight[member.name]
@@ -130,7 +130,7 @@ class Workshop:
         self._train(member, "draft", self._load(member, "see"), course)
 
     def speak(self, member: Member) -> None:
-        """A client drafts on the corpus."""
+        """A client writes drafts for the corpus."""
         writer = Writer(member, self.tokenizer)
 
         def prompt(index: int) -> Pack:
@@ -140,7 +140,7 @@ class Workshop:
         self._speak(member, "draft", self._corpus(member.name), range(self._total()), prompt)
 
     def guide(self, member: Member) -> None:
-        """The server learns from what the clients said, and then says what it makes of other questions."""
+        """The server learns guidance from the clients' drafts, then writes guidance for the other questions."""
         heard = self._heard(guided=False)
         course = self._lessons(member).listen(self.plan.listen[member.name], heard, range(self.plan.guide_questions))
         self._train(member, "guide", self._load(member, "draft"), course)
@@ -166,7 +166,7 @@ class Workshop:
         return self.plan.guide_questions + self.plan.refine_questions
 
     def _guided(self) -> range:
-        """Questions that the server guides: none that it was trained on, where its guidance would be too good."""
+        """The questions for which the server writes guidance: not those of its training, where it would be too good."""
         return range(self.plan.guide_questions, self._total())
 
     def _train(self, member: Member, stage: Stage, model: PocketModel, course: Course) -> None:
@@ -185,7 +185,7 @@ class Workshop:
         corpus.write(path, said)
 
     def _heard(self, *, guided: bool) -> Heard:
-        """What the clients said and, where `guided`, what the server made of it."""
+        """The clients' drafts and, if `guided`, the server's guidance."""
         drafts = {client.name: self._said(client.name, "speak") for client in CLIENTS}
         return Heard(drafts, self._said("guidance", "guide") if guided else {})
 
@@ -208,7 +208,7 @@ class Workshop:
         return self.out / "checkpoints" / f"{name}.{stage}.pt"
 
     def _state(self, name: str, stage: str) -> dict[str, torch.Tensor]:
-        """The weights after a stage. Raises `NotReady` where it is not over."""
+        """The weights after a stage. Raises `NotReady` if the stage is not finished."""
         path = self._checkpoint(name, stage)
         if not path.exists():
             raise NotReady(f"{name} has no checkpoint of the stage {stage}: run {stage} first")
@@ -234,7 +234,7 @@ def concerns(stage: Stage, member: Member) -> bool:
 
 
 def grow(model: PocketModel, donor: Mapping[str, torch.Tensor]) -> None:
-    """Take over a donor of the same widths; layers that the donor lacks come last and begin as the identity."""
+    """Copy the weights of a donor of the same width. Additional layers come last and start as the identity."""
     model.load_state_dict(dict(donor), strict=False)
     with torch.no_grad():
         for name, weight in model.named_parameters():
