@@ -1,9 +1,10 @@
-# make ask      build .venv, install, and ask a question about a picture that ships with the project
-# make test     the same, and pass every check
-# make check    lint, types and tests, in a .venv that is built already
-# make format   put the code in order
-# make test-llamacpp   ask a real small model behind llama.cpp 100 questions; with QUESTIONS=10 only the first ten
-# make test-browser   drive the web page in headless Chromium, installed first where that can be done
+# make ask            create .venv, install, and ask a question about an example picture
+# make test           the same, then run all checks
+# make check          run lint, type checks and tests in an existing .venv
+# make format         format the code
+# make test-browser   test the web page in headless Chromium; installs it if possible
+# make test-llamacpp  ask a real small model behind llama.cpp 100 questions, or the first N with QUESTIONS=N
+# make test-vllm      test against a running vLLM server
 
 PYTHON ?= python3
 VENV   := .venv
@@ -40,7 +41,7 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Without Chromium, or without axe-core, the tests that need it skip and say so.
+# Tests that need Chromium or axe-core are skipped with a message if these are missing.
 test-browser: $(STAMP)
 	command -v chromium || command -v chromium-browser || command -v google-chrome || $(GET_CHROMIUM) || true
 	test -e node_modules/axe-core/axe.min.js || npm install --no-save --no-audit --no-fund axe-core@$(AXE) || true
