@@ -1,1 +1,1 @@
-"""What each part of the method is worth: the same questions again with one thing changed."""
+"""Ablations: the same questions with one thing changed about the method or the team."""
