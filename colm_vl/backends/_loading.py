@@ -16,10 +16,12 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from colm_vl.backends import base
 from colm_vl.backends._grammar import Grammars
 from colm_vl.backends._letters import LetterTokens
+from colm_vl.backends._memory import estimate
 from colm_vl.backends.registry import require
 from colm_vl.errors import BackendError, ColmError, LoadFailed, ModelNotFound, Refused, Unreachable
 from processors.families import Budget, Family, FamilyError, Source
@@ -27,7 +29,7 @@ from processors.families import Budget, Family, FamilyError, Source
 logger = logging.getLogger(__name__)
 
 # While a model is being made, transformers changes settings of the whole process, such as torch's default dtype.
-_LOADING = threading.Lock()
+LOADING = threading.Lock()
 
 
 class Options(base.Options):
@@ -46,6 +48,10 @@ class Options(base.Options):
     max_batch: int = Field(default=8, ge=1, description="requests that run together")
     keep_mb: int = Field(default=256, ge=0, description="memory for conversations that may be continued; 0: none")
     batch_wait: float = Field(default=0.01, ge=0, le=10, description="seconds that a request waits for company")
+
+    @override
+    def memory(self) -> base.Memory | None:
+        return estimate(self)
 
     @model_validator(mode="after")
     def _a_budget(self) -> Options:
@@ -74,7 +80,7 @@ def load(options: Options) -> LocalModel:
 
     Raises MissingPackage, ModelNotFound, Refused, Unreachable, LoadFailed.
     """
-    with _LOADING:
+    with LOADING:
         torch = require("torch", "local")
         transformers = require("transformers", "local")
         source = Source(_place(options.model), options.revision, options.offline)
@@ -107,22 +113,12 @@ def forget_locals(error: BaseException) -> None:
 
 
 def _open(options: Options, source: Source, torch: ModuleType, transformers: ModuleType) -> LocalModel:
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-    )
-
     from processors import families
 
     config = transformers.AutoConfig.from_pretrained(source.model, **source.options())
-    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    if not sees and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise LoadFailed(
-            f"model {options.model!r} is of type {config.model_type!r}, expected one that writes text",
-            hint="use an image-text-to-text or a causal language model",
-        )
+    head = _head(config, options, transformers)
+    sees = head is transformers.AutoModelForImageTextToText
     family = families.load(config, source, Budget(options.min_pixels, options.max_pixels), sees=sees)
-    head = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
     placing = _placing(options, torch)
     model = head.from_pretrained(
         source.model,
@@ -145,6 +141,41 @@ def _open(options: Options, source: Source, torch: ModuleType, transformers: Mod
         letters=LetterTokens(family.tokenizer),
         grammars=Grammars(family.tokenizer, config.get_text_config(decoder=True).vocab_size, stops),
     )
+
+
+def _head(config: Any, options: Options, transformers: ModuleType) -> Any:
+    """The class that makes a model of this configuration."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return transformers.AutoModelForImageTextToText
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return transformers.AutoModelForCausalLM
+    raise LoadFailed(
+        f"model {options.model!r} is of type {config.model_type!r}, expected one that writes text",
+        hint="use an image-text-to-text or a causal language model",
+    )
+
+
+def without_weights(options: Options, torch: ModuleType, transformers: ModuleType) -> Any:
+    """The model on the meta device, from a configuration that is on this machine: nothing is downloaded."""
+    source = Source(_place(options.model), options.revision, offline=True)
+    config = transformers.AutoConfig.from_pretrained(source.model, **source.options())
+    kept = getattr(config, "dtype", None) or torch.float32
+    dtype = kept if options.dtype == "auto" else getattr(torch, options.dtype)
+    return _empty(_head(config, options, transformers), config, torch, dtype=dtype)
+
+
+def quantized_layers(model: Any, options: Options, torch: ModuleType) -> frozenset[str]:
+    """The layers of `model` that loading replaces by quantized ones."""
+    if options.quantization is None:
+        return frozenset()
+    head = model.get_output_embeddings()
+    linear = {name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear) and layer is not head}
+    return frozenset(linear - (set() if _placing(options, torch) else set(_unpackable(model, torch))))
 
 
 def _placing(options: Options, torch: ModuleType) -> dict[str, Any]:
@@ -175,9 +206,9 @@ def _quantization(
     )
 
 
-def _empty(head: Any, config: Any, torch: ModuleType) -> Any:
+def _empty(head: Any, config: Any, torch: ModuleType, dtype: Any = None) -> Any:
     with torch.device("meta"):
-        return head.from_config(config)
+        return head.from_config(config, dtype=dtype)
 
 
 def _unpackable(model: Any, torch: ModuleType) -> list[str]:

@@ -119,6 +119,14 @@ class Capabilities:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes that a local model's weights take, and bytes that are free where they go."""
+
+    weights: int
+    free: int
+
+
 class Backend(Protocol):
     """A model that can be asked. Many calls may be under way at once: how many run together is the backend's affair.
 
@@ -156,6 +164,11 @@ class Options(BaseModel):
     max_pixels: int | None = Field(default=None, ge=28 * 28, description="pictures are shrunk to this many pixels")
     max_images: int | None = Field(default=None, ge=0, description="pictures one request may carry")
     context: int | None = Field(default=None, ge=64, description="tokens of prompt and reply together")
+
+    def memory(self) -> Memory | None:
+        """What the model's weights will take in this process, where that is known before they are loaded. May take
+        seconds; nothing is downloaded."""
+        return None
 
     def deciding(self) -> dict[str, Any]:
         """What replies depend on beside the model, as plain values: the options that were set, neutral ones apart."""
