@@ -1,10 +1,10 @@
-"""How small models keep to the protocol: which of their replies can be read, and which repeat what they were told.
+"""Measures how well small models follow the prompts: how many replies are readable, and how many repeat the prompt.
 
     python -m eval.small_models tests/serving/questions.jsonl --team team.toml
     python -m eval.small_models pocket --limit 100
 
-asks every question by `colm` and prints a row of a Markdown table. What counts as repeating the prompt is found here
-from the prompts that were sent, and not by the readers that are measured.
+asks every question with strategy `colm` and prints one row of a Markdown table. Replies that repeat the prompt are
+detected here, from the prompts that were sent, and not by the reply parsers that are being measured.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ HEADER = (
     "| guidance: readable | copied (taken for guidance) | empty | refined: readable | right drafts | right answers |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
-_RUN = 5  # so many words in a row, as they stand in the prompt, are no coincidence
+_RUN = 5  # this many consecutive words of the prompt in a reply are not a coincidence
 _FENCED = re.compile(r"^\[begin (\w+)\]$.*?^\[end \1\]$", re.DOTALL | re.MULTILINE)
 _LABEL = re.compile(r"^\W*(evidence|disagreements?|checks?|for|against|caption|answer|confidence)\b\W*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of `asked` replies, each is `readable`, `copied` or neither. `taken` are those of the copied that the protocol
-    took for an answer or for guidance."""
+    """Counts of replies. Each of the `asked` replies is `readable`, `copied` or neither. `taken` counts the copied ones
+    that the protocol took for an answer or for guidance."""
 
     asked: int
     readable: int
@@ -62,7 +62,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`right_drafts` and `right_answers` are from 0 to 1."""
+    """`right_drafts` and `right_answers` are accuracies from 0 to 1."""
 
     drafts: Shares
     guidance: Shares
@@ -86,7 +86,7 @@ class Measured:
 
 
 class Listener(BackendWrapper):
-    """Keeps what a member was told and what it wrote."""
+    """Records the requests to a member and its replies."""
 
     def __init__(self, inner: SharedBackend) -> None:
         super().__init__(inner)
@@ -107,7 +107,7 @@ class Listener(BackendWrapper):
 
 
 async def measure(team: Team, queries: Sequence[Query], *, concurrency: int = 4) -> Measured:
-    """Ask all questions by `colm`. Each query's metadata has `gold`, a list of accepted answers, or of letters."""
+    """Ask all questions with `colm`. `gold` in a query's metadata is a list of accepted answers, or of letters."""
     listeners = {member.name: Listener(SharedBackend(member)) for member in team.members}
     async with AsyncCoLM(team, backends=cast("Mapping[str, Backend]", listeners)) as colm:
         traces = [
@@ -134,7 +134,7 @@ async def measure(team: Team, queries: Sequence[Query], *, concurrency: int = 4)
 
 
 def read_questions(source: str, limit: int | None = None) -> list[Query]:
-    """Questions of a file, whose rows have `gold` beside what a batch reads, or of the pocket world."""
+    """Read questions from a batch file with a column `gold`, or generate those of the pocket world."""
     if source == POCKET:
         return list(islice(_pocket(), limit))
     queries = [row.query(()) for row in Questions(source, limit=limit)]
@@ -152,11 +152,11 @@ def _pocket() -> Iterator[Query]:
         yield replace(benchmark.query(item), metadata={"gold": list(item.gold)})
 
 
-# --- what was told ---
+# --- prompts ---
 
 
 def _told(query: Query, listeners: Collection[Listener]) -> frozenset[tuple[str, ...]]:
-    """Runs of words in the prompts about this question, which are neither its own nor another model's."""
+    """All runs of words in the prompts of this question, without the question itself and replies of other models."""
     runs: set[tuple[str, ...]] = set()
     for listener in listeners:
         for request, _ in listener.heard:
@@ -191,7 +191,7 @@ def _is_copy(text: str, told: frozenset[tuple[str, ...]]) -> bool:
     return any(run in told for run in _runs(text))
 
 
-# --- what was written ---
+# --- replies ---
 
 
 def _client_kinds(
@@ -212,7 +212,7 @@ def _client_kind(reply: ClientReply, choices: Sequence[str], told: frozenset[tup
 
 
 def _says(own: Sequence[str], reply: ClientReply, choices: Sequence[str]) -> bool:
-    """Whether what the model wrote itself has the answer."""
+    """Whether the parts that are not copied contain the answer."""
     if reply.text.lstrip().startswith("{"):
         return any(answers.same(part, reply.choice or reply.answer) or part == reply.answer for part in own)
     read = LABELLED_LINES.read_answer("\n".join(own), choices)
@@ -230,7 +230,7 @@ def _guidance_kind(written: str, guidance: Sequence[Guidance], told: frozenset[t
 
 
 def _parts(text: str) -> list[str]:
-    """The lines of a reply, or the fields of one in JSON."""
+    """The lines of a reply, or the fields of a JSON reply."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -280,16 +280,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    questions: Annotated[str, typer.Argument(help=f"a file of questions with gold answers, or {POCKET!r}")],
-    team: Annotated[Path | None, typer.Option(help="a team file; without it the pocket team")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="only the first N questions")] = None,
+    questions: Annotated[str, typer.Argument(help=f"A file of questions with gold answers, or {POCKET!r}.")],
+    team: Annotated[Path | None, typer.Option(help="A team file; by default the pocket team.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Process only the first N questions.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="any key of the policy, as in colm-vl ask")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the policy, as in colm-vl ask.")
     ] = None,
-    concurrency: Annotated[int, typer.Option("-j", min=1)] = 4,
-    out: Annotated[Path | None, typer.Option(help="a JSONL file for the traces")] = None,
+    concurrency: Annotated[int, typer.Option("-j", min=1, help="Number of questions processed at a time.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Write the traces to this JSON Lines file.")] = None,
 ) -> None:
-    """Print a row of the table: how many replies can be read, repeat the prompt, or are empty."""
+    """Print how many replies are readable, repeat the prompt, or are empty, as one row of a Markdown table."""
     chosen = Team.load(team) if team else Team.pocket()
     chosen = chosen.with_policy(**read_settings(settings or ()))
     measured = asyncio.run(measure(chosen, read_questions(questions, limit), concurrency=concurrency))
