@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from colm_vl import prompts
+from colm_vl.backends.base import Message
+from colm_vl.prompts import ReplyFormat
 from colm_vl.replies import by_heading, read_draft
-from colm_vl.run import Replies, Run
+from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
 from colm_vl.types import Failure, Guidance, Note, Query, Selection, Verdict
 
@@ -56,7 +58,7 @@ class ServerGuide:
         """Names of clients that do not exist are dropped and recorded."""
         specialties = {client.name: client.specialty for client in clients}
         messages = prompts.selection_messages(query, specialties, count, reply_format=self._reply_format)
-        generation = await self._run.call(self._server, "select", messages)
+        generation = await self._run.call(self._server, "select", Prompt(messages))
         if isinstance(generation, Failure):
             self._run.record(Note("the server could not be asked to select; the clients' specialties decide"))
             return None
@@ -69,25 +71,30 @@ class ServerGuide:
     async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None:
         """The server sees the question, the pictures and all drafts, and writes guidance."""
         run = self._run
-        messages = prompts.guidance_messages(
-            query, _shown(run, replies), images_hidden=run.images_hidden, reply_format=self._reply_format
-        )
-        generation = await run.call(self._server, "guide", messages, round=round)
+
+        def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
+            shown = _shown(run, replies)
+            return prompts.guidance_messages(query, shown, images_hidden=run.images_hidden, reply_format=reply_format)
+
+        prompt = run.prompt(self._server, build, asks="guidance")
+        generation = await run.call(self._server, "guide", prompt, round=round)
         if isinstance(generation, Failure):
             return None
-        read = self._reply_format.read_guidance(generation.text)
-        return Guidance(self.name, generation.text, round, read.evidence, read.disagreement, read.check)
+        read = prompts.written_in(generation.text, self._reply_format).read_guidance(generation.text)
+        return Guidance(self.name, prompts.shown(generation.text), round, read.evidence, read.disagreement, read.check)
 
     async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
         """The server answers from the pictures and the drafts. Without drafts it gets the same prompt as a client."""
         run = self._run
-        if replies:
-            messages = prompts.verdict_messages(
-                query, _shown(run, replies), images_hidden=run.images_hidden, reply_format=self._reply_format
-            )
-        else:
-            messages = prompts.draft_messages(query, reply_format=self._reply_format)
-        generation = await run.call(self._server, "verdict", messages, round=round)
+
+        def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
+            if not replies:
+                return prompts.draft_messages(query, reply_format=reply_format)
+            shown = _shown(run, replies)
+            return prompts.verdict_messages(query, shown, images_hidden=run.images_hidden, reply_format=reply_format)
+
+        prompt = run.prompt(self._server, build, asks="answer")
+        generation = await run.call(self._server, "verdict", prompt, round=round)
         if isinstance(generation, Failure):
             return None
         said = read_draft(self.name, generation, query.choices, self._reply_format)

@@ -15,7 +15,7 @@ from colm_vl.types import ClientReply, Confidence, Draft
 def read_draft(
     client: str, generation: Generation, choices: Sequence[str], reply_format: ReplyFormat, sample: int = 0
 ) -> Draft:
-    read = reply_format.read_answer(generation.text, choices)
+    read = prompts.written_in(generation.text, reply_format).read_answer(generation.text, choices)
     confidence = _confidence(generation, read)
     return Draft(client, generation.text, read.answer, read.choice, read.caption, confidence, sample)
 

@@ -13,12 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Generation, Message, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
-from colm_vl.prompts import LabelledLines, ReplyFormat
+from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, StreamedFields, is_complete
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
 from colm_vl.types import (
@@ -47,6 +47,23 @@ logger = logging.getLogger(__name__)
 _ANSWERING = frozenset[Stage]({"draft", "refine", "verdict"})
 
 _E = TypeVar("_E")
+
+
+Build = Callable[[ReplyFormat], tuple[Message, ...]]
+Asks = Literal["answer", "guidance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a member is asked: under `schema` if there is one, or else, where its model takes none, by `plain`."""
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None = None
+    plain: tuple[Message, ...] | None = None
+
+    def turn(self, generation: Generation) -> Turn:
+        messages = self.plain if generation.plain and self.plain else self.messages
+        return Turn(messages, generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +105,18 @@ class Run:
         """The client whose answer counts if the policy settles by asker: the one named there, or the first."""
         return self.team.client(self.policy.asker) if self.policy.asker else self.team.clients[0]
 
+    def prompt(self, member: Member, build: Build, *, asks: Asks, after: Turn | None = None) -> Prompt:
+        """What `build` makes of the member's reply format. A conversation that began without a schema goes on so."""
+        profile, wanted = self.team.prompts_of(member), self.team.reply_format_of(member)
+        lines = LabelledLines(profile)
+        if wanted == "lines" or (after and after.generation.plain):
+            return Prompt(build(lines))
+        as_json = JsonObject(profile)
+        schema = as_json.guidance_schema() if asks == "guidance" else as_json.answer_schema(self.query)
+        return Prompt(build(as_json), schema, build(lines) if wanted == "auto" else None)
+
     def reply_format(self, member: Member) -> ReplyFormat:
-        """How this member is asked, and how its replies are read."""
+        """How this member's replies are read, unless they turn out to be JSON."""
         return LabelledLines(self.team.prompts_of(member))
 
     @property
@@ -124,7 +151,7 @@ class Run:
         self,
         member: Member,
         stage: Stage,
-        messages: tuple[Message, ...],
+        prompt: Prompt,
         *,
         round: int = 0,
         sample: int = 0,
@@ -134,14 +161,16 @@ class Run:
         """Call one member. Errors of a model or an endpoint are not raised; they are recorded and returned as a
         `Failure`."""
         sampling = sampling or self.policy.sampling_for(stage)
-        key = CallKey(member, stage, round, sample, messages, sampling)
+        key = CallKey(member, stage, round, sample, prompt.messages, sampling, prompt.schema, prompt.plain)
         started = time.monotonic() - self._begun
         async with self._store.claim(key) as claim:
             reused = claim.outcome is not None and not claim.paid
             if claim.outcome is None:
                 letters = self.query.letters if stage in _ANSWERING else ()
                 timeout = self.policy.timeout(stage)
-                request = Request(messages, sampling, continues, timeout, letters=letters, stage=stage)
+                request = Request(
+                    prompt.messages, sampling, continues, timeout, prompt.schema, prompt.plain, letters, stage
+                )
                 await claim.settle(await self._ask(key, request))
         outcome = claim.outcome
         assert outcome is not None
@@ -151,6 +180,9 @@ class Run:
             seconds = 0.0 if reused else outcome.seconds if claim.paid else time.monotonic() - self._begun - started
             usage, sent, attempts = outcome.usage, outcome.sent, outcome.attempts
             self.record(Call(member.name, stage, round, started, seconds, usage, sent, attempts, reused, sample))
+            if prompt.schema and outcome.finish_reason == "length" and not (outcome.plain or is_complete(outcome.text)):
+                cut = f"cut off at {sampling.max_tokens} tokens, and read as far as it goes"
+                self.record(Note(f"{member.name}: its reply was {cut}"))
         return outcome
 
     async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
@@ -180,11 +212,14 @@ class Run:
             if self._emit is None:
                 return await backend.generate(request)
             generation: Generation | None = None
+            shown = StreamedFields() if request.schema else None
             async for piece in backend.stream(request):
                 if isinstance(piece, Generation):
-                    generation = piece
+                    generation, text = piece, shown.flush() if shown else ""
                 else:
-                    self._emit(Delta(key.stage, member.name, piece, key.round, key.sample))
+                    text = shown.push(piece) if shown else piece
+                if text:
+                    self._emit(Delta(key.stage, member.name, text, key.round, key.sample))
             if generation is None:
                 raise BadReply(f"{member.name}: the reply ended before it was complete")
             return generation

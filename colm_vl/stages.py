@@ -10,13 +10,15 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Message
 from colm_vl.guides import guide_of
+from colm_vl.prompts import ReplyFormat
 from colm_vl.replies import by_heading, read_draft
-from colm_vl.run import Replies, Run, Turn
+from colm_vl.run import Prompt, Replies, Run, Turn
 from colm_vl.team import Member
 from colm_vl.types import (
     ClientReply,
@@ -63,13 +65,12 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
     run.begin("draft", [client.name for client in clients])
 
     async def one(client: Member) -> Draft | None:
-        reply_format = run.reply_format(client)
-        messages = prompts.draft_messages(run.query, client.specialty, reply_format=reply_format)
-        generation = await run.call(client, "draft", messages)
+        prompt = _draft_prompt(run, client)
+        generation = await run.call(client, "draft", prompt)
         if isinstance(generation, Failure):
             return None
-        run.turns[client.name] = Turn(messages, generation)
-        return read_draft(client.name, generation, run.query.choices, reply_format)
+        run.turns[client.name] = prompt.turn(generation)
+        return read_draft(client.name, generation, run.query.choices, run.reply_format(client))
 
     return await _for_each(run, clients, one)
 
@@ -77,16 +78,15 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
 async def sample(run: Run, client: Member, count: int, temperature: float) -> Sequence[Draft]:
     """One client answers `count` times, each time with a different seed. Failed samples are left out."""
     run.begin("draft", [client.name])
-    reply_format = run.reply_format(client)
-    messages = prompts.draft_messages(run.query, client.specialty, reply_format=reply_format)
+    prompt = _draft_prompt(run, client)
     base = replace(run.policy.sampling_for("draft"), temperature=temperature)
 
     async def one(number: int) -> Draft | None:
         sampling = replace(base, seed=run.policy.seed + number)
-        generation = await run.call(client, "draft", messages, sample=number, sampling=sampling)
+        generation = await run.call(client, "draft", prompt, sample=number, sampling=sampling)
         if isinstance(generation, Failure):
             return None
-        return read_draft(client.name, generation, run.query.choices, reply_format, number)
+        return read_draft(client.name, generation, run.query.choices, run.reply_format(client), number)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_recorded(run, one(number))) for number in range(1, count + 1)]
@@ -109,9 +109,9 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
 async def refine(run: Run, replies: Replies, guidance: Guidance, *, round: int = 1) -> Replies:
     """Each client that drafted gets the guidance and keeps or changes its own answer."""
 
-    def conversation(client: Member, turn: Turn) -> tuple[Message, ...]:
+    def conversation(client: Member, turn: Turn, reply_format: ReplyFormat) -> tuple[Message, ...]:
         return prompts.refine_messages(
-            turn.messages, turn.generation.text, run.query, guidance.text, reply_format=run.reply_format(client)
+            turn.messages, turn.generation.text, run.query, guidance.text, reply_format=reply_format
         )
 
     return await _reconsider(run, replies, conversation, round)
@@ -125,11 +125,9 @@ async def exchange(run: Run, replies: Replies, *, round: int = 1) -> Replies:
     if len(replies) < 2:
         return replies
 
-    def conversation(client: Member, turn: Turn) -> tuple[Message, ...]:
+    def conversation(client: Member, turn: Turn, reply_format: ReplyFormat) -> tuple[Message, ...]:
         peers = by_heading(run.team, {name: reply for name, reply in replies.items() if name != client.name})
-        return prompts.peers_messages(
-            turn.messages, turn.generation.text, run.query, peers, reply_format=run.reply_format(client)
-        )
+        return prompts.peers_messages(turn.messages, turn.generation.text, run.query, peers, reply_format=reply_format)
 
     return await _reconsider(run, replies, conversation, round)
 
@@ -200,6 +198,13 @@ def _settled(run: Run, settlement: Settlement) -> Settlement:
 # --- shared by the stages ---
 
 
+def _draft_prompt(run: Run, client: Member) -> Prompt:
+    def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
+        return prompts.draft_messages(run.query, client.specialty, reply_format=reply_format)
+
+    return run.prompt(client, build, asks="answer")
+
+
 async def _for_each(
     run: Run, clients: Sequence[Member], one: Callable[[Member], Coroutine[Any, Any, _Reply | None]]
 ) -> Mapping[str, _Reply]:
@@ -219,7 +224,7 @@ async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Rep
 
 
 async def _reconsider(
-    run: Run, replies: Replies, conversation: Callable[[Member, Turn], tuple[Message, ...]], round: int
+    run: Run, replies: Replies, conversation: Callable[[Member, Turn, ReplyFormat], tuple[Message, ...]], round: int
 ) -> Replies:
     """One more turn for each client. A client that fails keeps its previous answer."""
     clients = [client for client in run.team.clients if client.name in replies]
@@ -227,11 +232,11 @@ async def _reconsider(
 
     async def one(client: Member) -> Refinement | None:
         turn = run.turns[client.name]
-        messages = conversation(client, turn)
-        generation = await run.call(client, "refine", messages, round=round, continues=turn.generation)
+        prompt = run.prompt(client, partial(conversation, client, turn), asks="answer", after=turn)
+        generation = await run.call(client, "refine", prompt, round=round, continues=turn.generation)
         if isinstance(generation, Failure):
             return None
-        run.turns[client.name] = Turn(messages, generation)
+        run.turns[client.name] = prompt.turn(generation)
         before = replies[client.name]
         now = read_draft(client.name, generation, run.query.choices, run.reply_format(client))
         return Refinement(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -29,6 +29,13 @@ def _plain(sampling: Sampling) -> dict[str, Any]:
     return asdict(sampling)
 
 
+def _spoken(messages: Iterable[Message]) -> list[Any]:
+    return [
+        [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
+        for message in messages
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class CallKey:
     """Identifies a call: everything that its reply depends on, and its place in the protocol."""
@@ -40,6 +47,7 @@ class CallKey:
     messages: tuple[Message, ...]
     sampling: Sampling
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    plain: tuple[Message, ...] | None = None
 
     digest: str = field(init=False, repr=False, compare=False)
     """SHA-256, hex. Pictures are represented by their own digests. The messages contain the prompts and the replies of
@@ -47,17 +55,13 @@ class CallKey:
     or other prompts do not."""
 
     def __post_init__(self) -> None:
-        spoken = [
-            [message.role, *(part if isinstance(part, str) else {"image": part.digest} for part in message.parts)]
-            for message in self.messages
-        ]
         # Older journals, in which the verdict was not yet a separate stage, contain it as guidance.
         stage = "guide" if self.stage == "verdict" else self.stage
         settings = _plain(self.sampling)
         place: list[Any] = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, settings]
         if self.schema is not None:  # journals from before there were schemas know nothing of them
-            place.append(self.schema)
-        digest = hashlib.sha256(json.dumps([place, spoken]).encode()).hexdigest()
+            place += [self.schema, _spoken(self.plain or ())]
+        digest = hashlib.sha256(json.dumps([place, _spoken(self.messages)]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 
 

@@ -88,6 +88,11 @@ class Policy(Table):
         default_factory=lambda: profiles.load(profiles.DEFAULT),
         description="the prompt profile: a shipped one by name, or a TOML file, relative to the team file",
     )
+    reply_format: Literal["auto", "json", "lines"] = Field(
+        default="auto",
+        description="lines, json (replies under a JSON schema), or auto: json from endpoints that take a schema, else "
+        "lines; models in this process write lines unless json is set",
+    )
     share: Share = Field(default="images", description="what the server may see: images, thumbnails or captions")
     thumbnail_pixels: int = Field(
         default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="maximum pixels of a thumbnail"
@@ -137,12 +142,13 @@ class _MemberSettings(Table):
     """What a member may set for itself in place of the policy's."""
 
     prompts: Annotated[Profile | None, BeforeValidator(profiles.read)] = None
+    reply_format: Literal["auto", "json", "lines"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A model of the team. `options` are the validated options of its backend. `label` is its model as written in the
-    team file, without absolute paths. `prompts` is its own prompt profile, if it does not use the policy's.
+    team file, without absolute paths. `prompts` and `reply_format` are its own, if it does not use the policy's.
 
     `fingerprint` is a SHA-256 of everything that changes this model's replies: the backend, its options, and samples of
     the files if the model is a local folder. It does not cover the name and the specialty, which are part of the
@@ -156,6 +162,7 @@ class Member:
     specialty: str = ""
     label: str = ""
     prompts: Profile | None = None
+    reply_format: Literal["auto", "json", "lines"] | None = None
     fingerprint: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -212,6 +219,11 @@ class Team:
     def prompts_of(self, member: Member) -> Profile:
         """The profile by which this member is asked."""
         return member.prompts or self.policy.prompts
+
+    def reply_format_of(self, member: Member) -> str:
+        """How this member's replies are asked for; "auto" only where a schema is tried."""
+        wanted = member.reply_format or self.policy.reply_format
+        return "lines" if wanted == "auto" and not member.options.tries_schema else wanted
 
     def client(self, name: str) -> Member:
         found = next((client for client in self.clients if client.name == name), None)
@@ -276,14 +288,15 @@ def _read_member(
         if key == "name" and not value.strip().isprintable():  # names begin lines in terminals and in prompts
             raise ConfigError(f"{where}: name is {short(value)}, expected one line of printable characters")
         texts[key] = value.strip()
-    shared = validate(
-        _MemberSettings, {key: settings.pop(key) for key in ("prompts",) if key in settings}, where, folder
-    )
+    own = tuple(_MemberSettings.model_fields)
+    shared = validate(_MemberSettings, {key: settings.pop(key) for key in own if key in settings}, where, folder)
     options_class = registry.options_class(texts["backend"])
-    refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty", "prompts"))
+    refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty", *own))
     options = validate(options_class, _resolve_model(settings, folder), where)
     label = _label(settings["model"])
-    return Member(texts["name"], role, texts["backend"], options, texts["specialty"], label, shared.prompts)
+    return Member(
+        texts["name"], role, texts["backend"], options, texts["specialty"], label, shared.prompts, shared.reply_format
+    )
 
 
 def _member_hint(key: str) -> str:

@@ -47,7 +47,11 @@ def test_a_relative_model_folder_is_found_beside_the_file(tmp_path: Path) -> Non
     [
         ("", "no clients", "[[clients]]"),
         (CLIENT + CLIENT, "two members are called 'near'", "unique name"),
-        (CLIENT + 'colour = "red"\n', "unknown key 'colour'", "known keys: name, backend, specialty, prompts, model"),
+        (
+            CLIENT + 'colour = "red"\n',
+            "unknown key 'colour'",
+            "known keys: name, backend, specialty, prompts, reply_format, model",
+        ),
         (CLIENT + 'modle = "red"\n', "unknown key 'modle'", "did you mean 'model'"),
         (CLIENT.replace('name = "near"', ""), "name is missing", ""),
         (CLIENT.replace('model = "x"', ""), "model: Field required", ""),

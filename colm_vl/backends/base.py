@@ -157,6 +157,9 @@ class Options(BaseModel):
     keeps_time: ClassVar[bool] = False
     """Whether the backend itself ends a call at `Request.timeout`, counted from when the call is sent."""
 
+    tries_schema: ClassVar[bool] = False
+    """Whether reply_format = "auto" asks for replies under a JSON schema."""
+
     neutral: ClassVar[frozenset[str]] = frozenset()
     """Options that say how the model is asked, not what it replies: changing them makes no finished call void."""
 

@@ -37,6 +37,7 @@ class Options(base.Options):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     keeps_time = True
+    tries_schema = True
     neutral = frozenset(
         {"api_key_env", "max_concurrency", "max_retries", "queue_timeout", "retry_delay", "timeout_connect"}
     )

@@ -119,6 +119,7 @@ def _member(member: Member) -> dict[str, Any]:
         "model": member.label,
         "specialty": member.specialty,
         "backend": member.backend,
+        **({"reply_format": member.reply_format} if member.reply_format else {}),
         **{name: value if _is_plain(value) else f"… {_digest(value)[:12]}" for name, value in options.items()},
         "fingerprint": member.fingerprint,
     }

@@ -1,5 +1,7 @@
 """What each stage says to a model (`messages`), in which words (`profile`), and how replies are read (`replies`)."""
 
+from colm_vl.prompts.json_fields import StreamedFields, is_complete
+from colm_vl.prompts.json_replies import JsonObject, shown, written_in
 from colm_vl.prompts.messages import (
     draft_heading,
     draft_messages,
@@ -24,21 +26,26 @@ from colm_vl.prompts.replies import (
 
 __all__ = [
     "LABELLED_LINES",
+    "JsonObject",
     "LabelledLines",
     "ParsedGuidance",
     "ParsedReply",
     "ParsedSelection",
     "Profile",
     "ReplyFormat",
+    "StreamedFields",
     "Texts",
     "draft_heading",
     "draft_messages",
     "draw_boundary",
     "guidance_messages",
+    "is_complete",
     "load_profile",
     "peers_messages",
     "read_selection",
     "refine_messages",
     "selection_messages",
+    "shown",
     "verdict_messages",
+    "written_in",
 ]

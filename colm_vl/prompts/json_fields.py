@@ -11,6 +11,7 @@ ANSWER_FIELDS = ("caption", "answer", "confidence")
 GUIDANCE_FIELDS = ("evidence", "disagreement", "check")
 _FIELDS = frozenset(ANSWER_FIELDS + GUIDANCE_FIELDS)
 _FENCE = re.compile(r"\s*(?:```\w*\s*)?")
+_ANSWER = re.compile(r'"answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)|([^\s,}"]+))', re.IGNORECASE | re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f]")
 
 
@@ -46,7 +47,7 @@ def is_complete(text: str) -> bool:
 def find_answer(text: str) -> tuple[int, int] | None:
     """Where the value of the field `answer` stands in the text, without its quotation marks. A quotation mark within
     another field is escaped, so that none looks like this one."""
-    found = re.search(r'"answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)|([^\s,}"]+))', text, re.IGNORECASE | re.DOTALL)
+    *_, found = (None, *_ANSWER.finditer(text))  # the last: what was only thought stands before
     return found.span(found.lastindex or 0) if found else None
 
 

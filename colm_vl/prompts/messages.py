@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from colm_vl.backends.base import Message, Part
+from colm_vl.prompts.json_replies import said_to_others
 from colm_vl.prompts.profile import Texts, fill
-from colm_vl.prompts.replies import LABELLED_LINES, ReplyFormat, without_thinking
+from colm_vl.prompts.replies import LABELLED_LINES, ReplyFormat
 from colm_vl.types import Query
 
 
@@ -38,7 +39,7 @@ def refine_messages(
     The earlier messages stay as they were, so that the prompt of the draft is a prefix of this one and a cache,
     ours or an engine's, computes neither pictures nor question again.
     """
-    guidance = without_thinking(guidance)
+    guidance = said_to_others(guidance)
     boundary, texts = draw_boundary(guidance), reply_format.profile.texts
     ask = "\n".join(
         (
@@ -163,7 +164,7 @@ def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, t
 
 def _said(texts: Mapping[str, str]) -> Mapping[str, str]:
     """Without what was only thought. Before a boundary is drawn: what is left might come together to that very mark."""
-    return {heading: without_thinking(text) for heading, text in texts.items()}
+    return {heading: said_to_others(text) for heading, text in texts.items()}
 
 
 def _fence(text: str, boundary: str) -> str:

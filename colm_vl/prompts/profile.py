@@ -31,7 +31,7 @@ _PLACEHOLDERS = {
     "select_task": ("count",),
 }
 _NEEDED = frozenset({"question", "boundary"})
-_TABLES = ("draft", "solo", "reply", "drafts", "guide", "guidance", "peers", "refine", "verdict", "select")
+_TABLES = ("draft", "solo", "reply", "drafts", "guide", "guidance", "peers", "refine", "verdict", "select", "json")
 _KEYS = {
     f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in ("system", "open", "choice", "intro", "task")
 }
@@ -58,6 +58,9 @@ class Texts(Table):
     verdict_system: str
     select_system: str
     select_task: str
+    json_open: str = ""
+    json_choice: str = ""
+    json_task: str = ""
 
     @field_validator("*")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from colm_vl import answers
 from colm_vl.prompts.profile import DEFAULT, Profile, load
@@ -77,6 +77,12 @@ class ReplyFormat(Protocol):
         """The end of a prompt that asks for guidance."""
         ...
 
+    def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
+        """The JSON schema that the reply is held to where that is possible."""
+        ...
+
+    def guidance_schema(self) -> Mapping[str, Any] | None: ...
+
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
         """Read a draft, a refinement or a verdict. What cannot be read is left empty."""
         ...
@@ -96,6 +102,12 @@ class LabelledLines:
 
     def ask_guidance(self) -> str:
         return self.profile.texts.guide_task
+
+    def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
+        return None
+
+    def guidance_schema(self) -> Mapping[str, Any] | None:
+        return None
 
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
         """The last answer that was given counts; a reply of one unlabelled line is its answer."""

@@ -1,0 +1,65 @@
+"""Replies as JSON objects: how they are asked for, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from colm_vl.prompts import json_fields
+from colm_vl.prompts.profile import Profile
+from colm_vl.prompts.replies import LabelledLines, ParsedGuidance, ParsedReply, ReplyFormat, without_thinking
+from colm_vl.types import Query
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """An object under a schema, such as `{"caption": "…", "answer": "5", "confidence": 90}`.
+
+    A profile without sentences for it asks for lines: then only the decoding is constrained.
+    """
+
+    profile: Profile
+
+    @property
+    def _lines(self) -> LabelledLines:
+        return LabelledLines(self.profile)
+
+    def ask_answer(self, query: Query) -> str:
+        texts = self.profile.texts
+        return (texts.json_choice if query.choices else texts.json_open) or self._lines.ask_answer(query)
+
+    def ask_guidance(self) -> str:
+        return self.profile.texts.json_task or self._lines.ask_guidance()
+
+    def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
+        return json_fields.answer_schema(query.letters)
+
+    def guidance_schema(self) -> Mapping[str, Any] | None:
+        return json_fields.guidance_schema()
+
+    def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
+        """Its fields are read as the lines of the same names are."""
+        read = self._lines.read_answer(said_to_others(text), choices)
+        return replace(read, answer_span=json_fields.find_answer(text) if read.answer else None)
+
+    def read_guidance(self, text: str) -> ParsedGuidance:
+        return self._lines.read_guidance(said_to_others(text))
+
+
+def written_in(text: str, asked: ReplyFormat) -> ReplyFormat:
+    """The format that a reply is in, whichever was asked for: small models ignore a schema, and large ones write JSON
+    unasked."""
+    is_json = bool(json_fields.read_fields(without_thinking(text)))
+    return JsonObject(asked.profile) if is_json else LabelledLines(asked.profile)
+
+
+def shown(text: str) -> str:
+    """A reply as it is shown to people: a JSON object as lines, anything else as it is."""
+    fields = json_fields.read_fields(without_thinking(text))
+    return json_fields.as_lines(fields) if fields else text
+
+
+def said_to_others(text: str) -> str:
+    """A reply as it is shown to other models: the same, without what was only thought."""
+    return shown(without_thinking(text))
