@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from types import AsyncGeneratorType
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -69,14 +69,20 @@ class _LoopThread(threading.Thread):
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self) -> None:
-        async with BlockingPortal() as portal:
-            self.served.set_result(portal)
-            await portal.sleep_until_stopped()
+        async with AsyncExitStack() as stack:  # each step is taken even if another fails
+            stack.push_async_callback(self._close)
+            stack.push_async_callback(self._close_sources)
+            async with BlockingPortal() as portal:
+                self.served.set_result(portal)
+                await portal.sleep_until_stopped()
+
+    async def _close_sources(self) -> None:
+        """Close the iterators that were abandoned and never closed. Raises what closing one of them raised."""
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for source in list(self.sources):  # iterators that were abandoned and never closed
-            await self.close_source(source)
-        await self._close()
+        async with AsyncExitStack() as stack:
+            for source in list(self.sources):
+                stack.push_async_callback(self.close_source, source)
 
 
 class Portal:
@@ -117,7 +123,9 @@ class Portal:
         try:
             return future.result()
         except CancelledError:
-            self._refuse()
+            if self.closed:
+                self._refuse()
+            raise
         except BaseException:
             if future.cancel():
                 ended.wait(_CLEAN_UP_SECONDS)
@@ -130,7 +138,19 @@ class Portal:
         try:
             return await self._portal.call_async(call, *arguments)
         except CancelledError:
-            self._refuse()
+            if self.closed:
+                self._refuse()
+            raise
+
+    def close_source(self, source: AsyncGenerator[Any, None]) -> None:
+        """Close the generator of an iterator and wait for it, though not for ever: the garbage collector may close a
+        half-read iterator in any thread, which may hold what the loop is waiting for. A loop thread does not wait."""
+        if isinstance(threading.current_thread(), _LoopThread):
+            self._thread.soon(self._thread.close_source, source)
+        elif not self.closed:
+            future = self._started(lambda: self._thread.close_source(source))
+            with suppress(TimeoutError, CancelledError):
+                future.result(_CLEAN_UP_SECONDS)
 
     def close(self) -> None:
         """Cancel running calls, let them clean up, and stop the loop. Can be called more than once.
@@ -139,9 +159,12 @@ class Portal:
         """
         if not self.closed:
             self._stop()
+            if threading.current_thread() is self._thread:
+                return
+            self._thread.join(_CLEAN_UP_SECONDS)
             if self._thread.closed.done():
                 self._thread.closed.result()
-            elif threading.current_thread() is not self._thread:
+            else:
                 logger.warning("what was under way is still being cleaned up after %s s", _CLEAN_UP_SECONDS)
 
     def _started(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:
@@ -173,11 +196,7 @@ class Stream(Generic[_T]):
             while items := portal.run(_next, source):
                 yield items[0]
         finally:
-            # The garbage collector may close a half-read iterator in any thread. A loop thread must not block here.
-            if isinstance(threading.current_thread(), _LoopThread):
-                thread.soon(thread.close_source, source)
-            elif not portal.closed:
-                portal.run(thread.close_source, source)
+            portal.close_source(source)
 
     async def __aiter__(self) -> AsyncIterator[_T]:
         portal, source = self._portal(), self._start()
@@ -203,5 +222,14 @@ def _stop(thread: _LoopThread, process: int) -> None:
     if os.getpid() != process:
         return  # in a forked child the loop's file descriptors belong to the parent
     thread.soon(thread.served.result().stop, True)
-    if threading.current_thread() is not thread:
+    if not _in_event_loop():
         thread.join(_CLEAN_UP_SECONDS)
+
+
+def _in_event_loop() -> bool:
+    """Whether this thread is running an event loop, which must not wait for another thread's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
+import anyio
+
 from colm_vl.backends import registry
 from colm_vl.backends.base import Backend
+from colm_vl.errors import BackendError
 from colm_vl.team import Member
 
 
@@ -22,70 +25,102 @@ class BackendPool:
     def __init__(self, backends: Mapping[str, Backend] | None = None, *, max_loaded: int | None = None) -> None:
         self.loads: Counter[str] = Counter()
         self._backends: dict[str, Backend] = dict(backends or {})
-        self._local: set[str] = set()
+        self._given = frozenset(self._backends)
+        self._local: set[str] = set()  # the models in memory, including those that are being unloaded
         self._users: Counter[str] = Counter()
         self._max_loaded = max_loaded
-        self._changed = asyncio.Condition()
+        self._change = asyncio.Event()
+        self._unloading: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def loaded(self) -> frozenset[str]:
         """The members whose models are in this process."""
         return frozenset(self._local)
 
-    @asynccontextmanager
-    async def use(self, member: Member) -> AsyncIterator[Backend]:
-        """The member's backend. It is not unloaded while in use."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._ready(member) or self._idle())
-            if member.name not in self._backends:
-                await self._connect(member)
-            self._users[member.name] += 1
-        try:
-            yield self._backends[member.name]
-        finally:
-            # Not under the lock, which would have to be awaited: a cancelled caller must release its use as well.
-            self._users[member.name] -= 1
-            if self._max_loaded is not None:
-                await asyncio.shield(self._tell())
-
-    async def keep(self, names: Collection[str]) -> None:
-        """Unload the idle local models, except those named."""
-        async with self._changed:
-            for name in set(self._idle()) - set(names):
-                self._local.discard(name)
-                await self._backends.pop(name).aclose()
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    def _ready(self, member: Member) -> bool:
-        if member.name in self._backends or self._max_loaded is None or not member.options.in_process:
-            return True
-        return len(self._local) < self._max_loaded
+    def is_given(self, member: Member) -> bool:
+        """Whether the member's backend was passed in."""
+        return member.name in self._given
 
     def takes_place(self, member: Member) -> bool:
         """Whether the member counts towards `max_loaded`."""
-        given = member.name in self._backends and member.name not in self._local
-        return member.options.in_process and not given
+        return member.options.in_process and not self.is_given(member)
+
+    @asynccontextmanager
+    async def use(self, member: Member) -> AsyncIterator[Backend]:
+        """The member's backend. It is not unloaded while in use. Raises `BackendError` if the pool is closed."""
+        while not self._ready(member):
+            idle = self._idle()
+            if idle and not self._unloading:
+                await self._unload(idle[0])
+            else:
+                await self._change.wait()
+        # Nothing is awaited from here on until the use is counted.
+        if self._closing is not None:
+            raise BackendError(f"{member.name}: not called, for this CoLM is closed")
+        backend = self._backends.get(member.name) or self._connect(member)
+        self._users[member.name] += 1
+        try:
+            yield backend
+        finally:
+            self._users[member.name] -= 1
+            self._notify()
+
+    async def keep(self, names: Collection[str]) -> None:
+        """Unload the idle local models, except those named."""
+        for name in set(self._idle()) - set(names):
+            await self._unload(name)
+
+    async def aclose(self) -> None:
+        """Close all backends. Raises what closing one of them raised, after all are closed. A cancelled call completes
+        in the background; further calls wait for it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close_all())
+            self._notify()
+        with anyio.CancelScope(shield=True):
+            await asyncio.shield(self._closing)
+
+    def _ready(self, member: Member) -> bool:
+        if self._closing is not None or member.name in self._backends or not member.options.in_process:
+            return True
+        return self._max_loaded is None or len(self._local) < self._max_loaded
 
     def _idle(self) -> list[str]:
-        return [name for name in self._local if not self._users[name]]
+        return [name for name in self._local if name in self._backends and not self._users[name]]
 
-    async def _connect(self, member: Member) -> None:
-        if not self._ready(member):
-            unloaded = self._idle()[0]
-            self._local.discard(unloaded)
-            await self._backends.pop(unloaded).aclose()
-        self._backends[member.name] = registry.connect(member.backend, member.options)
+    def _connect(self, member: Member) -> Backend:
+        backend = self._backends[member.name] = registry.connect(member.backend, member.options)
         self.loads[member.name] += 1
         if member.options.in_process:
             self._local.add(member.name)
+        return backend
 
-    async def aclose(self) -> None:
-        backends, self._backends = self._backends, {}
+    async def _unload(self, name: str) -> None:
+        """Unload in a task of its own, which a cancelled caller does not stop: the model counts until it is gone."""
+        backend = self._backends.pop(name)
+
+        async def close() -> None:
+            try:
+                await backend.aclose()
+            finally:
+                self._local.discard(name)
+                self._notify()
+
+        task = asyncio.create_task(close())
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
+        await asyncio.shield(task)
+
+    async def _close_all(self) -> None:
+        closing = [backend.aclose() for backend in self._backends.values()]
+        results = await asyncio.gather(*closing, *self._unloading, return_exceptions=True)
+        self._backends.clear()
         self._local.clear()
-        results = await asyncio.gather(*(backend.aclose() for backend in backends.values()), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    def _notify(self) -> None:
+        """Wake all that wait for a change."""
+        self._change.set()
+        self._change = asyncio.Event()

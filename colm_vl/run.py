@@ -124,13 +124,13 @@ class Run:
         """Whether the question has pictures that the server may not see."""
         return self.policy.share == "captions" and bool(self.query.images)
 
-    @property
-    def server_query(self) -> Query:
+    async def server_query(self) -> Query:
         """The question as the server may see it: with full pictures, thumbnails, or none."""
+        images, most = self.query.images, self.policy.thumbnail_pixels
         if self.policy.share == "captions":
             return replace(self.query, images=())
-        if self.policy.share == "thumbnails":
-            small = tuple(image.thumbnail(self.policy.thumbnail_pixels) for image in self.query.images)
+        if self.policy.share == "thumbnails" and images:
+            small = await asyncio.to_thread(lambda: tuple(image.thumbnail(most) for image in images))
             return replace(self.query, images=small)
         return self.query
 
@@ -187,19 +187,23 @@ class Run:
 
     async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
         member, stage = key.member, key.stage
+        keeps_time = member.options.keeps_time and not self.pool.is_given(member)
+        limit = asyncio.timeout(None if keeps_time else request.timeout)
         try:
-            async with asyncio.timeout(None if member.options.keeps_time else request.timeout):
+            async with limit:
                 generation = await self._generate(key, request)
             if not generation.text.strip():
                 raise BadReply(f"{member.name}: the reply is empty")
             return generation
         except TimeoutError:
-            error: ColmError = _late(key, request)
+            error: ColmError = _late(key, request) if limit.expired() else TimedOut(f"{member.name}: timed out")
         except TimedOut as raised:
             error = raised if raised.limit is None else _late(key, request)
         except ColmError as raised:
             error = raised
-        except Exception as raised:  # a bug in one backend must not stop the other members
+        except (Exception, asyncio.CancelledError) as raised:  # a bug in one backend must not stop the other members
+            if isinstance(raised, asyncio.CancelledError) and _is_cancelled():
+                raise
             logger.exception("bug in the backend of %s", member.name)
             error = ColmError(
                 f"{member.name}: unexpected {type(raised).__name__}", hint="this is a bug: please report the traceback"
@@ -265,6 +269,11 @@ class _Kept:
 
     def of(self, kind: type[_E]) -> Sequence[_E]:
         return self._by_kind.get(kind, [])
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _late(key: CallKey, request: Request) -> TimedOut:

@@ -48,7 +48,7 @@ async def select(run: Run) -> tuple[Member, ...]:
     selection = None
     if run.policy.select == "server" and (guide := guide_of(run)):
         run.begin("select", [guide.name])
-        selection = await guide.select(run.server_query, clients, top_k)
+        selection = await guide.select(await run.server_query(), clients, top_k)
     if selection is None:
         reason = "words that the question shares with the specialty"
         selection = Selection(_rank_by_specialty(run.query.question, clients)[:top_k], "specialty", reason=reason)
@@ -100,7 +100,7 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
     if guide is None:
         return None
     run.begin("guide", [guide.name], round)
-    guidance = await guide.guide(run.server_query, replies, round=round)
+    guidance = await guide.guide(await run.server_query(), replies, round=round)
     if guidance is not None:
         run.record(guidance)
     return guidance
@@ -138,7 +138,7 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
     if guide is None:
         return None
     run.begin("verdict", [guide.name], round)
-    said = await guide.verdict(run.server_query, replies, round=round)
+    said = await guide.verdict(await run.server_query(), replies, round=round)
     if said is not None:
         run.record(said)
     return said

@@ -134,7 +134,9 @@ class Policy(Table):
     def updated(self, changes: Mapping[str, Any], folder: Path | None = None) -> Policy:
         """A copy of this policy with some fields changed. A table such as `timeouts` keeps the fields not given. Paths
         are relative to `folder`. Raises `ConfigError` naming an invalid field."""
-        own = {**self.model_dump(), "prompts": self.prompts}
+        own = {**self.model_dump(exclude={"gate", "prompts"}), "prompts": self.prompts}
+        if "gate" not in changes:  # a new gate takes the place of the old one, settings included
+            own["gate"] = self.gate
         return validate(Policy, merged(own, changes), "policy", folder)
 
 

@@ -106,3 +106,35 @@ def test_weights_trained_anew_are_another_model(tmp_path: Path) -> None:
 def test_a_model_is_shown_without_this_machines_folders(tmp_path: Path) -> None:
     member = Member("a", "client", "local", LocalOptions(model=str(tmp_path / "weights")))
     assert member.label == "weights"
+
+
+async def test_a_call_that_ends_does_not_wait_for_another_model_to_be_unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    unloading, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(ScriptedBackend):
+        async def aclose(self) -> None:
+            unloading.set()
+            await go.wait()
+
+    monkeypatch.setattr(registry, "connect", lambda name, options: Slow(["Answer: 5"]))
+    a, b, c = members("a", "b", "c")
+    pool = BackendPool(max_loaded=2)
+    async with pool.use(b):
+        await use(pool, a)
+        waiting = asyncio.create_task(use(pool, c))  # has a unloaded first
+        await unloading.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert pool.loaded == {"a", "b"}  # a counts until it is gone, also if nobody waits any more
+    go.set()
+    async with asyncio.timeout(10):
+        await use(pool, c)
+    assert pool.loaded == {"b", "c"}
+    await pool.aclose()
+
+
+async def test_closing_twice_waits_for_the_same_closing(loads: Loads) -> None:
+    pool = BackendPool()
+    await use(pool, members("a")[0])
+    await asyncio.gather(pool.aclose(), pool.aclose())
+    assert loads.now == 0

@@ -6,16 +6,18 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import colm_vl
-from colm_vl import ConfigError, Draft, Image, ImageError, InputError, Query, Refinement, Trace
+from colm_vl import ColmError, ConfigError, Draft, Image, ImageError, InputError, Query, Refinement, Trace
 from colm_vl.backends.base import Generation, Request
 from tests.endpoint import Endpoint
 from tests.teams import FIVE, GUIDANCE, scripted
@@ -286,6 +288,16 @@ def test_leaving_the_interpreter_with_a_half_read_iterator_says_nothing(kind: st
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_backends_are_closed_even_if_an_iterator_cannot_be(tmp_path: Path) -> None:
+    colm = scripted({"near": [FIVE]}, strategy="vote")
+    half_read = iter(colm.batch([Query("How many?", id=str(number)) for number in range(40)], tmp_path / "out"))
+    next(half_read)
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(ColmError):
+        colm.close()
+    assert colm.backends["near"].closed
 
 
 def test_nothing_that_is_given_is_dropped_in_silence(dots: Query, dots_png: bytes) -> None:

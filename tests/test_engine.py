@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
+from typing_extensions import override
 
-from colm_vl import AsyncCoLM, ConfigError, Delta, ImageError, InputError, NoAnswer, Query, Team, Trace
-from colm_vl.backends.base import Request
+from colm_vl import (
+    AsyncCoLM,
+    BackendError,
+    ClientReply,
+    ConfigError,
+    Decision,
+    Delta,
+    Gate,
+    Image,
+    ImageError,
+    InputError,
+    NoAnswer,
+    Query,
+    Team,
+    Trace,
+)
+from colm_vl.backend_pool import BackendPool
+from colm_vl.backends.base import Generation, Request
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from tests.batch.runs import read_lines
 from tests.teams import FIVE, GUIDANCE, scripted
@@ -106,3 +125,104 @@ async def test_policies_of_one_question() -> None:
 def test_a_team_file_is_enough() -> None:
     assert AsyncCoLM.from_team(rounds=2).team.policy.rounds == 2
     assert isinstance(AsyncCoLM.from_team().team, Team)
+
+
+class Endless(ScriptedBackend):
+    """Waits for ever, and counts how often it is asked and closed."""
+
+    def __init__(self) -> None:
+        super().__init__(["unused"])
+        self.asked = 0
+        self.begun = asyncio.Event()
+        self.closings = 0
+
+    @override
+    async def generate(self, request: Request) -> Generation:
+        self.asked += 1
+        self.begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    @override
+    async def aclose(self) -> None:
+        await asyncio.sleep(0.01)
+        self.closings += 1
+
+
+async def test_after_closing_nothing_is_called_again() -> None:
+    endless = Endless()
+    colm = AsyncCoLM(engine(strategy="vote", timeouts={"draft": 0.2}).team, backends={"near": endless})
+    asking = asyncio.create_task(colm.ask("How many?"))
+    await endless.begun.wait()
+    await colm.aclose()
+    with pytest.raises(NoAnswer):
+        await asking
+    with pytest.raises(RuntimeError, match="closed"):
+        await colm.ask("How many?")
+    assert (endless.asked, endless.closings) == (1, 1)
+    pool = BackendPool({"near": endless})
+    await pool.aclose()
+    with pytest.raises(BackendError, match="near: not called, for this CoLM is closed"):
+        async with pool.use(colm.team.clients[0]):
+            pass
+
+
+async def test_backends_are_closed_in_a_scope_that_is_cancelled() -> None:
+    endless = Endless()
+    with anyio.CancelScope() as scope:
+        async with AsyncCoLM(engine(strategy="vote").team, backends={"near": endless}):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert endless.closings == 1
+
+
+async def test_a_backend_in_the_place_of_an_endpoint_is_timed_out() -> None:
+    table = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    policy = {"strategy": "vote", "timeouts": {"draft": 0.05}}
+    team = Team.from_dict({"clients": [{"name": "near", **table}], "policy": policy})
+    async with AsyncCoLM(team, backends={"near": Endless()}) as colm:
+        with pytest.raises(NoAnswer, match=r"no reply within 0\.05 s"):
+            await colm.ask("How many?")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(TimeoutError(), "near: timed out"), (asyncio.CancelledError(), "near: unexpected CancelledError")],
+)
+async def test_what_a_backend_raises_by_itself_is_its_failure(error: BaseException, told: str) -> None:
+    class Raising(Endless):
+        @override
+        async def generate(self, request: Request) -> Generation:
+            raise error
+
+    async with AsyncCoLM(engine(strategy="vote").team, backends={"near": Raising()}) as colm:
+        with pytest.raises(NoAnswer, match=told):
+            await colm.ask("How many?")
+
+
+async def test_gates_are_replaced_and_may_be_objects_of_ones_own() -> None:
+    class NeverGate(Gate):
+        name = "never"
+
+        @override
+        def decide(self, replies: Mapping[str, ClientReply]) -> Decision:
+            return Decision(False, "the server rests")
+
+    async with engine(gate={"confidence": 0.8}) as colm:
+        assert (await colm.ask("How many?", gate=NeverGate())).gates[0].reason == "the server rests"
+        assert (await colm.ask("How many?", gate="disagreement")).gates[0].reason == "all answers agree"
+
+
+async def test_thumbnails_are_made_beside_the_event_loop(dots: Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = set[threading.Thread]()
+    thumbnail = Image.thumbnail
+
+    def watched(image: Image, pixels: int) -> Image:
+        threads.add(threading.current_thread())
+        return thumbnail(image, pixels)
+
+    monkeypatch.setattr(Image, "thumbnail", watched)
+    async with engine(share="thumbnails") as colm:
+        await colm.ask(dots)
+    assert threads
+    assert threading.current_thread() not in threads

@@ -38,8 +38,8 @@ print(families._module_for("llava", True).__name__, families._module_for("unhear
 assert "torch" not in sys.modules
 """
 PROGRAM = """
-import json
-from colm_vl import CoLM, Team
+import json, sys
+from colm_vl import CoLM, ConfigError, Team
 table = {"backend": "scripted", "model": "m"}
 clients = [{"name": name, "replies": ["Answer: " + answer], **table} for name, answer in
            (("a", "five"), ("b", "five"), ("c", "four"))]
@@ -48,6 +48,11 @@ with CoLM(team) as colm:
     mine = colm.ask("How many?", strategy="first_two")
     skipped = colm.ask("How many?", gate={"long_answer": 9})
     asked = colm.ask("How many?", gate="long_answer=3")
+for name in ("aaa_broken", "empty", "unheard_of"):
+    try:
+        team.with_policy(gate=name)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
 print(json.dumps({
     "drafts": [draft.client for draft in mine.drafts],
     "answer": mine.answer,
@@ -70,6 +75,7 @@ def elsewhere(tmp_path: Path) -> Path:
     _install(tmp_path, "my_package", ENTRY_POINTS)
     broken = {"broken": "mine.broken"}
     groups = {"colm_vl.strategies": broken, "colm_vl.benchmarks": broken}
+    groups["colm_vl.gates"] = {"aaa_broken": "mine.broken", "empty": "mine"}
     _install(tmp_path, "mine", {**groups, "processors.families": {**broken, "tiny": "mine.tiny_vl"}})
     return tmp_path
 
@@ -102,6 +108,11 @@ def test_a_strategy_and_a_gate_from_elsewhere(elsewhere: Path) -> None:
         "skipped": [False],
         "asked": [[True, "the longest answer has 4 characters"]],
     }
+    assert done.stderr.splitlines() == [
+        "gate 'aaa_broken' cannot be imported from mine.broken: RuntimeError: not today",
+        "gate 'empty' has no GATE",
+        "policy: gate: expected always, disagreement, { confidence = … }, { long_answer = … } (given: 'unheard_of')",
+    ]
 
 
 def test_a_backend_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from colm_vl.backends._common import check_pictures, images_sent
 from colm_vl.backends._openai_call import Call, InPlace
@@ -63,6 +64,7 @@ class OpenAIBackend:
         self._options = options
         self._place = Place(options.model, options.base_url, key, options.api_key_env)
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
+        self._closed_in: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
     async def generate(self, request: Request) -> Generation:
         call = self._begin(request)
@@ -111,7 +113,9 @@ class OpenAIBackend:
         )
 
     async def aclose(self) -> None:
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        loop = asyncio.get_running_loop()
+        self._closed_in.add(loop)
+        session = self._sessions.pop(loop, None)
         if session is not None:
             await session.http.aclose()
 
@@ -305,6 +309,8 @@ class OpenAIBackend:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None:
+            if loop in self._closed_in:  # a call that broke off because of it is not to be sent again
+                raise BackendError(f"{self._place.label} was closed")
             for ended in [other for other in self._sessions if other.is_closed()]:
                 del self._sessions[ended]
             options = self._options

@@ -7,10 +7,12 @@ Other packages can register gates as entry points of the group `colm_vl.gates`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
+from colm_vl.errors import ConfigError
 from colm_vl.gates.base import Gate
 from colm_vl.plugins import Plugins
 
@@ -38,7 +40,7 @@ def read(setting: object) -> Gate:
         name, table = "", {}
     if name not in _GATES.names():
         raise ValueError(f"expected {', '.join(_forms())}")
-    gate: type[Gate] = _GATES.module(name).GATE
+    gate = _load(name)
     try:
         return gate.model_validate(dict(table))
     except ValidationError as error:
@@ -52,11 +54,22 @@ def plain(gate: Gate) -> str | dict[str, Any]:
     """The gate as it is written in a team file."""
     if fields := gate.model_dump(mode="json"):
         return fields
-    return next(name for name in _GATES.names() if _GATES.module(name).GATE is type(gate))
+    return gate.name
+
+
+def _load(name: str) -> type[Gate]:
+    gate = getattr(_GATES.module(name), "GATE", None)
+    if not (isinstance(gate, type) and issubclass(gate, Gate)):
+        raise ConfigError(f"gate {name!r} has no GATE", hint="define one, a subclass of colm_vl.gates.Gate, in it")
+    return gate
 
 
 def _forms() -> list[str]:
-    """The forms in which gates are written: those without settings by name, then the others as tables."""
-    kinds = {name: _GATES.module(name).GATE for name in _GATES.names()}
+    """The forms in which gates are written: those without settings by name, then the others as tables. Gates of other
+    packages that cannot be loaded are left out."""
+    kinds: dict[str, type[Gate]] = {}
+    for name in _GATES.names():
+        with suppress(ConfigError):
+            kinds[name] = _load(name)
     tables = [f"{{ {name} = … }}" for name, kind in kinds.items() if kind.model_fields]
     return [*(name for name, kind in kinds.items() if not kind.model_fields), *tables]

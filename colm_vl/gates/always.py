@@ -11,6 +11,8 @@ from colm_vl.types import ClientReply, Decision
 
 
 class AlwaysGate(Gate):
+    name = "always"
+
     @override
     def decide(self, replies: Mapping[str, ClientReply]) -> Decision:
         return Decision(True, "the policy asks always")

@@ -12,6 +12,8 @@ from colm_vl.types import ClientReply, Decision
 
 
 class DisagreementGate(Gate):
+    name = "disagreement"
+
     @override
     def decide(self, replies: Mapping[str, ClientReply]) -> Decision:
         if all_agree(replies.values()):
