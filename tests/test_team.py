@@ -148,20 +148,20 @@ def test_what_is_set_in_the_environment_is_a_name(tmp_path: Path, monkeypatch: p
     ],
 )
 def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path: Path, text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ConfigError, match=r"team\.toml: a key has more than 32 parts"):
         load(tmp_path, CLIENT + text)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
     "part", ["a", '"', '\\"', "a.", "'a'.", "'", '""', "a" + 31 * ".a" + " ", '\\"""', "'a\n", "'''", '"""\\']
 )
 def test_looking_for_long_keys_takes_no_longer_than_reading(tmp_path: Path, part: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ConfigError):
         load(tmp_path, "x = 1\n" + (400_000 // len(part)) * part)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("text", ['"{}"', "'{}'", '"""{}\n{}"""', "'''\n{}'''", '"ok" # {}'])
