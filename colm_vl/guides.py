@@ -13,7 +13,7 @@ from typing import Protocol
 from colm_vl import prompts
 from colm_vl.backends.base import Message
 from colm_vl.prompts import ReplyFormat
-from colm_vl.replies import by_heading, read_draft
+from colm_vl.replies import by_heading, notes_on, read_draft
 from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
 from colm_vl.types import Failure, Guidance, Note, Query, Selection, Verdict
@@ -81,7 +81,15 @@ class ServerGuide:
         if isinstance(generation, Failure):
             return None
         read = prompts.written_in(generation.text, self._reply_format).read_guidance(generation.text)
-        return Guidance(self.name, prompts.shown(generation.text), round, read.evidence, read.disagreement, read.check)
+        for note in notes_on(self.name, read.flaws, "" if read.own else "its guidance says nothing of its own"):
+            run.record(note)
+        if not read.own:
+            return None
+        shown = read.own if read.flaws else ""
+        return Guidance(
+            self.name, prompts.shown(generation.text), round, read.evidence, read.disagreement, read.check,
+            flaws=read.flaws, shown=shown,
+        )  # fmt: skip
 
     async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
         """The server answers from the pictures and the drafts. Without drafts it gets the same prompt as a client."""
@@ -98,7 +106,9 @@ class ServerGuide:
         if isinstance(generation, Failure):
             return None
         said = read_draft(self.name, generation, query.choices, self._reply_format)
-        return Verdict(self.name, said.text, said.answer, said.choice, said.caption, said.confidence)
+        for note in notes_on(self.name, said.flaws):
+            run.record(note)
+        return Verdict(self.name, said.text, said.answer, said.choice, said.caption, said.confidence, flaws=said.flaws)
 
 
 def _shown(run: Run, replies: Replies) -> Mapping[str, str]:

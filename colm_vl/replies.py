@@ -9,7 +9,9 @@ from colm_vl import prompts
 from colm_vl.backends.base import Generation
 from colm_vl.prompts import ReplyFormat
 from colm_vl.team import Team
-from colm_vl.types import ClientReply, Confidence, Draft
+from colm_vl.types import ClientReply, Confidence, Draft, Flaw, Note
+
+_FLAWS: Mapping[Flaw, str] = {"copied": "copied its prompt", "repeated": "repeated itself and was cut there"}
 
 
 def read_draft(
@@ -17,7 +19,13 @@ def read_draft(
 ) -> Draft:
     read = prompts.written_in(generation.text, reply_format).read_answer(generation.text, choices)
     confidence = _confidence(generation, read)
-    return Draft(client, generation.text, read.answer, read.choice, read.caption, confidence, sample)
+    return Draft(client, generation.text, read.answer, read.choice, read.caption, confidence, sample, flaws=read.flaws)
+
+
+def notes_on(member: str, flaws: Sequence[Flaw], missing: str = "") -> Sequence[Note]:
+    """What the user should know of a reply: what was cut out of it, and what is `missing` after that."""
+    told = [_FLAWS[flaw] for flaw in flaws]
+    return [Note(f"{member}: {'; '.join([*told, missing] if missing else told)}")] if told or missing else []
 
 
 def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, str]:

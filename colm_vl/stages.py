@@ -17,7 +17,7 @@ from colm_vl import answers, prompts
 from colm_vl.backends.base import Message
 from colm_vl.guides import guide_of
 from colm_vl.prompts import ReplyFormat
-from colm_vl.replies import by_heading, read_draft
+from colm_vl.replies import by_heading, notes_on, read_draft
 from colm_vl.run import Prompt, Replies, Run, Turn
 from colm_vl.team import Member
 from colm_vl.types import (
@@ -26,7 +26,6 @@ from colm_vl.types import (
     Draft,
     Failure,
     Guidance,
-    Note,
     Refinement,
     Selection,
     Settlement,
@@ -109,10 +108,10 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
 async def refine(run: Run, replies: Replies, guidance: Guidance, *, round: int = 1) -> Replies:
     """Each client that drafted gets the guidance and keeps or changes its own answer."""
 
+    said = guidance.shown or guidance.text
+
     def conversation(client: Member, turn: Turn, reply_format: ReplyFormat) -> tuple[Message, ...]:
-        return prompts.refine_messages(
-            turn.messages, turn.generation.text, run.query, guidance.text, reply_format=reply_format
-        )
+        return prompts.refine_messages(turn.messages, turn.generation.text, run.query, said, reply_format=reply_format)
 
     return await _reconsider(run, replies, conversation, round)
 
@@ -218,8 +217,9 @@ async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Rep
     reply = await asked
     if reply is not None:
         run.record(reply)
-        if not reply.readable:
-            run.record(Note(f"{reply.client}: no answer could be read from its reply"))
+        missing = "" if reply.readable else "no answer could be read from its reply"
+        for note in notes_on(reply.client, reply.flaws, missing):
+            run.record(note)
     return reply
 
 
@@ -241,7 +241,7 @@ async def _reconsider(
         now = read_draft(client.name, generation, run.query.choices, run.reply_format(client))
         return Refinement(
             now.client, now.text, now.answer, now.choice, now.caption, now.confidence,
-            round, changed=not answers.same_reply(before, now),
+            round, changed=not answers.same_reply(before, now), flaws=now.flaws,
         )  # fmt: skip
 
     refined = await _for_each(run, clients, one)

@@ -37,6 +37,9 @@ STAGE_TITLES: Mapping[Stage, str] = MappingProxyType(
     }
 )
 Share = Literal["images", "thumbnails", "captions"]
+Flaw = Literal["copied", "repeated"]
+"""What was cut out before a reply was read: sentences that it copied from its own prompt, or what it repeated over and
+over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class ClientReply:
     choice: str | None = None
     caption: str = ""
     confidence: Confidence = Confidence()
+    flaws: tuple[Flaw, ...] = field(default=(), kw_only=True)
 
     @property
     def readable(self) -> bool:
@@ -164,7 +168,8 @@ class Refinement(ClientReply):
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """What the server wrote for the clients. A part is empty if the reply does not label it."""
+    """What the server wrote for the clients. A part is empty if the reply does not label it. `shown` is the
+    part of `text` that clients get, if that is not all of it."""
 
     server: str
     text: str
@@ -172,6 +177,8 @@ class Guidance:
     evidence: str = ""
     disagreement: str = ""
     check: str = ""
+    flaws: tuple[Flaw, ...] = field(default=(), kw_only=True)
+    shown: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +191,7 @@ class Verdict:
     choice: str | None = None
     caption: str = ""
     confidence: Confidence = Confidence()
+    flaws: tuple[Flaw, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What each stage says to a model (`messages`), in which words (`profile`), and how replies are read (`replies`)."""
 
+from colm_vl.prompts.copying import OwnWords, own_words
 from colm_vl.prompts.json_fields import StreamedFields, is_complete
 from colm_vl.prompts.json_replies import JsonObject, shown, written_in
 from colm_vl.prompts.messages import (
@@ -28,6 +29,7 @@ __all__ = [
     "LABELLED_LINES",
     "JsonObject",
     "LabelledLines",
+    "OwnWords",
     "ParsedGuidance",
     "ParsedReply",
     "ParsedSelection",
@@ -41,6 +43,7 @@ __all__ = [
     "guidance_messages",
     "is_complete",
     "load_profile",
+    "own_words",
     "peers_messages",
     "read_selection",
     "refine_messages",

@@ -93,6 +93,12 @@ class Profile:
         """All texts by key, as `GUIDE_TASK`; those that are left out of the file are not among them."""
         return {name.upper(): text for name, text in self.texts.model_dump(exclude_defaults=True).items()}
 
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """The sentences by which the model is told what to do and how."""
+        texts = self.texts
+        return tuple(text for text in self.sentences.values() if text not in (texts.question, texts.choices))
+
 
 def shipped() -> tuple[str, ...]:
     """The names of the package's own profiles, sorted."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from colm_vl import answers
+from colm_vl.prompts.copying import own_words
 from colm_vl.prompts.profile import DEFAULT, Profile, load
-from colm_vl.types import Query
+from colm_vl.types import Flaw, Query
 
 _LABELS = (
     "caption",
@@ -44,13 +45,18 @@ class ParsedReply:
     caption: str
     stated_confidence: float | None
     answer_span: tuple[int, int] | None = None
+    flaws: tuple[Flaw, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedGuidance:
+    """`own` is the whole of it in the server's own words, empty where it has no content."""
+
     evidence: str
     disagreement: str
     check: str
+    own: str
+    flaws: tuple[Flaw, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +117,9 @@ class LabelledLines:
 
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
         """The last answer that was given counts; a reply of one unlabelled line is its answer."""
-        spoken = without_thinking(text)
-        lines = _labelled(spoken)
-        said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken, lines)
+        spoken = own_words(without_thinking(text), self.profile, choices)
+        lines = _labelled(spoken.text)
+        said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken.text, lines)
         choice = answers.find_choice(said, choices) if choices else None
         answer = choices[ord(choice) - ord("A")] if choice else ("" if choices else answers.strip_markup(said))
         return ParsedReply(
@@ -122,14 +128,18 @@ class LabelledLines:
             lines.get("caption", ""),
             _read_confidence(lines.get("confidence", "")),
             _find_answer(text, said) if answer else None,
+            spoken.flaws,
         )
 
     def read_guidance(self, text: str) -> ParsedGuidance:
-        lines = _labelled(without_thinking(text))
+        spoken = own_words(without_thinking(text), self.profile)
+        lines = _labelled(spoken.text)
         return ParsedGuidance(
             evidence=lines.get("evidence", ""),
             disagreement=lines.get("disagreement", lines.get("disagreements", "")),
             check=lines.get("check", lines.get("checks", "")),
+            own=spoken.text.strip() if has_content(spoken.text) else "",
+            flaws=spoken.flaws,
         )
 
 
@@ -158,6 +168,11 @@ def read_selection(text: str, known: Sequence[str]) -> ParsedSelection:
 def without_thinking(text: str) -> str:
     """A reasoning model's reply without its `<think>` part; one that was cut off while thinking has said nothing."""
     return _THINKING.sub("", text)
+
+
+def has_content(text: str) -> bool:
+    """Whether the text says anything beside labels."""
+    return any(re.search(r"\w", match[2] if (match := _LABEL_LINE.match(line)) else line) for line in text.splitlines())
 
 
 def _labelled(text: str) -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""Finds what a reply only repeats: sentences of its own prompt, or itself over and over.
+
+Small models copy the form that they are to fill in, and are surest of it. Only the profile's instructions are compared:
+a question, its choices and the drafts may honestly be repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from colm_vl.prompts.profile import Profile
+from colm_vl.types import Flaw
+
+_RUN = 5
+"""Words in a row that also stand in an instruction, from which on they count as copied."""
+_SHARE = 0.6
+"""Share of a sentence's words that must be copied for the sentence to count as copied."""
+_MIN_CLAUSE = 3
+_MIN_REPEATS, _MIN_REPEATED_WORDS, _MAX_PERIOD = 4, 8, 60
+_SEARCHED_WORDS = 4_000
+
+_LABEL = re.compile(r"^[\s>#*_\-•\d.)]*(?:[A-Za-z]+ )?[A-Za-z]+[*_`]*\s*[:：=][*_`]*")
+_SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+(?=\s|$)|[.!?]|$)\s*")
+_WORD = re.compile(r"\w+")
+_NON_SPACE = re.compile(r"\S+")
+_MARK = re.compile(r"^\s*\[(?:begin|end) [0-9a-f]{6}\]\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWords:
+    """What is left of a reply, and what was taken out of it."""
+
+    text: str
+    flaws: tuple[Flaw, ...] = ()
+
+
+def own_words(text: str, profile: Profile, choices: Sequence[str] = ()) -> OwnWords:
+    """The reply without sentences of the profile, and up to its first repetition. A sentence that ends with one of the
+    choices is an answer in any case."""
+    kept = cut_repetition(text)
+    flaws: tuple[Flaw, ...] = ("repeated",) if kept != text else ()
+    told, honest = _told(profile), tuple(_words(choice) for choice in choices)
+    lines = kept.splitlines(keepends=True)
+    own = [_own_part(line, told, honest) for line in lines]
+    if own == lines:
+        return OwnWords(kept, flaws)
+    # Beside a copied line, a line that stands in the prompt word for word, such as an example's answer, is copied, too.
+    own = ["" if _words(line) in told.lines else line for line in own]
+    return OwnWords("".join(own), ("copied", *flaws))
+
+
+def cut_repetition(text: str) -> str:
+    """The text up to the end of the first of the repetitions that it ends with."""
+    found = list(_NON_SPACE.finditer(text))[-_SEARCHED_WORDS:]
+    words = [match[0].casefold() for match in found]
+    for period in range(1, min(_MAX_PERIOD, len(words) // _MIN_REPEATS) + 1):
+        begin = len(words) - period
+        while begin > 0 and words[begin - 1] == words[begin - 1 + period]:
+            begin -= 1
+        repeated = len(words) - begin
+        if repeated >= max(_MIN_REPEATS * period, _MIN_REPEATED_WORDS):
+            return text[: found[begin + period - 1].end()]
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The words of a profile's instructions: runs of them, whole clauses, and whole lines with their labels."""
+
+    runs: frozenset[tuple[str, ...]]
+    clauses: frozenset[tuple[str, ...]]
+    lines: frozenset[tuple[str, ...]]
+
+
+@lru_cache(maxsize=32)
+def _told(profile: Profile) -> _Told:
+    runs: set[tuple[str, ...]] = set()
+    clauses: set[tuple[str, ...]] = set()
+    lines: set[tuple[str, ...]] = set()
+    for text in profile.instructions:
+        for line in re.split(r"\n|\{\w+\}", text):
+            lines.add(_words(line))
+            for clause in re.split(r"[,;.!?]", _LABEL.sub("", line)):
+                if len(words := _words(clause)) >= _MIN_CLAUSE:
+                    clauses.add(words)
+            for sentence in re.split(r"[.!?]", line):
+                for spoken in (sentence, _LABEL.sub("", sentence)):
+                    words = _words(spoken)
+                    runs.update(words[at : at + _RUN] for at in range(len(words) - _RUN + 1))
+    lines.discard(())
+    return _Told(frozenset(runs), frozenset(clauses), frozenset(lines))
+
+
+def _own_part(line: str, told: _Told, honest: Sequence[tuple[str, ...]]) -> str:
+    """A line without its copied sentences; the label goes with the last of them."""
+    if _MARK.match(line):
+        return ""
+    label = match[0] if (match := _LABEL.match(line)) else ""
+    said = line[len(label) :]
+    kept = "".join(sentence for sentence in _sentences(said) if not _is_copied(_words(sentence), told, honest))
+    if kept == said:
+        return "" if label and _is_copied(_words(line), told, honest) else line
+    return f"{label}{kept}" if _words(kept) else ""
+
+
+def _sentences(text: str) -> Iterator[str]:
+    end = 0
+    for match in _SENTENCE.finditer(text):
+        yield text[end : match.end()]
+        end = match.end()
+    if text[end:]:
+        yield text[end:]
+
+
+def _is_copied(words: tuple[str, ...], told: _Told, honest: Sequence[tuple[str, ...]]) -> bool:
+    if any(words[-len(choice) :] == choice for choice in honest if choice):
+        return False
+    if words in told.clauses:
+        return True
+    covered: set[int] = set()
+    for at in range(len(words) - _RUN + 1):
+        if words[at : at + _RUN] in told.runs:
+            covered.update(range(at, at + _RUN))
+    return bool(covered) and len(covered) >= _SHARE * len(words)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.casefold()))
