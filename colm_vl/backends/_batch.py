@@ -1,4 +1,4 @@
-"""One batch of requests through a model: encoded, checked against the context, generated, delivered row by row."""
+"""Runs a batch of requests: encodes them, checks their lengths, generates replies, and delivers them row by row."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Event = str | Generation | LocalModel | ColmError
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request on its way. The worker calls `send`, from its own thread, with pieces of text if `streamed`, and last
-    with the Generation or the error. Without a request it is only asked to load: then with the LocalModel."""
+    """A request in the worker's queue. The worker calls `send` in its own thread, with pieces of text if `streamed`,
+    and last with the `Generation` or the error. A job without a request only loads the model and receives it."""
 
     request: Request | None
     send: Callable[[Event], None]
@@ -34,7 +34,7 @@ class Job:
     _said: int = 0
 
     def gone(self) -> bool:
-        """Nobody waits for it any more."""
+        """Whether the caller no longer waits for it."""
         timeout = self.request.timeout if self.request else None
         return self.cancelled or (timeout is not None and time.monotonic() > self.started + timeout)
 
@@ -44,7 +44,8 @@ class Job:
             self.send(event)
 
     def stream(self) -> Callable[[str], None] | None:
-        """Takes the pieces of a reply from its beginning. If it is begun anew, what was said is not said again."""
+        """A function that receives the pieces of a reply. If the reply is started again, text that was already sent is
+        not sent a second time."""
         if not self.streamed:
             return None
         heard = 0
@@ -61,7 +62,7 @@ class Job:
 
 
 class Batch:
-    """Jobs with requests, which share one call of the model's `generate`."""
+    """Requests that share one call of the model's `generate`."""
 
     def __init__(self, model: LocalModel, store: PrefixStore, max_pixels: int | None) -> None:
         self._model = model
@@ -72,7 +73,8 @@ class Batch:
         return self._kept(job) is not None
 
     def run(self, jobs: Sequence[Job]) -> list[Job]:
-        """Answers them all, or only those whose prompt does not fit: then the others are returned, to be run again."""
+        """Answer all requests. If some prompts are too long, only these fail, and the others are returned to be run
+        again."""
         import torch
 
         inputs = self._model.family.encode([conversation_of(request_of(job)) for job in jobs])
@@ -151,7 +153,7 @@ class Batch:
         return self._model.letters.among(token, letters, logprobs)
 
     def _sent(self, request: Request) -> Sent:
-        """Nothing left this machine. The pixels are those within the budget, told without resizing for it."""
+        """`bytes` is 0, since nothing leaves this machine. Pixels are computed from the budget, without resizing."""
         bound = self._max_pixels
         pixels = (image.pixels if bound is None else min(image.pixels, bound) for image in request.images)
         return Sent(images=len(request.images), pixels=sum(pixels))
@@ -163,8 +165,8 @@ class Batch:
         return self._store.find(request.continues.handle, _digests(request))
 
     def _cut_out(self, job: Job, row: Row, index: int, output: Any, width: int, length: int) -> Kept | None:
-        """The row's conversation, but for its last token, which the model was not given. Prompts are `width` tokens
-        with their padding, this one `length` without."""
+        """The row's conversation without its last token, which was not computed. Prompts have `width` tokens with
+        padding; this one has `length` without."""
         start, count = width - length, length + len(row.ids) - 1
         layers = cut_out(output.past_key_values, index, start, count)
         if layers is None:
@@ -180,7 +182,7 @@ class Batch:
 
 def request_of(job: Job) -> Request:
     if job.request is None:
-        raise ValueError("a job without a request has nothing to be answered")
+        raise ValueError("the job has no request")
     return job.request
 
 
@@ -202,7 +204,7 @@ def _digests(request: Request) -> tuple[str, ...]:
 
 
 def _placed(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
-    """On the model's device; pixels in its dtype."""
+    """Move the inputs to the model's device, and pixels to its dtype."""
     return {
         name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
         for name, value in inputs.items()

@@ -1,4 +1,4 @@
-"""What several backends do alike before they answer."""
+"""Functions shared by several backends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LETTER = re.compile(r"[\s\"'(\[*{:ĠĊ▁]{0,4}([A-Z])[\s\"')\]*}.,:;ĠĊ▁]{0
 
 
 def check_pictures(request: Request, limit: int | None, model: str) -> None:
-    """Raises Unsupported if the request carries more pictures than `limit` (None: any number)."""
+    """Raises `Unsupported` if the request has more than `limit` pictures (None: no limit)."""
     if limit is None:
         return
     count = len(request.images)
@@ -47,7 +47,7 @@ def summed(letters: Iterable[tuple[str, float]]) -> Mapping[str, float]:
 
 
 def images_sent(request: Request, max_pixels: int | None) -> Sent:
-    """The pictures that the model gets and their pixels, once they are within `max_pixels` each; no bytes."""
+    """The pictures that the model gets and their pixels, after reducing each to `max_pixels`; `bytes` is 0."""
     images = request.images
     if not images:
         return Sent()

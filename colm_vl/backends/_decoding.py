@@ -1,6 +1,7 @@
-"""From scores to tokens to text, for a batch whose rows each have their own sampling, length, stream and end.
+"""Turns scores into tokens and text, for batches in which each row has its own sampling, length limit and stream.
 
-`Decoding` hooks into transformers' `generate` twice a step: `choose` draws each row's next token, `advance` sees it.
+`Decoding` hooks into transformers' `generate` twice per step: `choose` draws the next token of each row, and `advance`
+receives it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from colm_vl.backends.base import Sampling, TokenLogprob
 
 
 class Detokenizer:
-    """Text of tokens as they come. A character whose bytes are spread over several tokens comes with the last."""
+    """Decodes tokens to text incrementally. If a character spans several tokens, it is returned with the last."""
 
     def __init__(self, tokenizer: Any) -> None:
         from tokenizers.decoders import DecodeStream
@@ -28,13 +29,14 @@ class Detokenizer:
         return piece or ""
 
     def flush(self) -> str:
-        """What is held back, broken characters and all."""
+        """The remaining text, which may contain incomplete characters."""
         held, self._held = self._held, []
         return str(self._tokenizer.decode(held, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 class Row:
-    """One reply in the making. `on_piece` gets its text piece by piece, `gone` tells that nobody wants it any more."""
+    """One reply being generated. `on_piece` receives its text piece by piece. `gone` returns True if the caller no
+    longer waits for it."""
 
     def __init__(
         self,
@@ -69,13 +71,13 @@ class Row:
     def push(self, token: int, possible: Any, logprob: float, stops: frozenset[int]) -> None:
         self.ids.append(token)
         stop = token in stops
-        # Under a schema a reply also ends where nothing may follow, without a token that says so.
+        # Under a schema, a reply also ends without a stop token if nothing can follow.
         self.stopped_itself = stop or (self.constraint is not None and self.constraint.take(token))
         self.ended = self.stopped_itself or len(self.ids) >= self.max_tokens
         piece = "" if stop else self._detokenizer.push(token)
         if self.ended:
             piece += self._detokenizer.flush()
-        # Rounding may put a token that is certain a hair above 0.
+        # Rounding can make the log-probability of a certain token slightly greater than 0.
         letters = self.letters(token, possible) if self.letters else None
         self.tokens.append(TokenLogprob(piece, min(logprob, 0.0), letters))
         if piece and self._on_piece:
@@ -85,8 +87,8 @@ class Row:
 
 
 class Decoding:
-    """Rows that are generated together. Greedy decoding must be on in `generate`: `choose` leaves the token that it
-    drew with the highest score."""
+    """Rows that are generated together. `generate` must use greedy decoding: `choose` gives the highest score to the
+    token that it drew."""
 
     def __init__(self, rows: Sequence[Row], stops: frozenset[int], torch: Any) -> None:
         self._rows = rows
@@ -98,9 +100,9 @@ class Decoding:
         self._chosen: Any = None
 
     def choose(self, input_ids: Any, scores: Any) -> Any:
-        """Leaves the rows under a schema only what it allows, and adds Gumbel noise to the rows that sample, each from
-        its own generator: then the highest score is a sample, and the same seed gives the same reply whatever else is
-        in the batch. The log-probabilities that are kept are the model's own, from before either."""
+        """Mask tokens that a row's schema does not allow, and add Gumbel noise to rows that sample, so that the highest
+        score is a sample. Each row has its own generator: the same seed gives the same reply in any batch. The
+        log-probabilities recorded are the model's own, without mask and noise."""
         torch = self._torch
         logprobs = torch.log_softmax(scores.float(), dim=-1)
         constraints = [None if row.ended else row.constraint for row in self._rows]
@@ -121,7 +123,7 @@ class Decoding:
         return drawn
 
     def advance(self, input_ids: Any, scores: Any) -> Any:
-        """Which rows are at their end. Rows that nobody wants any more are: the others go on without them."""
+        """Add the drawn tokens, and return which rows have ended. Rows whose callers no longer wait count as ended."""
         tokens = input_ids[:, -1].tolist()
         for row, token, possible, logprob in zip(
             self._rows, tokens, self._possible, self._chosen.tolist(), strict=True
@@ -137,7 +139,7 @@ class Decoding:
         if sampling.top_p < 1:
             ordered, places = torch.sort(scaled, descending=True)
             before = ordered.softmax(dim=-1).cumsum(dim=-1) - ordered.softmax(dim=-1)
-            beyond = before > sampling.top_p  # never the first, whose mass before is 0
+            beyond = before > sampling.top_p  # never the first, which has no mass before it
             scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(0, places, beyond), float("-inf"))
         if index not in self._generators:
             generator = torch.Generator(device=scaled.device)

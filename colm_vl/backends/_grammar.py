@@ -1,8 +1,8 @@
-"""Decoding under a JSON schema: which tokens a reply may go on with.
+"""Decoding under a JSON schema: computes which tokens can come next in a reply.
 
-The masks come from llguidance. It follows lengths, enumerations and ranges of numbers, needs no other package, and is
-ready within milliseconds; xgrammar took 23 s to compile the schema of a reply for a vocabulary of 150,000 tokens and
-brings Triton, outlines-core took 30 s and does not heed ranges of numbers.
+The masks are computed by llguidance. It supports lengths, enumerations and ranges of numbers, has no dependencies, and
+is ready within milliseconds. xgrammar took 23 s to compile the schema of a reply for a vocabulary of 150,000 tokens and
+depends on Triton; outlines-core took 30 s and ignores ranges of numbers.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 from colm_vl.backends.registry import require
 from colm_vl.errors import BackendError, InputError, Unsupported
 
-# White space as in `json.dumps`: where any is allowed, small models write nothing else.
+# White space as in `json.dumps`: if more is allowed, small models can write white space without end.
 _PLAIN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _MOST_SCHEMAS = 256
 
 
 class Grammars:
-    """The schemas that were asked for of one model. Belongs to one thread."""
+    """The compiled schemas of one model. Not thread-safe."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, stops: frozenset[int]) -> None:
-        """`vocabulary` is how many scores the model gives; often that is more than the tokenizer has tokens."""
+        """`vocabulary` is the number of the model's scores, often greater than the number of the tokenizer's tokens."""
         self._tokenizer = tokenizer
         self._size = max(vocabulary, len(tokenizer))
         self._stops = stops
         self._known: Any = None
-        # Those that are free. Preparing one takes longer than using one again, which also knows what it met before.
+        # Unused matchers by schema. Reusing one is faster than making one, and it has cached its earlier states.
         self._free: dict[str, list[Any]] = {}
 
     def begin(self, schema: Mapping[str, Any]) -> Constraint:
-        """What a reply under `schema` is held to. Raises `InputError` for a schema that cannot be followed, and
-        `Unsupported` for a tokenizer that llguidance does not know."""
+        """The constraint for a reply under `schema`. Raises `InputError` if the schema is not supported, and
+        `Unsupported` if llguidance does not support the tokenizer."""
         key = json.dumps(schema)
         free = self._free.setdefault(key, [])
         if len(self._free) > _MOST_SCHEMAS:
@@ -49,7 +49,7 @@ class Grammars:
         )
         if matcher.is_error():
             reason = " ".join(matcher.get_error().split())[:200]
-            raise InputError(f"no reply can be held to the schema {schema[:80]}: {reason}", hint="simplify the schema")
+            raise InputError(f"unsupported schema {schema[:80]}: {reason}", hint="simplify the schema")
         return matcher
 
     def _vocabulary(self) -> Any:
@@ -60,12 +60,12 @@ class Grammars:
         except (ValueError, AttributeError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise Unsupported(
-                f"replies of this model cannot be held to a schema: {reason}", hint='set reply_format = "lines"'
+                f"this model does not support schemas: {reason}", hint='set reply_format = "lines"'
             ) from None
 
 
 class Constraint:
-    """One reply under its schema."""
+    """The state of one reply under its schema."""
 
     def __init__(self, matcher: Any, free: list[Any], size: int) -> None:
         self._matcher = matcher
@@ -73,25 +73,26 @@ class Constraint:
         self.size = size
 
     def allow(self, masks: Any, row: int) -> None:
-        """Sets the bits of the tokens that may come next. `masks` is an array of rows of 32-bit words."""
+        """Set the bits of the tokens that can come next. `masks` is an array with rows of 32-bit words."""
         words = masks[row]
         self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
 
     def take(self, token: int) -> bool:
-        """The token that was drawn. Returns whether the reply is complete, so that nothing may follow."""
+        """Add the token that was drawn. Returns whether the reply is complete, so that nothing can follow."""
         if not self._matcher.consume_token(token):
             raise BackendError(f"decoding under a schema failed: {self._matcher.get_error()[:200]}")
         return bool(self._matcher.is_stopped())
 
     def end(self) -> None:
-        """The reply is over, complete or not: the next one under this schema may have the matcher."""
+        """End the reply, complete or not, and release the matcher for the next reply under this schema."""
         if self._matcher is not None and self._matcher.reset():
             self._free.append(self._matcher)
         self._matcher = None
 
 
 def allowed(constraints: Sequence[Constraint | None], width: int) -> Any:
-    """Which of `width` tokens each row may go on with, as a boolean array. Rows without a constraint: any."""
+    """Which of `width` tokens can come next in each row, as a boolean array. All of them in rows without a
+    constraint."""
     import numpy as np
 
     size = max(constraint.size for constraint in constraints if constraint)

@@ -1,4 +1,4 @@
-"""How probable each of the choices' letters was in the place of the one that was drawn."""
+"""Probabilities of the choices' letters at the position of the letter that was drawn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _ALPHABET = tuple(chr(ord("A") + index) for index in range(MAX_CHOICES))
 
 
 class LetterTokens:
-    """The tokens of a vocabulary that are a letter, alone or with marks around it."""
+    """The tokens of a vocabulary that are a letter, alone or surrounded by punctuation."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
     def among(self, token: int, letters: Sequence[str], logprobs: Any) -> Mapping[str, float] | None:
-        """The log-probability of each of `letters`, from those of the whole vocabulary. None if the token is none."""
+        """The log-probability of each of `letters`, from those of the whole vocabulary. None if `token` is not a
+        letter."""
         if self._letter_of.get(token) not in letters:
             return None
         ids = [(letter, each) for letter in letters for each in self._tokens_of[letter]]

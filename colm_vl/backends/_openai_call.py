@@ -1,4 +1,4 @@
-"""One request under way: when it was sent, and its place at the endpoint."""
+"""The state of one call: timing, retries, and its slot at the endpoint."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _BUSY_STATUSES = frozenset({503, 504, 529})
 
 @dataclass(slots=True)
 class Call:
-    """A request under way. Times are the loop's; `asked_wait` is in seconds, as the last refusal said. `crowded`: the
-    last attempt was refused for its number, with others of ours in flight.
-    `plain`: `Request.plain` is sent, since the endpoint takes no schema."""
+    """The state of one call. Times are those of the event loop. `asked_wait` is the time in seconds that the last
+    refusal asked to wait. `crowded`: the last attempt was refused because of too many concurrent requests. `plain`:
+    `Request.plain` is sent, because the endpoint does not support schemas."""
 
     request: Request
     images: tuple[Image, ...]
@@ -33,7 +33,7 @@ class Call:
     plain: bool = False
 
     def resume(self, now: float, waited: float) -> None:
-        """Let the time run, for the first time or after `waited` seconds in the queue."""
+        """Start the clock, or continue it after `waited` seconds in the queue."""
         if self.started is None:
             self.started = now
             self.deadline = None if self.request.timeout is None else now + self.request.timeout
@@ -44,7 +44,7 @@ class Call:
 
 
 class InPlace:
-    """Waits for a place at the endpoint, lets the call's time run, and holds the place."""
+    """Context manager that waits for a slot at the endpoint, starts the call's clock, and holds the slot."""
 
     __slots__ = ("_call", "_endpoint", "_holder", "_place", "_sent", "_within")
 
@@ -75,15 +75,15 @@ class InPlace:
 
     def _queue_is_full(self) -> TimedOut:
         error = TimedOut(
-            f"{self._place.label}: not sent, for all its places were taken for {self._within:g} s",
-            hint="ask fewer questions at once, or raise max_concurrency or queue_timeout",
+            f"{self._place.label}: not sent, because the queue did not move for {self._within:g} s",
+            hint="ask fewer questions at the same time, or raise max_concurrency or queue_timeout",
         )
-        error.retryable = False  # it would wait as long again
+        error.retryable = False  # a retry would wait as long again
         return error
 
 
 def _is_for_load(error: BackendError) -> bool:
-    """Whether an endpoint that gets fewer requests at once may not fail in this way."""
+    """Whether the error can be caused by too many concurrent requests."""
     timed_out = isinstance(error, TimedOut) and error.limit is not None
     return (
         timed_out

@@ -1,8 +1,8 @@
-"""Asking an OpenAI-compatible endpoint: places, time-outs, retries, and learning what it does not take.
+"""Client for OpenAI-compatible endpoints: concurrency limits, timeouts, retries, and adapting to what they support.
 
-A request's time-out begins when it is first sent. It covers further attempts and the waits between them, but not the
-waits for a place at the endpoint. Between two attempts no place is held, and a `Retry-After` of any length up to
-MAX_ASKED_WAIT is honoured. `Sent` is the account of one attempt; `attempts` tells how many there were.
+The timeout of a request starts when it is first sent. It includes retries and the waits between them, but not the time
+in the queue of the endpoint. No slot is held between two attempts. `Retry-After` is respected up to MAX_ASKED_WAIT.
+`Sent` counts one attempt; `attempts` is their number.
 """
 
 from __future__ import annotations
@@ -50,15 +50,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What is bound to one event loop."""
+    """Objects that belong to one event loop."""
 
     http: HttpSession
     endpoint: Endpoint
 
 
 class OpenAIBackend:
-    """A model at an endpoint. The connections belong to the event loop in which it is asked; in another loop it opens
-    others."""
+    """A model at an endpoint. Each event loop in which it is used has its own connections."""
 
     def __init__(self, options: Options, key: str | None) -> None:
         self._options = options
@@ -76,7 +75,7 @@ class OpenAIBackend:
             await self._back_off(call, failure)
 
     async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
-        """As the protocol says. What fails before the first piece is tried again, what fails later is raised."""
+        """See `Backend.stream`. Failures before the first piece are retried, later ones are raised."""
         call = self._begin(request)
         begun = False
         while True:
@@ -93,7 +92,7 @@ class OpenAIBackend:
             await self._back_off(call, failure)
 
     async def capabilities(self) -> Capabilities:
-        """Asks for the list of models, which costs nothing; an endpoint that answers but has none is no failure."""
+        """Requests the list of models, which is free of charge. It is no error if the endpoint does not have one."""
         options = self._options
         listed = None
         try:
@@ -143,7 +142,7 @@ class OpenAIBackend:
                 letters = call.request.letters
                 reader = ReplyReader(self._place, max_tokens, streamed=reply.is_event_stream, letters=letters)
                 async with aclosing(self._chunks(reply, max_tokens)) as chunks:
-                    # Only the waits for the endpoint are timed: what the caller does between two pieces is not.
+                    # The timeout applies to waiting for the endpoint, not to what the caller does between two pieces.
                     while (chunk := await self._in_time(call, anext(chunks, _END))) is not _END:
                         if piece := reader.add(chunk):
                             yield piece
@@ -163,7 +162,7 @@ class OpenAIBackend:
 
         if not call.images or all(image.has_data_uri(options.max_pixels) for image in call.images):
             return encode()
-        return await asyncio.to_thread(encode)  # other calls go on meanwhile
+        return await asyncio.to_thread(encode)  # so that the event loop is not blocked
 
     def _must_be_plain(self, call: Call) -> bool:
         refused = self._session().endpoint.refused[self._options.model]
@@ -183,17 +182,17 @@ class OpenAIBackend:
             limit = call.request.timeout
             raise TimedOut(
                 f"{self._place.label} did not answer within {limit:g} s",
-                hint="raise the stage's time-out (policy.timeouts), or ask for less",
+                hint="raise the stage's timeout (policy.timeouts), or ask for less",
                 limit=limit,
             ) from None
 
     async def _told(self, waiting: Awaitable[_T]) -> _T:
-        """What comes of a step of the transport, its failures as errors of ours."""
+        """Await a step of the transport, and convert its failures to errors of `colm_vl`."""
         try:
             return await waiting
         except FAILURES as error:
             failure = of_failure(error, self._place)
-        # Raised outside of `except`: aiohttp's errors hold the request, with the key and the pictures.
+        # Raised outside of `except`, because aiohttp's errors reference the request with the key and the pictures.
         raise failure
 
     async def _exchange(self, call: Call, messages: list[bytes]) -> bytes:
@@ -204,7 +203,7 @@ class OpenAIBackend:
             reply.close()
 
     async def _send(self, call: Call, messages: list[bytes], *, stream: bool) -> HttpReply:
-        """The reply to the first request that is accepted: parameters that are refused are left out."""
+        """Send the request, leaving out parameters that the endpoint refuses, until one is accepted."""
         session = self._session()
         model = self._options.model
         timed = call.deadline is not None
@@ -223,7 +222,7 @@ class OpenAIBackend:
                 await self._raise_status(call, failure)
 
     async def _status_error(self, reply: HttpReply, *, most: int) -> StatusError:
-        """`most` bytes of its body have room for all of the request, which some endpoints repeat."""
+        """Reads at most `most` bytes, enough for endpoints that repeat the whole request in their error."""
         try:
             body = await self._told(_read_or_nothing(reply, most))
         finally:
@@ -231,7 +230,7 @@ class OpenAIBackend:
         return StatusError.of(reply.status, reply.headers, body)
 
     def _learn(self, failure: StatusError, sent: Collection[str]) -> bool:
-        """Whether the failure was about a parameter that can be left out; then it is, from now on."""
+        """Whether the endpoint refused a parameter that can be left out. If so, it is left out from now on."""
         parameter = refused_parameter(failure, sent)
         if parameter is None:
             return False
@@ -250,7 +249,7 @@ class OpenAIBackend:
         raise error
 
     async def _chunks(self, reply: HttpReply, max_tokens: int) -> AsyncGenerator[object, None]:
-        """The stream's events, or the one body of an endpoint that does not stream."""
+        """The events of the stream, or the single body of an endpoint that does not stream."""
         if not reply.is_event_stream:
             body = await self._told(reply.read(most_bytes(max_tokens, stream=False)))
             yield parse_completion(body, self._place)
@@ -289,7 +288,7 @@ class OpenAIBackend:
     # --- between two attempts ---
 
     async def _back_off(self, call: Call, error: BackendError) -> None:
-        """Sleep until the next attempt; raise `error` if there shall be none, or none is possible in time."""
+        """Sleep until the next attempt. Raises `error` if there are no retries left, or no time for one."""
         asked, call.asked_wait = call.asked_wait or 0.0, None
         crowded, call.crowded = call.crowded, False
         most = self._options.max_retries
@@ -299,7 +298,7 @@ class OpenAIBackend:
         delay = max(usual * random.uniform(0.5, 1.0), asked * random.uniform(1.0, 1.1))
         if call.deadline is not None and asyncio.get_running_loop().time() + delay >= call.deadline:
             raise error
-        # A refusal that fewer requests at once avoid is not held against the call: there are fewer from now on.
+        # Refusals because of too many concurrent requests do not count as retries: their number has been reduced.
         call.retries += not crowded
         await asyncio.sleep(delay)
 
@@ -325,8 +324,8 @@ class OpenAIBackend:
         except UnusableProxy as error:
             raise BackendError(
                 f"{self._place.label} cannot be called: the environment names {error}",
-                hint="check the environment's proxies (HTTPS_PROXY, …): name an HTTP proxy, or put "
-                f"{urlsplit(options.base_url).hostname} into NO_PROXY",
+                hint="check the proxy variables (HTTPS_PROXY, …): set an HTTP proxy, or add "
+                f"{urlsplit(options.base_url).hostname} to NO_PROXY",
             ) from None
 
     async def _models(self) -> ModelList:
@@ -344,7 +343,7 @@ class OpenAIBackend:
         return ModelList.of(parse_completion(body, self._place), self._options.model)
 
     async def _name_models(self, error: ModelNotFound) -> None:
-        """Put the models that there are into the hint, if the endpoint tells."""
+        """Add the available models to the hint, if the endpoint lists them."""
         try:
             names = (await self._models()).names
         except BackendError:

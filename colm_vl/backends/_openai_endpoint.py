@@ -1,8 +1,8 @@
-"""What all members that use one endpoint share: its places, and what it turned out to take.
+"""State shared by all members that use the same endpoint: its concurrency limit, and which parameters it supports.
 
-The number of places follows what the endpoint takes, as TCP's congestion window does (additive increase,
-multiplicative decrease): it starts at the members' `max_concurrency`, is halved when requests are refused for their
-number or time out, and grows by one for each round of answers.
+The concurrency limit adapts like TCP's congestion window (additive increase, multiplicative decrease). It starts at the
+members' `max_concurrency`, is halved when requests are refused because of their number or time out, and grows by one
+for each round of answers.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from anyio.lowlevel import RunVar
 
 _log = logging.getLogger(__name__)
 
-# For each event loop, the endpoints that some backend uses in it: limiters belong to a loop, and two loops of one
-# process (tests, notebooks) count apart.
+# The endpoints in use, for each event loop: limiters belong to a loop, so two loops of one process (tests, notebooks)
+# have separate limits.
 _ENDPOINTS: RunVar[WeakValueDictionary[str, Endpoint]] = RunVar("colm_vl.backends.openai.endpoints")
 
 
 class Endpoint:
-    """An address, within one event loop.
+    """An endpoint within one event loop.
 
-    `refused[model]` are the parameters of a request that it does not take for that model, learnt from its replies.
-    `gives_logprobs` has the models of which it is known whether they do.
+    `refused[model]` are the parameters that it refused for that model. `gives_logprobs` says for which models it
+    returns log-probabilities, as far as is known.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -35,13 +35,13 @@ class Endpoint:
         self.refused: defaultdict[str, set[str]] = defaultdict(set)
         self.gives_logprobs: dict[str, bool] = {}
         self._limiter = anyio.CapacityLimiter(math.inf)
-        self._most = math.inf  # requests in flight that the members allow
-        self._room = math.inf  # those that the endpoint seems to take
-        self._lowered = -math.inf  # when that was lowered last
+        self._most = math.inf  # concurrent requests that the members allow
+        self._room = math.inf  # concurrent requests that the endpoint seems to accept
+        self._lowered = -math.inf  # when `_room` was last reduced
 
     @classmethod
     def shared(cls, base_url: str, most: int) -> Endpoint:
-        """The endpoint at this address, with at most `most` requests in flight from now on. Needs a running loop."""
+        """The endpoint at this address, now limited to `most` concurrent requests. Requires a running event loop."""
         known = _ENDPOINTS.get(None)
         if known is None:
             known = WeakValueDictionary[str, Endpoint]()
@@ -52,8 +52,9 @@ class Endpoint:
         return endpoint
 
     async def acquire(self, within: float) -> object:
-        """Wait for a place, first come, first served. Raises TimeoutError after `within` seconds. What is returned is
-        given to `release`: a place is not bound to a task, since a stream may be closed by another than opened it."""
+        """Wait for a slot, in order of arrival. Raises `TimeoutError` after `within` seconds. Pass the result to
+        `release`; it does not belong to a task, since a stream can be closed in another task than the one that opened
+        it."""
         place = object()
         try:
             self._limiter.acquire_on_behalf_of_nowait(place)
@@ -66,19 +67,19 @@ class Endpoint:
         self._limiter.release_on_behalf_of(place)
 
     def took(self) -> None:
-        """A request was answered. While all places are in use, each round of answers makes one more."""
+        """Record that a request was answered. While all slots are in use, each round of answers adds one."""
         if self._room < self._most and self._limiter.borrowed_tokens >= self._limiter.total_tokens:
             self._set_room(self._room + 1 / self._room)
 
     def refused_load(self, sent: float, now: float) -> bool:
-        """A request, sent at `sent`, was refused or not answered for what looks like too many at once: half as many
-        from now on. Requests that had been sent before the last such change tell nothing new. Returns whether others
-        were in flight as well."""
+        """Record that a request sent at `sent` was refused or not answered, probably because of too many concurrent
+        requests, and halve the limit. Requests sent before the last reduction are ignored. Returns whether there were
+        other concurrent requests."""
         in_flight = self._limiter.borrowed_tokens
         if sent >= self._lowered:
             self._lowered = now
             self._set_room(min(self._room, in_flight) / 2)
-            _log.info("%s gets %g requests at once from now on", self.base_url, self._limiter.total_tokens)
+            _log.info("%s: reduced to %g concurrent requests", self.base_url, self._limiter.total_tokens)
         return in_flight > 1
 
     def _set_room(self, room: float) -> None:
@@ -89,7 +90,7 @@ class Endpoint:
         if parameter not in self.refused[model]:
             self.refused[model].add(parameter)
             if parameter in ("temperature", "top_p", "seed"):
-                _log.warning("%r at %s takes no %s: it is asked without from now on", model, self.base_url, parameter)
+                _log.warning("%r at %s refused %s; it is no longer sent", model, self.base_url, parameter)
             elif parameter == "response_format":
                 _log.info("%r at %s takes no JSON schema: it is asked for lines from now on", model, self.base_url)
 

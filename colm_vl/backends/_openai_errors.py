@@ -1,4 +1,4 @@
-"""From what goes wrong with an endpoint to our errors: one line each, without the key and without pictures."""
+"""Converts failures of an endpoint to errors of `colm_vl`, with one-line messages without the key and pictures."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ from colm_vl.errors import (
 )
 
 _CLIP = 240
-_READ = 4_000  # of what an endpoint says of an error; a log as long as a book is not searched for its cause
-_LABEL = 100  # of an error's code or type
-_NESTED = 4  # how deep an error's message may stand in its body
+_READ = 4_000  # characters of an error message that are searched for its cause
+_LABEL = 100  # characters of an error's code or type
+_NESTED = 4  # maximum nesting of an error's message in its body
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=_-]*")
 
-# How endpoints of different makes put the same thing. Each pattern looks only so far ahead: a text made to be searched
-# slowly is searched in milliseconds.
+# Wordings of different servers. All repetitions in the patterns are bounded, so that no text takes long to search.
 _CONTEXT = re.compile(
     r"context[ _-]?(length|window|size)|maximum model length|max_model_len|prompt is too long|too many (input )?tokens"
     r"|maximum number of (input )?tokens|reduce the length",
@@ -64,16 +63,16 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorSSLError, "it does not speak TLS as expected"),
     (aiohttp.ClientProxyConnectionError, "the proxy does not answer"),
     (ConnectionRefusedError, "connection refused"),
-    (aiohttp.ClientConnectorError, "the connection failed"),  # an OS error as well, but no connection that there was
+    (aiohttp.ClientConnectorError, "the connection failed"),  # also an OSError, but there was no connection yet
     (aiohttp.ServerDisconnectedError, "the connection broke off"),
     (OSError, "the connection broke off"),
 )
-"""What can go wrong with a connection, the special before the general."""
+"""Causes of connection failures, specific ones first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The model and endpoint that errors speak of, and the key that they must not tell."""
+    """The model and endpoint named in errors, and the key, which must not be part of them."""
 
     model: str
     base_url: str
@@ -89,19 +88,19 @@ class Place:
         text = _DATA_URI.sub("data:…", text)
         if self.key:
             text = text.replace(self.key, "[key]")
-        # Cut only now: a cut could leave half of the key.
+        # Truncate only after replacing the key, of which half could remain otherwise.
         text = " ".join("".join(char if char.isprintable() else " " for char in text[:_READ]).split())
         return text if len(text) <= _CLIP else text[: _CLIP - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class StatusError:
-    """A reply whose status says that the request failed."""
+    """A reply with an error status."""
 
     status: int
     headers: Mapping[str, str]
     said: str
-    """What the endpoint itself says, empty for a page of HTML."""
+    """The endpoint's own message, empty for HTML."""
     code: str = ""
     type: str = ""
     param: str = ""
@@ -120,12 +119,12 @@ class StatusError:
 
     @property
     def searched(self) -> str:
-        """The part that may tell the cause."""
+        """The text that is searched for the cause."""
         return f"{self.said[:_READ]} {self.code} {self.type}"
 
 
 def refused_parameter(error: StatusError, sent: Collection[str]) -> str | None:
-    """The parameter, of those sent, that the endpoint objects to as such, if that is what its error says."""
+    """The parameter, of those sent, that the endpoint does not support, if its error says so."""
     said = error.searched
     if error.status not in (400, 422) or _CONTEXT.search(said):
         return None
@@ -133,7 +132,7 @@ def refused_parameter(error: StatusError, sent: Collection[str]) -> str | None:
         return "max_tokens"
     taken_ill = _NOT_TAKEN.search(said)
     for name in sent:
-        # There is nothing wrong with the values of these two but that they are there; others may be out of range.
+        # Values of these two are always valid, so any objection is to their presence. Others can be out of range.
         always = name in ("top_logprobs", "logprobs", "stream_options", "response_format")
         named = _SCHEMA.search(said) if name == "response_format" else re.search(rf"\b{name}\b", said)
         if (error.param.partition(".")[0] == name or named) and (always or taken_ill):
@@ -142,7 +141,7 @@ def refused_parameter(error: StatusError, sent: Collection[str]) -> str | None:
 
 
 def message_of(body: object) -> str:
-    """What the endpoint itself says in the body of an error; nothing for a page of HTML."""
+    """The endpoint's own message in the body of an error, or "" for HTML."""
     for _ in range(_NESTED):
         if not isinstance(body, Mapping):
             break
@@ -159,7 +158,7 @@ def message_of(body: object) -> str:
 
 
 def of_status(error: StatusError, place: Place) -> BackendError:
-    """Our error for a failed request."""
+    """The error for a reply with an error status."""
     status = error.status
     shown = place.scrub(error.said)
     text = f"{place.label}: HTTP {status}" + (f": {shown}" if shown else "")
@@ -168,30 +167,30 @@ def of_status(error: StatusError, place: Place) -> BackendError:
     if status in (401, 402, 403):
         return Refused(text, hint=_key_hint(place), status=status)
     if status == 404:
-        return ModelNotFound(text, hint="check model, and base_url: most end in /v1", status=status)
+        return ModelNotFound(text, hint="check model, and base_url, which usually ends in /v1", status=status)
     if 300 <= status < 400:
         return BackendError(text, hint=_redirect_hint(error.headers.get("Location", ""), place), status=status)
     if status == 413:
         return Unsupported(text, hint="lower max_pixels, or send fewer pictures", status=status)
     if status < 500 and _MODEL.search(error.searched):
         return ModelNotFound(text, hint="check model", status=status)
-    # Some answer these two with 500.
+    # Some endpoints answer with status 500 in these two cases.
     if _CONTEXT.search(error.searched):
         hint = "shorten the question, lower max_pixels or max_tokens, or serve the model with a longer context"
         return ContextTooLong(text, hint=hint, status=status)
     if _PICTURES.search(error.searched):
-        return Unsupported(text, hint="set max_images to what the model takes, 0 for text only", status=status)
+        return Unsupported(text, hint="set max_images to what the model supports, 0 for text only", status=status)
     if status == 408:
         return TimedOut(text, status=status)
     return Unavailable(text, status=status) if status >= 500 else BackendError(text, status=status)
 
 
 def of_failure(error: BaseException, place: Place) -> BackendError:
-    """Our error for what `_openai_http.py` raised."""
+    """The error for an exception raised by `_openai_http.py`."""
     if isinstance(error, TooLarge):
         return does_not_end(place)
     if isinstance(error, UnusableEncoding):
-        return BadReply(f"the reply of {place.label} is compressed in a way that cannot be read")
+        return BadReply(f"the reply of {place.label} is compressed in a way that is not supported")
     if isinstance(error, aiohttp.SocketTimeoutError):
         return TimedOut(f"{place.label} stopped answering")
     if isinstance(error, aiohttp.ClientPayloadError):
@@ -199,36 +198,36 @@ def of_failure(error: BaseException, place: Place) -> BackendError:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         refusal = Unreachable(
             f"{place.label} cannot be reached: the proxy answered with HTTP {error.status}",
-            hint="check the proxy that the environment names (HTTPS_PROXY), or put the host into NO_PROXY",
+            hint="check the proxy in the environment (HTTPS_PROXY), or add the host to NO_PROXY",
         )
         refusal.retryable = error.status >= 500
         return refusal
     if isinstance(error, aiohttp.ClientResponseError):
-        return BadReply(
-            f"the reply of {place.label} is not HTTP as it should be", hint="check the host and the port of base_url"
-        )
+        return BadReply(f"the reply of {place.label} is not valid HTTP", hint="check the host and the port of base_url")
     causes = tuple(_causes(error))
     reasons = (said for kind, said in _REASONS if any(isinstance(cause, kind) for cause in causes))
     unreachable = Unreachable(
         f"{place.label} cannot be reached: {next(reasons, 'the connection failed')}",
-        hint="check base_url, and that the server runs",
+        hint="check base_url, and that the server is running",
     )
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         unreachable.hint = (
-            "if its issuer is one of your own, let SSL_CERT_FILE name the file with the issuer's certificate"
+            "for a certificate of your own issuer, set SSL_CERT_FILE to the file with the issuer's certificate"
         )
         unreachable.retryable = False
     return unreachable
 
 
 def does_not_end(place: Place) -> BadReply:
-    error = BadReply(f"the reply of {place.label} does not end where it should", hint="check that it heeds max_tokens")
-    error.retryable = False  # it would be as long again
+    error = BadReply(
+        f"the reply of {place.label} does not end where it should", hint="check that it respects max_tokens"
+    )
+    error.retryable = False  # a retry would be as long again
     return error
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that the endpoint asks to wait, given as such or as a date (RFC 9110, 10.2.3)."""
+    """The time in seconds that the endpoint asks to wait, given in seconds or as a date (RFC 9110, 10.2.3)."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -253,30 +252,30 @@ def _of_too_many(error: StatusError, text: str) -> BackendError:
     if "insufficient_quota" in error.searched:
         return Refused(text, hint="the account's quota is used up", status=error.status)
     wait = retry_after(error.headers)
-    hint = "lower max_concurrency" if wait is None else f"asked to wait {wait:.0f} s"
+    hint = "lower max_concurrency" if wait is None else f"the endpoint asked to wait {wait:.0f} s"
     return RateLimited(text, hint=hint, retry_after=wait)
 
 
 def _key_hint(place: Place) -> str:
     if place.key_env:
         return f"check the key in the environment variable {place.key_env}"
-    return "name the environment variable that holds the key with api_key_env"
+    return "set api_key_env to the name of the environment variable with the key"
 
 
 def _redirect_hint(location: str, place: Place) -> str:
-    """Not followed: the request holds a key and pictures, meant for the host in the team file and for no other."""
+    """Redirects are not followed, because the key and the pictures must only be sent to the host in the team file."""
     try:
         target = urlsplit(location)
         where = f"{target.scheme}://{target.netloc.rpartition('@')[2]}{target.path}" if target.hostname else target.path
     except ValueError:  # "https://[" and the like
         where = ""
     if not where:
-        return "it redirects without saying where to; check base_url"
-    return f"it redirects to {place.scrub(where)}; if that is right, set base_url accordingly"
+        return "it redirects without a location; check base_url"
+    return f"it redirects to {place.scrub(where)}; if that is correct, set base_url accordingly"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came of."""
+    """The error and its causes."""
     yield error
     if cause := error.__cause__ or error.__context__:
         yield from _causes(cause)

@@ -1,4 +1,4 @@
-"""Chat completions as they come back: from a reply, or the chunks of a stream, to what the model said."""
+"""Parses replies with chat completions, and chunks of streams."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
 from colm_vl.types import Usage
 
-# Half a pair of \u escapes: JSON can say it, no encoding can write it.
+# Lone surrogates: JSON can contain them as \u escapes, but they cannot be encoded.
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# A reply of more characters, besides those of the tokens that were asked for, is none: some streams never end.
+# The maximum length of a reply, besides 16 characters per requested token. Some streams never end.
 _SPARE_CHARS = 100_000
 _CHARS_A_TOKEN = 16
-# A token comes with its log-probability and those of up to 20 others, in a stream also with the frame of its chunk.
-# JSON of this size is parsed in tens of milliseconds, which cannot be had off the event loop: the parser holds the
-# interpreter's lock.
+# Limits for JSON, in which each token has its log-probability and those of up to 20 others and, in a stream, its own
+# chunk. Parsing such JSON takes tens of milliseconds. A thread would not help: the parser holds the interpreter lock.
 _SPARE_BYTES = 4 << 20
 _BYTES_A_TOKEN = 3072
 _STREAMED_BYTES_A_TOKEN = 6144
@@ -29,23 +28,23 @@ _LARGEST_COUNT = 1 << 53
 
 
 def most_bytes(max_tokens: int, *, stream: bool) -> int:
-    """How many bytes a reply of so many tokens may have."""
+    """The maximum number of bytes of a reply with `max_tokens` tokens."""
     return _SPARE_BYTES + max_tokens * (_STREAMED_BYTES_A_TOKEN if stream else _BYTES_A_TOKEN)
 
 
 def parse_completion(body: bytes, place: Place) -> object:
-    """The JSON of a whole reply. Raises BadReply if it is none."""
+    """Parse the JSON of a whole reply. Raises `BadReply` if it is not JSON."""
     text = body.decode("utf-8-sig", "replace")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     what = "a page of HTML" if text.lstrip().startswith("<") else "no JSON, or JSON that is cut off"
-    raise BadReply(f"the reply of {place.label} is {what}", hint="check base_url: most end in /v1")
+    raise BadReply(f"the reply of {place.label} is {what}", hint="check base_url, which usually ends in /v1")
 
 
 def parse_chunk(data: bytes, place: Place) -> object:
-    """The JSON of one event of a stream. Raises BadReply if it is none."""
+    """Parse the JSON of one event of a stream. Raises `BadReply` if it is not JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -55,7 +54,7 @@ def parse_chunk(data: bytes, place: Place) -> object:
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
-    """What /models tells: the models' names, and one model's context in tokens where it is given."""
+    """The result of /models: the models' names, and the context of one model in tokens, if it is given."""
 
     names: tuple[str, ...]
     context: int | None
@@ -75,7 +74,7 @@ class ModelList:
 
 
 class ReplyReader:
-    """Reads a reply, whole or chunk by chunk. Raises BadReply for what is none."""
+    """Reads a reply, as a whole or in chunks. Raises `BadReply` if it is not a reply."""
 
     def __init__(self, place: Place, max_tokens: int, *, streamed: bool, letters: Collection[str] = ()) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
@@ -83,7 +82,7 @@ class ReplyReader:
         self._place = place
         self._streamed = streamed
         self._letters = letters
-        self._index: object = None  # of the choice that is read: another one's text would mix two replies
+        self._index: object = None  # of the choice that is read; choices with other indexes are different replies
         self._room = _SPARE_CHARS + _CHARS_A_TOKEN * max_tokens
         self._pieces: list[str] = []
         self._logprobs: list[TokenLogprob] = []
@@ -97,15 +96,15 @@ class ReplyReader:
         return tuple(self._logprobs) or None
 
     def add(self, data: object) -> str:
-        """Take in a completion, or one chunk of a stream; gives the text that it brought."""
+        """Add a completion or one chunk of a stream, and return its text."""
         if not isinstance(data, Mapping):
-            raise self._bad("sent JSON that is no completion")
+            raise self._bad("is JSON, but not a completion")
         if data.get("error") or data.get("object") == "error":
-            said = self._place.scrub(message_of(data)) or "it does not say which"
+            said = self._place.scrub(message_of(data)) or "without a message"
             raise self._bad(f"broke off with an error: {said}" if self._streamed else f"is an error: {said}")
         self.usage = _usage(data.get("usage")) or self.usage
         choice = self._choice(data.get("choices"))
-        if choice is None:  # as in the last event of a stream, which has only the usage
+        if choice is None:  # for instance, the last event of a stream has only the usage
             return ""
         if reason := choice.get("finish_reason"):
             self.finish_reason = self._finish_reason(reason)
@@ -121,15 +120,17 @@ class ReplyReader:
         return piece
 
     def check_complete(self) -> None:
-        """Only a stream needs a reason to have ended: a body that is cut off is no JSON."""
+        """Only streams must have a finish reason; a truncated body would not be valid JSON."""
         if self._streamed and self.finish_reason is None:
             raise self._bad("ended before it was finished")
         if not self.text.strip():
             cut = self.finish_reason == "length"
-            raise self._bad("has no text", hint="raise max_tokens: they ran out before the text began" if cut else "")
+            raise self._bad(
+                "has no text", hint="raise max_tokens: the limit was reached before any text" if cut else ""
+            )
 
     def _choice(self, choices: object) -> Mapping[str, Any] | None:
-        """The choice that is read: the first that came, and in later chunks that of the same index."""
+        """The first choice, and in later chunks the one with the same index."""
         for choice in choices if isinstance(choices, list) else []:
             if isinstance(choice, Mapping):
                 index = choice.get("index") or 0
@@ -157,7 +158,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(content: object) -> str:
-    """Most send a string; some a list of parts."""
+    """Most endpoints send a string, some a list of parts."""
     if isinstance(content, str):
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", content)
     if isinstance(content, list):
@@ -204,6 +205,6 @@ def _entries(listed: object) -> Iterator[Mapping[str, Any]]:
 def _token(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The entry's token and log-probability, if it has both."""
     token, logprob = entry.get("token"), entry.get("logprob")
-    # Above 0 it is none, but for rounding.
+    # Values above 0 are invalid, except for rounding errors.
     if isinstance(token, str) and isinstance(logprob, int | float) and -1e6 < logprob < 0.01:
         yield _text(token), min(0.0, float(logprob))

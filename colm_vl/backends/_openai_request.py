@@ -1,6 +1,7 @@
-"""Chat completions as they are asked for: from messages and sampling to the bytes of a request's body.
+"""Encodes requests for chat completions: messages and sampling become the bytes of a body.
 
-Pictures go in as the bytes that `Image` keeps: base64 needs no escaping, so no JSON encoder ever sees it.
+Pictures are inserted as the bytes cached by `Image`. Base64 needs no escaping, so it is not passed through a JSON
+encoder.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from colm_vl.backends.base import Message, Request
 
-# Parameters that an endpoint may refuse and that a request can do without, or have under another name.
+# Parameters that endpoints can refuse, and that can be left out or have another name.
 DISPENSABLE: Final = (
     "top_logprobs", "logprobs", "stream_options", "max_tokens", "temperature", "top_p", "seed", "response_format",
 )  # fmt: skip
@@ -44,11 +45,11 @@ def parameters(request: Request, *, stream: bool, refused: Collection[str]) -> d
 
 
 def encode_messages(messages: Sequence[Message], *, max_pixels: int | None, detail: str | None) -> list[bytes]:
-    """The conversation as pieces of a JSON array. Equal messages give equal bytes, so that prefixes stay prefixes.
+    """The conversation as pieces of a JSON array. Equal messages give equal bytes, as prefix caches require.
 
-    Pictures that have not been encoded yet are encoded here, which takes tens of milliseconds for a large one.
+    Pictures that are not yet encoded are encoded here, which takes tens of milliseconds for large ones.
     """
-    # Turns without pictures are one string each: servers of text-only models often take nothing else.
+    # Conversations without pictures use strings as content: servers of text-only models often support nothing else.
     if not any(message.images for message in messages):
         return [_json([{"role": message.role, "content": message.text} for message in messages])]
     end = b'","detail":' + _json(detail) + b"}}" if detail else b'"}}'
@@ -72,10 +73,10 @@ def encode_messages(messages: Sequence[Message], *, max_pixels: int | None, deta
 
 
 def encode_body(messages: Iterable[bytes], fields: Mapping[str, Any]) -> bytes:
-    """The whole body. `messages` are the pieces of `encode_messages`, `fields` everything else."""
+    """The whole body. `messages` are the pieces from `encode_messages`; `fields` are all other fields."""
     return b"".join([b'{"messages":', *messages, b",", _json(fields)[1:]])
 
 
 def _json(value: object) -> bytes:
-    # Half a pair of surrogates, which no encoding can write, becomes a question mark.
+    # Lone surrogates cannot be encoded and are replaced by a question mark.
     return _encoder.encode(value).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Models on this machine, through transformers: vision-language and text-only ones, whole or in 4 or 8 bits.
+"""Backend for models in this process, with transformers: vision-language and text-only models, also in 4 or 8 bits.
 
     [[clients]]
     name = "charts"
@@ -7,8 +7,8 @@
     quantization = "nf4"
     max_pixels = 802816
 
-A model is loaded at its first request, in a thread of its own, where requests that are waiting run as one batch.
-Sampling, lengths, time-outs and streams are each request's own, so that all of them may share a batch.
+A model is loaded at its first request, in its own thread, which runs waiting requests as one batch. Requests with
+different sampling, length limits, timeouts and streams can share a batch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TransformersBackend:
             max_pixels=options.max_pixels,
             keep_bytes=options.keep_mb * 2**20,
         )
-        # A backend that is dropped without being closed frees its model all the same.
+        # Frees the model if the backend is garbage-collected without being closed.
         weakref.finalize(self, self._worker.stop).atexit = False
 
     async def generate(self, request: Request) -> Generation:
@@ -74,7 +74,7 @@ class TransformersBackend:
         return self._capabilities
 
     async def aclose(self) -> None:
-        """Waits for the step that is being computed, if there is one."""
+        """Waits for the current decoding step, if there is one."""
         self._closed = True
         await asyncio.to_thread(self._worker.close)
 
@@ -91,11 +91,11 @@ class TransformersBackend:
         self._worker.submit(job)
         try:
             while True:
-                # Around each wait and not around the loop: whoever consumes a stream may take its time.
+                # The timeout applies to each wait, not to the loop, so that the consumer of a stream can be slow.
                 async with asyncio.timeout_at(deadline):
                     event = await events.get()
                 if isinstance(event, ColmError):
-                    # A copy: several requests may get the same error, and each raising adds to its traceback.
+                    # A copy, because several requests can get the same error, and each raise extends its traceback.
                     raise copy(event) from event.__cause__
                 yield event
                 if not isinstance(event, str):
@@ -106,14 +106,14 @@ class TransformersBackend:
                 hint="allow more time, fewer tokens, or a lower max_pixels",
             ) from None
         finally:
-            job.cancelled = True  # on success as well: then it is over anyway
+            job.cancelled = True  # has no effect after success
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
-    """From the worker's thread to the event loop of whoever asked."""
-    with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+    """Pass an event from the worker's thread to the caller's event loop."""
+    with suppress(RuntimeError):  # the loop was closed, so nobody waits
         loop.call_soon_threadsafe(events.put_nowait, event)
 
 
 def _silent(options: Options) -> BackendError:
-    return BackendError(f"model {options.model!r} gave nothing", hint="this should not happen: please report it")
+    return BackendError(f"model {options.model!r} gave no reply", hint="this is a bug: please report it")

@@ -232,7 +232,7 @@ async def test_a_temperature_that_is_not_taken_is_left_out_and_told_once(
     assert "temperature" not in endpoint.seen[-1].body
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "takes no temperature" in warnings[0]
+    assert "refused temperature" in warnings[0]
 
 
 # --- what it can do ---
@@ -296,7 +296,7 @@ async def test_waiting_for_a_place_has_a_bound_of_its_own(model: Connect) -> Non
         backend = model(endpoint, max_concurrency=1, queue_timeout=0.05)
         first = asyncio.create_task(backend.generate(ask("?", timeout=None)))
         await asyncio.to_thread(endpoint.wait_for, 1)
-        with pytest.raises(TimedOut, match=r"not sent, for all its places were taken for 0\.05 s") as caught:
+        with pytest.raises(TimedOut, match=r"not sent, because the queue did not move for 0\.05 s") as caught:
             await backend.generate(ask("?"))
         assert "queue_timeout" in caught.value.hint
         first.cancel()
