@@ -18,7 +18,7 @@ class Table(BaseModel):
 
 
 def validate(model: type[_Model], data: Any, where: str, context: Any = None) -> _Model:
-    """`context` is handed to the model's validators."""
+    """`context` is passed to the model's validators."""
     if isinstance(data, Mapping):
         refuse_unknown(data, tuple(field.alias or name for name, field in model.model_fields.items()), where)
     try:
@@ -40,7 +40,7 @@ def refuse_unknown(table: Mapping[str, Any], allowed: Sequence[str], where: str,
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the values of `new`; of a table in both, only the fields that `new` gives."""
+    """`old` with the values of `new`. Tables in both are merged recursively."""
     both = dict(old)
     for key, value in new.items():
         before = both.get(key)

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _interruptible() -> None:
 
 @pytest.fixture(scope="session")
 def dots_png() -> bytes:
-    """A picture of five dots, as a file's content."""
+    """The bytes of a picture file with five dots."""
     drawing = PIL.Image.new("RGB", (84, 56), "white")
     pen = PIL.ImageDraw.Draw(drawing)
     for number in range(5):
@@ -43,7 +43,7 @@ def dots(dots_png: bytes) -> Query:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """From a kind of `tests.tiny_models.KINDS` to a folder with such a model. To be left as it is."""
+    """Maps a kind of `tests.tiny_models.KINDS` to a folder with such a model. Tests must not modify it."""
 
     @cache
     def folder(kind: str) -> Path:

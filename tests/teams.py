@@ -1,4 +1,4 @@
-"""Teams of scripted members, and what tests say to them."""
+"""Teams of scripted members."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GUIDANCE = "Evidence: there are five dots\nDisagreement: 4 or 5\nCheck: count th
 
 
 def scripted(clients: Mapping[str, Script], server: Script | None = None, **policy: Any) -> Scripted:
-    """A `CoLM` whose members answer from scripts; its `backends` have the requests they got."""
+    """A `CoLM` with scripted members. Its `backends` record their requests."""
     return Scripted(clients, server, policy)
 
 

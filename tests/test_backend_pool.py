@@ -1,4 +1,4 @@
-"""Which models are in memory, and when."""
+"""Models in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LocalOptions(base.Options):
 
 
 class Loads:
-    """Counts the models that are in memory at once."""
+    """Counts the models that are in memory at the same time."""
 
     def __init__(self) -> None:
         self.now = 0

@@ -1,4 +1,4 @@
-"""What bad input gets, from end to end: one line with the thing, the value and the hint, and the right exit code."""
+"""Bad input gives a one-line message with the thing, its value and a hint, and the right exit status."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Command = Callable[..., Done]
 
 @pytest.fixture
 def colm_vl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """The console script, in this process and in an empty folder; `team` is the text of a team file."""
+    """Run the console script in this process and in an empty folder. `team` is the content of a team file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BOX_KEY", KEY)
 
@@ -71,7 +71,7 @@ ASK = ("ask", "-q", "How many?")
 
 
 def assert_refused(done: Done, code: int, *said: str) -> None:
-    """One line that says all this, with a hint at its end, and nothing on standard output but what was under way."""
+    """Assert that there is one line with these texts and a hint, and no further output on standard output."""
     assert done.code == code, done.err
     line = done.err.removesuffix("\n")
     assert line.startswith("error: ")

@@ -1,4 +1,4 @@
-"""The command line, run as a user runs it."""
+"""The command line."""
 
 from __future__ import annotations
 

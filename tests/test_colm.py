@@ -1,4 +1,4 @@
-"""`CoLM` as programs use it: from scripts, threads, notebooks."""
+"""`CoLM` in scripts, threads and notebooks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_importing_is_light() -> None:
     )
 
     def least(imports: str) -> float:
-        """CPU time, the best of three: another process may hold the machine."""
+        """The least CPU time of three runs, since other processes may use the machine."""
         command = [sys.executable, "-c", code.format(imports=imports)]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(3)]
         assert all(heavy == [] for _, heavy in runs)
@@ -83,7 +83,7 @@ def test_async_twins() -> None:
 
 
 class Slow:
-    """A backend that never answers, and knows whether it was told to stop."""
+    """A backend that never answers and records whether it was cancelled."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -265,7 +265,7 @@ def start(kind):
 
 @pytest.mark.parametrize("kind", ["stream", "batch"])
 def test_a_half_read_iterator_that_the_garbage_collector_ends_stops_nothing_else(kind: str) -> None:
-    """The collector runs in any thread, also in that of the event loop, which must not wait for itself."""
+    """The garbage collector can run in the thread of the event loop, which must not wait for itself."""
     code = f"""{_HALF_READ}
 gc.disable()
 for number in range(12):

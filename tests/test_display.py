@@ -1,4 +1,4 @@
-"""What the terminal shows of a team."""
+"""Terminal output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every stage on real pictures, with real architectures in this process and a real server behind HTTP."""
+"""All stages on real pictures, with real architectures in this process and a real server over HTTP."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def team(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def picture(dots_png: bytes, folder: Path) -> Path:
-    """A real picture where there are any, else the drawn one."""
+    """A real picture if there is one, or else the drawn one."""
     real = sorted(PICTURES.glob("*.png"))
     if real:
         return real[0]

@@ -89,7 +89,7 @@ async def test_closing_a_stream_stops_the_work() -> None:
 
 @pytest.mark.parametrize("way", ["asyncio", "anyio"])
 async def test_a_cancelled_batch_keeps_the_calls_that_are_under_way(tmp_path: Path, way: str) -> None:
-    """anyio cancels again at every wait, the ones of the clean-up included."""
+    """anyio repeats a cancellation at every await, also during clean-up."""
     like = scripted({"near": [{"text": FIVE, "delay": 0.1}]}, strategy="vote")
     questions = [Query(f"How many in {number}?", id=str(number)) for number in range(50)]
     begun = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What `import colm_vl` offers: every name that its public methods take or return, and every error."""
+"""`colm_vl.__all__` contains every name that public methods take or return, and every exception."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _classes_of(module: ModuleType) -> Iterator[tuple[str, type]]:
 
 
 def _named_in(value: type) -> Iterator[tuple[str, str]]:
-    """Our own names in the annotations of a class: its fields, and its methods' parameters and results."""
+    """The project's names in the annotations of a class: fields, parameters and results."""
     for owner in value.__mro__:
         if not owner.__module__.startswith(OURS):
             continue

@@ -1,4 +1,4 @@
-"""What `CoLM.check` finds out about members."""
+"""The results of `CoLM.check`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.teams import scripted
 
 
 def text_only(request: Request) -> str:
-    """As llama.cpp without a projector: nothing says beforehand that pictures are refused."""
+    """A model like llama.cpp without a projector, which does not say in advance that it refuses pictures."""
     if request.images:
         raise Unsupported("image input is not supported", status=500)
     return "Yes."

@@ -1,4 +1,4 @@
-"""What the wheel holds, what runs once it is installed, and whether hints name extras that exist."""
+"""The content of the wheel, its commands after installation, and the extras named in hints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Installed:
-    """The wheel in an environment of its own, which finds the dependencies in this one."""
+    """The wheel in its own environment, with the dependencies of this one."""
 
     def __init__(self, folder: Path, wheel: Path) -> None:
         self.elsewhere = folder / "elsewhere"
@@ -103,7 +103,7 @@ for package in (colm_vl, processors):
 
 
 def test_every_module_of_the_wheel_finds_the_others(installed: Installed) -> None:
-    """One that says `from eval import …` finds nothing, or another project's package."""
+    """A module with `from eval import …` would find nothing, or another project's package."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
     done = installed.python("-c", EVERY_MODULE)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The keys of a policy: in README, in `--help`, and on the command line."""
+"""Policy keys in README, `--help` and on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read from a model's reply, and how sure it is."""
+"""Answers and confidences read from replies."""
 
 from __future__ import annotations
 

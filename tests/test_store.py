@@ -1,4 +1,4 @@
-"""Calls that several questions need at the same time."""
+"""Call stores, with concurrent claims."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CallStore]
 
 
 class Yielding(CallsUnderWay):
-    """Lets others run wherever a store may, and keeps what it is given."""
+    """A store that yields to the event loop wherever it may."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Yielding(CallsUnderWay):
 
 
 class _Caller:
-    """Whoever holds a claim makes the call, which lasts until `go` is set."""
+    """Makes the call if it holds the claim; the call lasts until `go` is set."""
 
     def __init__(self, store: CallStore) -> None:
         self.go = asyncio.Event()
@@ -155,7 +155,7 @@ async def test_those_who_wait_share_a_failure_and_later_ones_try_again(tmp_path:
 def test_a_batch_of_equal_questions_with_a_store_that_yields_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
-    """Nothing relies on a store that answers without yielding."""
+    """No code relies on a store that does not yield."""
 
     async def slowly(self: Journal, key: CallKey, found: Callable[..., Awaitable[Any]], *outcome: Outcome) -> Any:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What a team file may say, and what is said of one that is wrong."""
+"""Team files, and the messages for invalid ones."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Tiny models of the real architectures, with random weights, saved as a user's checkpoint would be.
+"""Tiny models of real architectures with random weights, saved as checkpoints.
 
     python -m tests.tiny_models KIND FOLDER
 
-They say nothing sensible. They are for what does not depend on the weights: that the right tensors reach the right
-model, that a batch equals single calls, that a server opens them. The same seed gives the same weights.
+Their replies are meaningless. They are for tests that do not depend on the weights: that the right tensors reach the
+right model, that a batch equals single calls, that a server loads them. The same seed gives the same weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 VOCABULARY = 420
 HIDDEN = 128
-HEAD = 32  # the smallest head that vLLM's CPU kernels take
+HEAD = 32  # the smallest head size that vLLM's CPU kernels support
 CONTEXT = 4096
 
 _CORPUS = (
@@ -59,7 +59,7 @@ _LLAMA_TEMPLATE = (
 
 
 def build(kind: str, folder: Path, seed: int = 0) -> Path:
-    """Save a model of `kind`, one of KINDS, in `folder`, and return that."""
+    """Save a model of `kind`, one of KINDS, in `folder`, and return the folder."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _llava(folder: Path) -> None:
 
 
 def _llava_without_template(folder: Path) -> None:
-    """As checkpoints from before chat templates, and from before the processor's patch size was saved."""
+    """A checkpoint without a chat template and without the processor's patch size, like early ones."""
     _save_llava(folder, None)
 
 
@@ -242,7 +242,7 @@ def _normalization() -> dict[str, Any]:
 
 
 def _bpe() -> Any:
-    """A byte-level BPE: every text can be said, few words are one token."""
+    """A byte-level BPE, which can encode every text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -271,7 +271,7 @@ def _qwen_tokenizer() -> Any:
 
 
 def _llama_tokenizer(template: str | None) -> Any:
-    """Begins every text with <s>, as Llama's does."""
+    """Begins every text with <s>, like Llama's."""
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Opening a checkpoint: a folder or an id of the Hugging Face hub becomes a model with its family."""
+"""Loads a checkpoint, from a folder or the Hugging Face hub, as a model with its family."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ from processors.families import Budget, Family, FamilyError, Source
 
 logger = logging.getLogger(__name__)
 
-# While a model is being made, transformers changes settings of the whole process, such as torch's default dtype.
+# While loading a model, transformers changes global settings, such as torch's default dtype.
 LOADING = threading.Lock()
 
 
 class Options(base.Options):
-    """`model` is a folder or an id of the Hugging Face hub."""
+    """`model` is a folder or a Hugging Face hub id."""
 
     in_process: ClassVar[bool] = True
     neutral = frozenset({"max_batch", "keep_mb", "batch_wait"})
 
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
-    offline: bool = Field(default=False, description="take only what is on this machine")
+    offline: bool = Field(default=False, description="use only files on this machine")
     quantization: Literal["nf4", "int8"] | None = Field(default=None, description="needs the extra 'quant'")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="auto: as saved")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0, mps, or a device map of accelerate")
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
-    min_pixels: int | None = Field(default=None, ge=1, description="pictures are enlarged to it (Qwen-VL only)")
-    max_batch: int = Field(default=8, ge=1, description="requests that run together")
-    keep_mb: int = Field(default=256, ge=0, description="memory for conversations that may be continued; 0: none")
-    batch_wait: float = Field(default=0.01, ge=0, le=10, description="seconds that a request waits for company")
+    min_pixels: int | None = Field(
+        default=None, ge=1, description="smaller pictures are enlarged to this size (Qwen-VL only)"
+    )
+    max_batch: int = Field(default=8, ge=1, description="maximum number of requests in a batch")
+    keep_mb: int = Field(default=256, ge=0, description="memory of the prefix cache in MB; 0: no cache")
+    batch_wait: float = Field(default=0.01, ge=0, le=10, description="seconds that a request waits for others")
 
     @override
     def memory(self) -> base.Memory | None:
@@ -76,9 +78,9 @@ class LocalModel:
 
 
 def load(options: Options) -> LocalModel:
-    """Takes as long as the weights take to read, and to download the first time.
+    """Load the weights, and download them the first time, which can take long.
 
-    Raises MissingPackage, ModelNotFound, Refused, Unreachable, LoadFailed.
+    Raises `MissingPackage`, `ModelNotFound`, `Refused`, `Unreachable`, `LoadFailed`.
     """
     with LOADING:
         torch = require("torch", "local")
@@ -107,7 +109,7 @@ def out_of_memory(error: BaseException, torch: ModuleType) -> bool:
 
 
 def forget_locals(error: BaseException) -> None:
-    """An error that is kept shall not hold what was loaded when it was raised, such as half a model."""
+    """Clear the local variables of the error's tracebacks, which would keep a partly loaded model in memory."""
     for link in _chain(error):
         traceback.clear_frames(link.__traceback__)
 
@@ -189,7 +191,7 @@ def _placing(options: Options, torch: ModuleType) -> dict[str, Any]:
 def _quantization(
     options: Options, torch: ModuleType, transformers: ModuleType, empty: Callable[[ModuleType], Any]
 ) -> Any:
-    """`empty` makes the model without its weights."""
+    """`empty` creates the model without its weights."""
     if options.quantization is None:
         return None
     require("bitsandbytes", "quant")
@@ -212,9 +214,9 @@ def _empty(head: Any, config: Any, torch: ModuleType, dtype: Any = None) -> Any:
 
 
 def _unpackable(model: Any, torch: ModuleType) -> list[str]:
-    """Layers to leave as they are: those whose sides bitsandbytes' kernels for CPUs with AVX512-BF16 cannot pack, where
-    it would fail at the first call (in Qwen2.5-VL's vision tower there are some), and the output head, which is left
-    alone only as long as no layer is named."""
+    """The layers that must not be quantized on a CPU. bitsandbytes' kernels for AVX512-BF16 cannot pack some sizes and
+    fail at the first call; there are such layers in Qwen2.5-VL's vision tower. The output head is included, because
+    bitsandbytes only skips it by default if no layers are named."""
     head = model.get_output_embeddings()
     return [
         name
@@ -224,8 +226,8 @@ def _unpackable(model: Any, torch: ModuleType) -> list[str]:
 
 
 def _plain_decoding(config: Any) -> None:
-    """A request says how tokens are drawn; what a checkpoint suggests must not mix in. Penalties on repetition stay:
-    they belong to the checkpoint, and requests know of none."""
+    """Remove the checkpoint's sampling settings, since each request has its own. Repetition penalties are kept, because
+    requests do not have them."""
     config.do_sample = False
     config.num_beams = 1
     for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "max_new_tokens"):
@@ -250,11 +252,11 @@ def _place(model: str) -> str:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelNotFound(
-                f"model folder {model!r} has no config.json", hint="name the folder that save_pretrained wrote"
+                f"model folder {model!r} has no config.json", hint="use the folder written by save_pretrained"
             )
         return str(path)
     if path.is_file():
-        raise ModelNotFound(f"model {model!r} is a file, expected a folder", hint="name the folder that it is in")
+        raise ModelNotFound(f"model {model!r} is a file, expected a folder", hint="use the folder that contains it")
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise ModelNotFound(f"model folder {model!r} does not exist", hint="check the path")
     return model
@@ -274,7 +276,7 @@ def _bars_on_a_terminal(transformers: ModuleType) -> Iterator[None]:
 
 
 def _explained(error: Exception, options: Options, source: Source, torch: ModuleType) -> BackendError:
-    """What went wrong, in terms of what the user can change."""
+    """Convert an exception to an error with a hint for the user."""
     name = f"model {options.model!r}"
     if out_of_memory(error, torch):
         return LoadFailed(f"{name} does not fit in memory", hint='set quantization = "nf4", or use a smaller model')

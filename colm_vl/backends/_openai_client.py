@@ -324,7 +324,7 @@ class OpenAIBackend:
         except UnusableProxy as error:
             raise BackendError(
                 f"{self._place.label} cannot be called: the environment names {error}",
-                hint="check the proxy variables (HTTPS_PROXY, …): set an HTTP proxy, or add "
+                hint="check the proxies in the environment (HTTPS_PROXY, …): set an HTTP proxy, or add "
                 f"{urlsplit(options.base_url).hostname} to NO_PROXY",
             ) from None
 

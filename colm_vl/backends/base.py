@@ -1,7 +1,7 @@
-"""What a model is to everything above it: a `Request` in, a `Generation` out.
+"""The interface of backends: a `Request` in, a `Generation` out.
 
-A backend is one file in this folder that defines `Options`, what a member may set in the team file, and `connect`,
-which makes a `Backend` of them. `registry.py` finds it by its file name.
+A backend is a module in this folder that defines `Options`, the settings of a member in a team file, and
+`connect(options)`, which returns a `Backend`. `registry.py` finds it by its file name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_QUEUE_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation: text and pictures in the order in which the model shall meet them."""
+    """One turn of a conversation: texts and pictures in order."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -40,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. `temperature` 0 is greedy; `seed` None leaves it to the backend."""
+    """Sampling parameters. With `temperature` 0, decoding is greedy. With `seed` None, the backend chooses a seed."""
 
     max_tokens: int = 512
     temperature: float = 0.0
@@ -52,14 +52,14 @@ class Sampling:
 class Request:
     """One call of one model.
 
-    `continues` is the earlier generation of the same model whose conversation `messages` extends: all its messages,
-    its reply as an assistant turn, then more. A backend may reuse what it kept of it, and must recompute otherwise.
-    `timeout` is in seconds and begins when the call is sent: waiting for a place in this process's own queue does not
-    count. Backends whose `Options.keeps_time` is False have it counted by the caller, from the moment the call is made.
-    `schema` is a JSON schema that the reply is to be held to while it is decoded. A backend whose model takes none
-    sends the messages `plain` instead, or raises Unsupported if there are none. `letters` are those of the choices:
-    where a token is one of them, its `TokenLogprob.letters` is wanted.
-    `stage` is what the reply is for. It tells wrappers and logs; no reply may depend on it.
+    `continues` is an earlier generation of the same model, whose conversation `messages` extends: all its messages, its
+    reply as an assistant turn, and more. A backend can reuse what it has cached, and must otherwise compute it again.
+    `timeout` is in seconds and starts when the call is sent; waiting in a queue of this process does not count. For
+    backends with `Options.keeps_time` False, the caller applies it, starting with the call.
+    `schema` is a JSON schema for the reply. If the model does not support schemas, the backend sends the messages
+    `plain` instead, or raises `Unsupported` if there are none. `letters` are those of the choices: if a token is one of
+    them, the backend sets its `TokenLogprob.letters` if it can.
+    `stage` is only for wrappers and logs; replies must not depend on it.
     """
 
     messages: tuple[Message, ...]
@@ -78,7 +78,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A produced token, as text, with its natural-log probability under the model, before any schema is applied.
+    """A generated token, as text, and its natural log-probability under the model, before a schema is applied.
 
     `letters`: where the token is a letter of `Request.letters`, the log-probabilities of those letters in its place, as
     far as they are known.
@@ -91,10 +91,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a model wrote. `logprobs` covers the produced tokens in order, or is None where there are none to be had.
-    `plain`: it replies to `Request.plain`, because the model takes no schema.
+    """A model's reply. `logprobs` contains the generated tokens in order, or is None if they are not available.
+    `plain`: it is a reply to `Request.plain`, because the model does not support schemas.
 
-    `handle` is the backend's own: whatever it needs to continue this conversation cheaply. It never leaves the process.
+    `handle` is private to the backend, which uses it to continue the conversation efficiently. It is never stored.
     """
 
     text: str
@@ -110,8 +110,8 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can do. `images` is how many one request may carry: 0 for a text-only model, None for no known
-    limit. `logprobs` None means that it is not known until the first call. `context` is in tokens."""
+    """What a model supports. `images` is the maximum number in a request: 0 for a text-only model, None if there is no
+    known limit. `logprobs` is None if it is not known before the first call. `context` is in tokens."""
 
     images: int | None = None
     logprobs: bool | None = None
@@ -121,52 +121,53 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes that a local model's weights take, and bytes that are free where they go."""
+    """The bytes that a local model's weights need, and the bytes that are free on their device."""
 
     weights: int
     free: int
 
 
 class Backend(Protocol):
-    """A model that can be asked. Many calls may be under way at once: how many run together is the backend's affair.
+    """A connection to a model. Calls can run concurrently; the backend limits or batches them itself.
 
-    Errors are of `colm_vl.errors.BackendError`, or `InputError` for a request that no retry would mend.
+    It raises `colm_vl.errors.BackendError`, or `InputError` for a request that can never succeed.
     """
 
     async def generate(self, request: Request) -> Generation: ...
 
     def stream(self, request: Request) -> AsyncIterator[str | Generation]:
-        """Yields the reply's text piece by piece, and last the whole `Generation`. Closing it early stops the work."""
+        """Yield the reply's text piece by piece, and last the whole `Generation`. Closing it early cancels the call."""
         ...
 
     async def capabilities(self) -> Capabilities:
-        """May load the model, or ask the endpoint."""
+        """Can load the model or call the endpoint."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 class Options(BaseModel):
-    """What every member may set for its model, whatever the backend. Backends add theirs in a subclass."""
+    """The options that all backends have in common. Backends add their own in a subclass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     in_process: ClassVar[bool] = False
-    """Whether the model takes this process's memory; `max_loaded` counts those."""
+    """Whether the model is loaded into this process. `max_loaded` limits these models."""
 
     keeps_time: ClassVar[bool] = False
-    """Whether the backend itself ends a call at `Request.timeout`, counted from when the call is sent."""
+    """Whether the backend itself applies `Request.timeout`, starting when the call is sent."""
 
     tries_schema: ClassVar[bool] = False
     """Whether reply_format = "auto" asks for replies under a JSON schema."""
 
     neutral: ClassVar[frozenset[str]] = frozenset()
-    """Options that say how the model is asked, not what it replies: changing them makes no finished call void."""
+    """Options that do not affect replies, such as retry and timeout settings. Finished calls remain valid if they
+    change."""
 
     model: str = Field(min_length=1)
-    max_pixels: int | None = Field(default=None, ge=28 * 28, description="pictures are shrunk to this many pixels")
-    max_images: int | None = Field(default=None, ge=0, description="pictures one request may carry")
-    context: int | None = Field(default=None, ge=64, description="tokens of prompt and reply together")
+    max_pixels: int | None = Field(default=None, ge=28 * 28, description="larger pictures are reduced to this size")
+    max_images: int | None = Field(default=None, ge=0, description="maximum number of pictures in a request")
+    context: int | None = Field(default=None, ge=64, description="maximum number of tokens of prompt and reply")
 
     def memory(self) -> Memory | None:
         """What the model's weights will take in this process, where that is known before they are loaded. May take
@@ -174,5 +175,5 @@ class Options(BaseModel):
         return None
 
     def deciding(self) -> dict[str, Any]:
-        """What replies depend on beside the model, as plain values: the options that were set, neutral ones apart."""
+        """The options on which replies depend, as plain values: those that are set, except for the neutral ones."""
         return self.model_dump(mode="json", exclude={"model", *self.neutral}, exclude_defaults=True)

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible endpoint: vLLM, SGLang, Ollama, LM Studio, llama.cpp, hosted ones.
+"""Backend for OpenAI-compatible endpoints: vLLM, SGLang, Ollama, LM Studio, llama.cpp, hosted ones.
 
     [[clients]]
     name = "photos"
@@ -6,7 +6,7 @@
     model = "llava:7b"
     base_url = "http://localhost:11434/v1"
 
-Nothing of `aiohttp` is imported before `connect`.
+aiohttp is not imported before `connect`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from colm_vl.errors import ConfigError
 if TYPE_CHECKING:
     from colm_vl.backends._openai_client import OpenAIBackend
 
-# What `extra_body` may not touch, since it is told elsewhere.
+# Fields that `extra_body` may not set, since they are set elsewhere.
 _RESERVED = frozenset({"model", "messages", "stream", "stream_options", "n"})
 
 
 class Options(base.Options):
-    """Where the model is served; retry, time-out and queue settings."""
+    """The model's address; retry, timeout and queue settings."""
 
-    # A value that was refused may hold a secret (a key within the address).
+    # An invalid value can contain a secret, such as a key within the address.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     keeps_time = True
@@ -42,35 +42,38 @@ class Options(base.Options):
         {"api_key_env", "max_concurrency", "max_retries", "queue_timeout", "retry_delay", "timeout_connect"}
     )
 
-    base_url: str = Field(description="the address that /chat/completions is under, such as http://localhost:8000/v1")
+    base_url: str = Field(description="the address without /chat/completions, such as http://localhost:8000/v1")
     api_key_env: str | None = Field(
-        default=None, min_length=1, description="the environment variable that holds the key; none: no key is sent"
+        default=None, min_length=1, description="name of the environment variable with the key; no key if not set"
     )
     max_concurrency: int = Field(
         default=8,
         ge=1,
         le=1000,
-        description="requests in flight to this endpoint at most, over all members that use it; the smallest counts, "
-        "and fewer are sent while the endpoint refuses some for their number",
+        description="maximum number of concurrent requests to this endpoint, for all members that use it together; the "
+        "smallest value counts, and it is reduced while the endpoint refuses requests because of their number",
     )
     queue_timeout: float = Field(
         default=base.MAX_QUEUE_SECONDS,
         gt=0,
         le=base.MAX_QUEUE_SECONDS,
-        description="seconds that a call may wait until fewer are in flight; its time-out begins when it is sent",
+        description="seconds that a call may wait in the queue; its timeout starts when it is sent",
     )
-    max_retries: int = Field(default=3, ge=0, description="further attempts after a failure that may pass")
+    max_retries: int = Field(default=3, ge=0, description="maximum number of retries after a temporary failure")
     retry_delay: float = Field(
-        default=0.5, gt=0, allow_inf_nan=False, description="seconds before the first of them, doubled for each next"
+        default=0.5,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds before the first retry, doubled for each further one",
     )
     timeout_connect: float = Field(
-        default=5.0, gt=0, allow_inf_nan=False, description="seconds for the connection to be accepted"
+        default=5.0, gt=0, allow_inf_nan=False, description="timeout for opening a connection in seconds"
     )
     detail: Literal["auto", "low", "high"] | None = Field(
-        default=None, description="how closely pictures are looked at, where the endpoint knows the setting"
+        default=None, description="the detail setting of pictures, if the endpoint supports it"
     )
     extra_body: Mapping[str, Any] = Field(
-        default_factory=dict, description="more fields of the request, as this endpoint defines them"
+        default_factory=dict, description="additional fields of the request body, as defined by the endpoint"
     )
 
     @field_validator("base_url")
@@ -80,7 +83,7 @@ class Options(base.Options):
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an address that begins with http:// or https://")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ValueError("expected an address without user, password, query and fragment; keys go by api_key_env")
+            raise ValueError("expected an address without user, password, query or fragment; set keys with api_key_env")
         if not url.isprintable() or " " in url or not _has_usable_port(parts):
             raise ValueError("expected an address without white space and with a port from 0 to 65535, if any")
         return url.rstrip("/")
@@ -99,13 +102,13 @@ class Options(base.Options):
             raise ValueError(f"{', '.join(taken)} cannot be set here")
         for name, value in body.items():
             if not _is_json(value):
-                raise ValueError(f"{name} holds what JSON cannot, such as a date or nan; a date is written in quotes")
+                raise ValueError(f"{name} is not valid JSON: dates must be in quotes, and nan and inf are not allowed")
         return body
 
 
 def _looks_like_a_key(name: str) -> bool:
-    """Keys of some providers are made like names: `hf_…`, `gsk_…`, plain letters and digits. What is set in the
-    environment is a name all the same."""
+    """Whether the text looks like a key of a provider: `hf_…`, `gsk_…`, or long random letters and digits. Variables
+    that exist in the environment are always names."""
     if name in os.environ:
         return False
     random = any(len(word) >= 16 and re.search(r"\d|[a-z][A-Z]", word) for word in name.split("_"))
@@ -115,7 +118,7 @@ def _looks_like_a_key(name: str) -> bool:
 def _split(url: str) -> SplitResult | None:
     try:
         return urlsplit(url)
-    except ValueError:  # what it says repeats the address
+    except ValueError:  # its message would repeat the address
         return None
 
 
@@ -135,7 +138,7 @@ def _is_json(value: object) -> bool:
 
 
 def connect(options: Options) -> OpenAIBackend:
-    """Calls nothing yet. Raises ConfigError if the key's environment variable is not set."""
+    """Makes no request. Raises `ConfigError` if the key's environment variable is not set."""
     key = _key(options.api_key_env)
     from colm_vl.backends._openai_client import OpenAIBackend
 
@@ -153,7 +156,7 @@ def _key(variable: str | None) -> str | None:
         )
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"environment variable {variable!r}, named by api_key_env, holds characters that no key has",
-            hint=f"set {variable} to the key alone",
+            f"environment variable {variable!r}, named by api_key_env, contains characters that are invalid in a key",
+            hint=f"set {variable} to the key only",
         )
     return key

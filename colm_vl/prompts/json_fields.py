@@ -1,4 +1,4 @@
-"""Replies that are a JSON object: their fields, also while they are being written or if they were cut off."""
+"""Reads the fields of replies that are JSON objects, also if they are incomplete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_fields(text: str) -> Mapping[str, str] | None:
 
 
 def is_complete(text: str) -> bool:
-    """Whether the object that the text begins with is whole."""
+    """Whether the object at the beginning of the text is complete."""
     try:
         from_json(_CONTROLS.sub(" ", text[text.index("{") :]))
     except ValueError:
@@ -52,7 +52,7 @@ def find_answer(text: str) -> tuple[int, int] | None:
 
 
 def as_lines(fields: Mapping[str, str]) -> str:
-    """The fields as labelled lines, as they are shown to people and to other models."""
+    """The fields as labelled lines, for people and for other models."""
     return "\n".join(f"{name.capitalize()}: {said}" for name, said in fields.items())
 
 
@@ -66,7 +66,7 @@ class StreamedFields:
         self._is_json: bool | None = None
 
     def push(self, piece: str) -> str:
-        """What the piece adds to what is shown."""
+        """Add a piece of the reply, and return the text to show for it."""
         self._text += piece
         if self._is_json is None:
             self._is_json = _begins_object(self._text)
@@ -78,7 +78,7 @@ class StreamedFields:
         return self._rest(as_lines(fields)) if fields else ""
 
     def flush(self) -> str:
-        """What was held back when the reply has ended."""
+        """The remaining text to show, when the reply has ended."""
         if self._is_json and self._shown:
             return ""
         return self._rest(self._text)
@@ -89,7 +89,7 @@ class StreamedFields:
 
 
 def answer_schema(letters: Sequence[str]) -> Mapping[str, object]:
-    """Of a draft, a refinement or a verdict. With choices, the answer is one of their letters."""
+    """The schema of a draft, a refinement or a verdict. With choices, the answer is one of their letters."""
     answer = {"enum": list(letters)} if letters else {"type": "string", "minLength": 1, "maxLength": 200}
     return _object(
         {

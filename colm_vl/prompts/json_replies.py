@@ -1,4 +1,4 @@
-"""Replies as JSON objects: how they are asked for, and how they are read."""
+"""The reply format of JSON objects: how it is requested, and how replies are read."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def written_in(text: str, asked: ReplyFormat) -> ReplyFormat:
 
 
 def shown(text: str) -> str:
-    """A reply as it is shown to people: a JSON object as lines, anything else as it is."""
+    """A reply for people: JSON objects are converted to lines, other replies are not changed."""
     fields = json_fields.read_fields(without_thinking(text))
     return json_fields.as_lines(fields) if fields else text
 
 
 def said_to_others(text: str) -> str:
-    """A reply as it is shown to other models: the same, without what was only thought."""
+    """A reply for other models: like `shown`, but without thinking."""
     return shown(without_thinking(text))

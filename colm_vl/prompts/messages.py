@@ -1,7 +1,8 @@
-"""What each stage says to a model.
+"""The messages of each stage.
 
-The order inside a prompt is fixed so that prefixes are shared (see `refine_messages`): system, pictures, question, and
-only then what differs. Whatever one model wrote is shown to another between boundary lines that it cannot contain.
+The order within a prompt is fixed, so that prompts share prefixes (see `refine_messages`): system message, pictures,
+question, and then everything that differs. A model's text is shown to other models between boundary lines that it
+cannot contain.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def refine_messages(
 ) -> tuple[Message, ...]:
     """A client's next turn: its conversation so far with the reply as it was written, then the guidance.
 
-    The earlier messages stay as they were, so that the prompt of the draft is a prefix of this one and a cache,
-    ours or an engine's, computes neither pictures nor question again.
+    The earlier messages are not changed, so the prompt of the draft is a prefix of this one, and a prefix cache avoids
+    computing the pictures and the question again.
     """
     guidance = said_to_others(guidance)
     boundary, texts = draw_boundary(guidance), reply_format.profile.texts
@@ -85,7 +86,7 @@ def guidance_messages(
 ) -> tuple[Message, ...]:
     """The server's call: pictures, question, drafts by heading, what to write.
 
-    `images_hidden` tells it that there are pictures which it is not shown.
+    With `images_hidden`, the prompt says that there are pictures which the server does not see.
     """
     texts, task = reply_format.profile.texts, reply_format.ask_guidance()
     return (
@@ -120,13 +121,13 @@ def selection_messages(
 
 
 def draft_heading(name: str, specialty: str) -> str:
-    """How a draft is headed for the server: who wrote it and what that model is good at."""
+    """The heading of a draft in the server's prompt: the client's name and specialty."""
     return f"{_one_line(name)} ({_one_line(specialty)})" if specialty else _one_line(name)
 
 
 def draw_boundary(*texts: str) -> str:
-    """A mark that none of the texts contains, drawn from them: the same texts give the same prompt and so the same
-    journal key, and no text can hold its own mark, since one that occurs is passed over."""
+    """A mark that does not occur in the texts. It is computed from them, so that the same texts give the same prompt
+    and the same journal key."""
     material = hashlib.sha256("\x00".join(texts).encode("utf-8", "surrogatepass"))
     folded = "\n".join(texts).casefold()
     attempt = 0
@@ -163,7 +164,7 @@ def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, t
 
 
 def _said(texts: Mapping[str, str]) -> Mapping[str, str]:
-    """Without what was only thought. Before a boundary is drawn: what is left might come together to that very mark."""
+    """Remove thinking. This is done before a boundary is drawn, because removing text could create the mark."""
     return {heading: said_to_others(text) for heading, text in texts.items()}
 
 

@@ -1,4 +1,4 @@
-"""Tiny local models, connected to."""
+"""Fixtures that connect to tiny local models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def endless(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def connect(tiny: Tiny) -> AsyncIterator[Connect]:
-    """Connects to a tiny model by its kind, or to a folder; closes it in the end."""
+    """Connect to a tiny model by its kind, or to a folder. It is closed after the test."""
     connected: list[TransformersBackend] = []
 
     def connect(model: str | Path, **options: Any) -> TransformersBackend:

@@ -1,4 +1,4 @@
-"""What tests ask local models, and how they look into them."""
+"""Requests for local models, and helpers to inspect them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def together(backend: TransformersBackend, requests: list[Request]) -> lis
 
 
 async def spied(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the model's `generate` is given from now on, and how many steps it took."""
+    """Record the inputs of the model's `generate` and its number of steps."""
     await backend.capabilities()
     model = backend._worker._loaded().model
     calls: list[dict[str, Any]] = []
@@ -60,7 +60,7 @@ async def spied(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def settled(backend: TransformersBackend) -> None:
-    """A reply is delivered before its conversation is put away; this returns after that."""
+    """Wait until the conversation of a delivered reply has been cached."""
     backend._capabilities = None
     await backend.capabilities()
 

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible endpoint: what is sent, what is read, how many at once. Faults: test_openai_faults.py."""
+"""OpenAI-compatible endpoints: requests, replies, concurrency. Faults are in test_openai_faults.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Connect = Callable[..., Backend]
 
 @pytest.fixture
 async def model() -> AsyncIterator[Connect]:
-    """Connects to an endpoint, as model "m" unless told otherwise, and closes what it connected."""
+    """Connect to an endpoint, by default as model "m". Connections are closed after the test."""
     connected = []
 
     def connect_to(endpoint: Endpoint, **options: object) -> Backend:
@@ -400,7 +400,7 @@ def test_a_missing_key_is_an_error_that_names_the_variable(monkeypatch: pytest.M
 
 def test_a_key_that_cannot_be_one_is_an_error_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOX_KEY", "schlüssel")
-    with pytest.raises(ConfigError, match="holds characters that no key has") as caught:
+    with pytest.raises(ConfigError, match="contains characters that are invalid in a key") as caught:
         connect(Options(model="m", base_url="http://127.0.0.1:1/v1", api_key_env="BOX_KEY"))
     assert "schl" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""What an endpoint can do wrong, how it is told, when it is tried again, and that no error tells the key."""
+"""Faults of endpoints: messages, retries, and that no error contains the key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Connect = Callable[..., Backend]
 
 @pytest.fixture
 async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connect]:
-    """Connects to an endpoint or a base_url, as model "m" with a key, and closes what it connected."""
+    """Connect to an endpoint or a base_url, as model "m" with a key. Connections are closed after the test."""
     monkeypatch.setenv("BOX_KEY", KEY)
     connected = []
 
@@ -134,7 +134,7 @@ async def test_a_reply_that_was_withheld_is_no_reply(
 ) -> None:
     with Endpoint(reply) as endpoint:
         error = await failure(model(endpoint, max_retries=1), ask(), stream=stream)
-        # What a stream has said cannot be taken back, so it is not begun again.
+        # A stream is not restarted after its first piece.
         assert len(endpoint.seen) == (2 if retryable and not (stream and reply.text) else 1)
     assert isinstance(error, BadReply)
     assert said in error.message
@@ -248,7 +248,7 @@ async def test_a_redirect_is_not_followed(model: Connect) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", ["rate_limited", "server_error", "reset", "half_way", "truncated", "empty", "html"])
 async def test_what_may_pass_is_tried_again(model: Connect, kind: FaultKind, stream: bool) -> None:
-    # A stream that has begun to speak is not begun again: two words leave nothing to say before the break.
+    # A stream is not restarted after its first piece. With two words, there is no piece before the break.
     with Endpoint([Fault(kind, text=""), Fault(kind, text=""), "fine"]) as endpoint:
         backend = model(endpoint)
         generation = (await drain(backend, ask()))[-1] if stream else await backend.generate(ask())
@@ -344,7 +344,7 @@ async def test_a_reply_without_end_is_no_reply(model: Connect, stream: bool) -> 
         error = await failure(model(endpoint), ask(), stream=stream)
     assert isinstance(error, BadReply)
     assert "does not end" in error.message
-    assert len(endpoint.seen) == 1  # it would be as long again
+    assert len(endpoint.seen) == 1  # a retry would be as long again
 
 
 async def test_a_connection_that_cannot_be_set_up_is_told(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

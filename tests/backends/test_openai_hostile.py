@@ -1,4 +1,4 @@
-"""Endpoints that are hostile or broken in ways of their own: what they send costs bounded memory and time."""
+"""Hostile and broken endpoints: memory and time are limited, whatever they send."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def event(text: str, **choice: object) -> bytes:
 
 
 def repeat(head: bytes, piece: bytes, times: int) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
-    """Answers with the head, and with the piece again and again until the client hangs up."""
+    """Answer with the head, then with the piece repeatedly until the client disconnects."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -91,7 +91,7 @@ def bomb() -> tuple[bytes, bytes]:
 
 @asynccontextmanager
 async def bounded(*, megabytes: int, pause: float) -> AsyncIterator[None]:
-    """Asserts how much memory is taken at most, and for how long the event loop stands still."""
+    """Assert limits of memory and of the time for which the event loop is blocked."""
     pauses = []
 
     async def watch() -> None:
@@ -230,7 +230,7 @@ async def test_what_is_no_http_is_told_as_such(model: Connect) -> None:
     async with raw_server(b"SSH-2.0-OpenSSH_9.6\r\n") as (port, _):
         error = await failure(model(port))
     assert isinstance(error, BadReply)
-    assert "not HTTP" in error.message
+    assert "not valid HTTP" in error.message
 
 
 async def test_a_redirect_to_nowhere_is_told(model: Connect) -> None:
@@ -299,5 +299,5 @@ def test_seconds_are_finite(name: str, value: float) -> None:
 
 @pytest.mark.parametrize("value", [time.gmtime, {1, 2}, float("nan"), {"deep": [float("inf")]}])
 def test_further_fields_are_json(value: object) -> None:
-    with pytest.raises(ValueError, match="when holds what JSON cannot"):
+    with pytest.raises(ValueError, match="when is not valid JSON"):
         Options.model_validate({"model": "m", "base_url": "http://host/v1", "extra_body": {"when": value}})

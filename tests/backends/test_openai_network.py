@@ -1,4 +1,4 @@
-"""What lies between here and an endpoint: certificates, proxies, event loops."""
+"""Certificates, proxies and event loops of endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding a backend by its name."""
+"""Backends are found by name."""
 
 from __future__ import annotations
 

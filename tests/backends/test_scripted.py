@@ -1,4 +1,4 @@
-"""The model that answers from a script."""
+"""The scripted backend."""
 
 from __future__ import annotations
 

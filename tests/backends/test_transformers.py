@@ -1,4 +1,4 @@
-"""What local models reply: in batches and alone, sampled, streamed, quantized."""
+"""Replies of local models: in batches and alone, sampled, streamed, quantized."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_the_processors_whole_dictionary_reaches_the_model(
     reply = await backend.generate(request)
     assert seen[0]["mm_token_type_ids"].any()
 
-    # Without them the model answers all the same, and otherwise: nothing but this test would tell.
+    # Without them the model gives other answers, which only this test detects.
     inputs = encoded(await loaded(backend), request)
     whole = model.generate(**inputs, max_new_tokens=16)
     del inputs["mm_token_type_ids"]
@@ -111,7 +111,7 @@ async def test_a_reply_ends_where_the_model_ends_it(connect: Connect, tiny: Tiny
     config = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": ids[5]}))
     at = ids.index(ids[5])
-    # In company, so that the others go on.
+    # With other requests in the batch, which must continue.
     reply, other = await together(connect(folder), [request, ask("Hi", max_tokens=30)])
     assert reply.finish_reason == "stop"
     assert reply.usage.completion_tokens == at + 1
@@ -227,7 +227,7 @@ async def test_quantized_models_answer_nearly_alike(connect: Connect, quantizati
 
 
 async def test_layers_that_cannot_be_packed_stay_as_they_are(connect: Connect) -> None:
-    """Sides of 160, which bitsandbytes' fastest kernels for CPUs cannot pack: they failed at the first call."""
+    """bitsandbytes' fastest CPU kernels cannot pack sides of 160, and failed at the first call."""
     pytest.importorskip("bitsandbytes", reason="quantization needs the extra 'quant'", exc_type=ImportError)
     backend = connect(team_file().parent / "weights" / "shapes", quantization="nf4")
     assert (await backend.generate(ask(picture(), "What is it?", max_tokens=4))).text

@@ -1,4 +1,4 @@
-"""Local models that go on with a conversation, and spare what they have read of it."""
+"""Local models continue conversations with a prefix cache."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_continued_conversation_spares_its_beginning_and_says_the_same(
     assert reused.usage.prompt_tokens == computed.usage.prompt_tokens
     assert computed.usage.cached_tokens == 0
     assert draft.usage.prompt_tokens <= reused.usage.cached_tokens < reused.usage.prompt_tokens
-    # And on: what was reused before is reused again, unharmed by having been used.
+    # A cached conversation can be reused several times.
     third = next_turn(refine, reused, "Sure?")
     once, twice = await backend.generate(third), await backend.generate(third)
     computed = await backend.generate(next_turn(refine, reused, "Sure?", reuse=False))

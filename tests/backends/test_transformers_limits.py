@@ -1,4 +1,4 @@
-"""Local models that are stopped, closed, asked for too much, or short of memory."""
+"""Local models that are stopped, closed, given too long prompts, or out of memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_cancelled_request_does_not_spoil_its_batch(
         await doomed
     assert (await backend.generate(ask("Hi"))).text
     await settled(backend)
-    # The batch ended with its last living row, thousands of tokens before the doomed one would have.
+    # The batch ended with the last row that was not cancelled, long before the cancelled one would have.
     assert [(len(call["input_ids"]), call["steps"]) for call in calls] == [(2, 40), (1, 16)]
 
 

@@ -1,4 +1,4 @@
-"""How local models are loaded, and what is said where they cannot be."""
+"""Loading of local models, and its error messages."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_module_loads_neither_torch_nor_transformers() -> None:
 async def test_revision_and_offline_choose_from_the_hubs_cache(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Two revisions of a model as the hub's client keeps them, and no network."""
+    """Two revisions of a model in the hub's cache, without a network."""
     from huggingface_hub import constants
 
     repository = tmp_path / "models--someone--tiny"

@@ -1,4 +1,4 @@
-"""What tests of batches ask, of whom, and what they find."""
+"""Teams, questions and helpers for tests of batches."""
 
 from __future__ import annotations
 

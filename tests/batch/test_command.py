@@ -1,4 +1,4 @@
-"""`colm-vl batch`: what it prints, what it returns."""
+"""The output and exit status of `colm-vl batch`."""
 
 from __future__ import annotations
 

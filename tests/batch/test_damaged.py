@@ -1,4 +1,4 @@
-"""Lines that are JSON and yet not ours, and files of newer formats: told with file and line, and no end of a folder."""
+"""Damaged lines and files of newer formats are reported with file and line, and the folder stays usable."""
 
 from __future__ import annotations
 

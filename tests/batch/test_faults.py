@@ -1,4 +1,4 @@
-"""Batches over HTTP that are killed, and batches whose endpoints fail."""
+"""Batches over HTTP that are killed or interrupted, and batches with failing endpoints."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ for line in sys.stdin:
 
 
 def _content(seen: Seen) -> str:
-    """What was asked of whom; two requests of equal content are the same call made twice."""
+    """The content of a request. Two requests of equal content are the same call made twice."""
     return json.dumps([seen.body["model"], seen.body["messages"]])
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Every line is valid; only a last one without its line feed may be torn."""
+    """Every line is valid, except that the last one may be incomplete."""
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")
@@ -91,7 +91,7 @@ class _Counting:
 
 
 class _Runs:
-    """Runs one command again and again in forks of a process that has imported everything."""
+    """Runs a command repeatedly, in forks of a process that has imported everything."""
 
     def __init__(self, arguments: str) -> None:
         self._arguments = arguments

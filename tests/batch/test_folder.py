@@ -1,4 +1,4 @@
-"""The folder of a batch: who may work in it, and what happens if it is taken away."""
+"""The folder of a batch: locking, and what happens if it is removed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_file_system_without_locks_runs_one_batch_at_a_time(tmp_path: Path) ->
         assert "run.pid" in refused.value.hint
         other.kill()
         other.wait()
-    for made in (5, 0):  # what the dead one left is no obstacle, nor is what a finished one leaves
+    for made in (5, 0):  # neither the lock of a dead run nor that of a finished one is an obstacle
         stats = BatchStats()
         with near_and_far() as colm:
             assert all(trace.answer for trace in colm.batch(path, out, stats=stats))

@@ -1,4 +1,4 @@
-"""What a batch leaves in its folder, and what it makes of what it finds there."""
+"""The files of a batch, and how they are read again."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_the_second_of_two_runs_is_refused_while_the_first_works(tmp_path: Path)
             Folder(tmp_path, _settings())
         other.kill()
         other.wait()
-        Folder(tmp_path, _settings()).close()  # what the dead one left is no obstacle
+        Folder(tmp_path, _settings()).close()  # the lock of a dead run is no obstacle
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Run folders of earlier formats, which stand in `data/`, still open."""
+"""Run folders of earlier formats, in `data/`, can still be opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRATEGIES = "solo,vote,colm"
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A run with its questions and its team, to be worked in."""
+    """A copy of an old run with its questions and its team."""
     folder = shutil.copytree(DATA / "first-format", tmp_path / "old")
     with (folder / "team.toml").open("a", encoding="utf-8") as team:
         team.write('\n[policy]\nprompts = "pocket"\n')  # the sentences of that time

@@ -1,4 +1,4 @@
-"""Pictures of a batch: decoded once, encoded once, let go of, compared with those of an earlier run."""
+"""Pictures of a batch: decoded and encoded once, freed, and compared with those of an earlier run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.teams import scripted as team_of
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often pictures are decoded and encoded."""
+    """Count how often pictures are decoded and encoded."""
     count: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -156,7 +156,7 @@ def test_a_picture_that_is_gone_is_told_and_its_answer_comes_back_with_it(tmp_pa
 
 @pytest.fixture
 def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Files called gone.* block whoever reads them, as those on a network share that is gone do."""
+    """Reading files called gone.* blocks, as on an unreachable network share."""
     over, read = threading.Event(), images.read
 
     def block(source: Any, *args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is read from files of questions, and how what cannot be used is told."""
+"""Reading files of questions, and reporting unusable rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many questions in one run: order, resuming, sharing, stopping."""
+"""Batches: order, resuming, sharing, stopping."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_answers_tell_what_each_client_said(tmp_path: Path) -> None:
 
 
 def test_answers_of_clients_are_the_final_ones_of_the_trace(tmp_path: Path) -> None:
-    """An unreadable refinement or sample does not take away an answer that could be read."""
+    """An unreadable refinement or sample does not replace an earlier answer."""
     unreadable = "Caption: hm\nConfidence: 30"
     scripts = {"near": [FIVE, unreadable, FIVE, unreadable], "far": [FIVE]}
     with team_of(scripts, [GUIDANCE], samples=2) as colm:

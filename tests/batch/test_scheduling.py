@@ -19,13 +19,13 @@ from tests.teams import FIVE, GUIDANCE
 
 
 class _Local(scripted.Options):
-    """A scripted model that counts as one of this process."""
+    """A scripted model that counts as a local one."""
 
     in_process: ClassVar[bool] = True
 
 
 class _Watched(CoLM):
-    """Counts how many local models were loaded at once."""
+    """Counts how many local models are loaded at the same time."""
 
     @property
     def loads(self) -> Counter[str]:
@@ -45,7 +45,7 @@ def _local_team(names: Sequence[str], max_loaded: int, *, replies: Sequence[Any]
 
 @pytest.fixture
 def most_loaded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Announces the backend `local`, and counts its models in memory."""
+    """Register the backend `local`, and count its models in memory."""
     count = Counter[str]()
 
     class Backend(scripted.ScriptedBackend):

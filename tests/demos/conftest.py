@@ -1,4 +1,4 @@
-"""The page as a user starts it: a process of its own, over a team of scripted models."""
+"""Fixtures that start the page in its own process, with a team of scripted models."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def team_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(team_file: Path) -> Iterator[Served]:
-    """The page, at a port of its own; ended with the session."""
+    """The page on a free port, stopped at the end of the session."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
     port, feedback, log = free_port(), team_file.with_name("feedback.jsonl"), team_file.with_name("log")
     command = [sys.executable, "-m", "demos.image_qa", "--team", str(team_file), "--port", str(port)]

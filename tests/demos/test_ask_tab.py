@@ -1,4 +1,4 @@
-"""What is known of an example's question, and what becomes of it when the visitor asks another one."""
+"""The right answer and the choices of an example are cleared when the visitor asks another question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLE = Example("Dots", "How many dots?", (WHITE,), "4", ("4", "5"))
 
 
 class Visitor:
-    """A visitor's page: what its fields hold, and the handlers that their events call."""
+    """The fields of a visitor's page, and the event handlers."""
 
     def __init__(self, tab: AskTab, folder: Path) -> None:
         self.tab = tab
@@ -43,7 +43,7 @@ class Visitor:
         await self._pictures_changed()
 
     def type_question(self, text: str, *, seen: bool = True) -> None:
-        """`seen`: whether the page had time to react before the question is asked."""
+        """`seen`: whether the page reacts before the question is asked."""
         self.fields[self.tab.question] = text
         if seen:
             self._take(self.tab._on_question(text, *self._known()))
@@ -52,7 +52,7 @@ class Visitor:
         self.fields |= {self.tab.choices: choices, self.tab.truth: truth}
 
     async def ask(self) -> str:
-        """The answer that is shown in the end."""
+        """The answer that is finally shown."""
         own = Settings.of(self.tab.service.colm.team.policy)
         settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
         pictures, question = self.fields.get(self.tab.pictures), self.fields[self.tab.question]

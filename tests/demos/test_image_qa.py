@@ -1,4 +1,4 @@
-"""The page's command line, what its server gives to programs, and what it gives to nobody."""
+"""The page's command line, its API, and what its server must not expose."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_every_response_forbids_other_hosts(served: Served) -> None:
 
 
 def _ask_about(http: httpx.Client, path: str) -> str:
-    """What a program gets that names a file of the server in place of one that it uploaded."""
+    """The response to a request that names a file of the server instead of an uploaded one."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     begun = http.post("/call/ask", json={"data": ["What?", [file], "", "vote", "a vote of all", 1]})
     if begun.status_code != 200:

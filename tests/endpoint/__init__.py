@@ -4,7 +4,7 @@
         ...  # ask at endpoint.base_url
     assert endpoint.seen[0].text == "Which colour?"
 
-It runs in threads of its own, so that plain tests, async tests and child processes can use it alike.
+It runs in its own threads, so that synchronous tests, async tests and child processes can use it.
 """
 
 from tests.endpoint.script import Answer, Fault, FaultKind, Reply, Seen

@@ -1,4 +1,4 @@
-"""Chat completions as an endpoint writes them: whole, and as the events of a stream."""
+"""The bodies of chat completions: whole, and as events of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server on loopback that answers with bytes of the test's own, for what no HTTP server would send."""
+"""A loopback server that answers with given bytes, for responses that no HTTP server would send."""
 
 from __future__ import annotations
 

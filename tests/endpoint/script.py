@@ -1,4 +1,4 @@
-"""What an endpoint is to answer, and what it was asked."""
+"""The scripted answers of an endpoint, and the requests that it received."""
 
 from __future__ import annotations
 

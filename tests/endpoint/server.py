@@ -1,4 +1,4 @@
-"""An endpoint's server: threads, connections, and the ways to fail."""
+"""The server of the test endpoint, with its faults."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Endpoint:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def wait_for(self, count: int, timeout: float = 20) -> None:
-        """Blocks until so many requests have arrived."""
+        """Block until a number of requests have arrived."""
         with self.lock:
             if not self.lock.wait_for(lambda: len(self.seen) >= count, timeout):
                 raise TimeoutError(f"{len(self.seen)} of {count} requests after {timeout:g} s")
@@ -86,7 +86,7 @@ class Endpoint:
 
 
 class _Gate:
-    """Lets so many threads in at a time, in the order in which they came."""
+    """Admits a number of threads at a time, in order of arrival."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -142,7 +142,7 @@ class _Server(ThreadingHTTPServer):
             self._errors.append(error)
 
     def hang_up(self) -> None:
-        """End the connections that are kept alive, and with them their threads."""
+        """Close the idle connections, which ends their threads."""
         for connection in list(self._connections):
             try:
                 connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Training: every stage runs, and a killed run ends as one that was not killed."""
+"""Training: every stage runs, and a resumed run gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from colm_vl.pocket.training.workshop import STAGES, NotReady, Plan, Workshop
 
 
 class Killed(Exception):
-    """In place of a signal."""
+    """Raised instead of a signal."""
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

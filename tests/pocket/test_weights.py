@@ -1,4 +1,4 @@
-"""The weights in the package: what the card says they are, trained on today's prompts, and able to answer."""
+"""The weights in the package match the card and today's prompts, and can answer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_team_file_names_the_roster() -> None:
 
 
 def test_clients_know_their_specialty_and_guidance_helps() -> None:
-    """Floors well under the card's figures, on few questions: this catches broken weights, not small losses."""
+    """The limits are well below the card's figures: this detects broken weights, not small losses."""
     sheet = measure(split("validation", 72))
     for client in CLIENTS:
         home = [sheet.accuracy(f"alone {client.name}", domain) for domain in DOMAINS if domain in client.home]

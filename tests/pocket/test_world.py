@@ -1,4 +1,4 @@
-"""The world: the same everywhere, its sets disjoint, its captions and answers true to what was drawn."""
+"""The world: reproducible, with disjoint sets, and with correct captions and answers."""
 
 from __future__ import annotations
 

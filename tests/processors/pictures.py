@@ -1,4 +1,4 @@
-"""Pictures to hand in."""
+"""Pictures for tests."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_a_text_only_model_refuses_pictures(tiny: Tiny) -> None:
 
 
 def test_any_other_model_goes_through_its_own_processor(tiny: Tiny) -> None:
-    """A LLaVA under a name that no family claims."""
+    """A LLaVA with a model type that no family supports."""
     from transformers import AutoConfig
 
     from processors.families import generic

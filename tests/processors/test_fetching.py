@@ -1,4 +1,4 @@
-"""Fetching goes to a real server on loopback; what is never fetched is refused before anything is connected."""
+"""Fetching from a real loopback server, and refusals before any connection is made."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def refusal(url: str, policy: FetchPolicy, network: Network) -> ImageError:
 
 
 def no_network() -> Network:
-    """One that fails the test if anybody looks up a name."""
+    """A network that fails the test if a name is resolved."""
 
     def resolve(host: str, port: int) -> list[str]:
         raise AssertionError(f"{host}:{port} was looked up")
@@ -45,7 +45,7 @@ def no_network() -> Network:
 
 @dataclass
 class Host:
-    """A server for pictures.test on loopback, with a certificate of its own."""
+    """A loopback server for pictures.test with its own certificate."""
 
     port: int
     network: Network
@@ -260,7 +260,7 @@ def test_public_addresses(address: str) -> None:
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_called(host: Host) -> None:
-    """A name that answers differently the second time (DNS rebinding) is not asked a second time."""
+    """Names are resolved once, because a second lookup could give another address (DNS rebinding)."""
     answers = iter([["127.0.0.1"]])
     rebinding = Network(lambda *_: next(answers), host.network.is_public, host.network.tls)
     assert fetch_picture(host.url("/a.png"), host.policy, rebinding).data == PNG
@@ -280,7 +280,7 @@ def test_a_thread_whose_event_loop_runs_can_fetch_too(host: Host) -> None:
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "2130706433", "127.1"])
 def test_a_host_that_is_an_address_is_called_at_the_checked_one_only(host: Host, name: str) -> None:
-    """aiohttp asks no resolver about such hosts."""
+    """aiohttp does not use the resolver for such hosts."""
     policy = FetchPolicy({f"{name}:{host.port}"}, timeout=5)
     elsewhere = Network(lambda *_: ["127.0.0.2"], host.network.is_public, host.network.tls)
     with pytest.raises(ImageError):

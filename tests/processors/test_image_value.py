@@ -1,4 +1,4 @@
-"""A picture once it is open: what it equals, how it shrinks, how it travels."""
+"""Opened pictures: equality, thumbnails, data URIs, pickling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user hands in as a picture, and what is seen in it."""
+"""Sources of pictures, and their decoded pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does not open as a picture, from the mistaken to the hostile."""
+"""Files that are refused as pictures, by mistake or hostile."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def png_header_of(width: int, height: int) -> bytes:
 
 
 def refusal(source: object, **options: object) -> ImageError:
-    """The error that `Image.open` gives; whatever it is for, it is one line with a hint and says nothing internal."""
+    """The error of `Image.open`. It must be one line with a hint and without internal details."""
     with pytest.raises(ImageError) as caught:
         Image.open(source, **options)  # type: ignore[arg-type]
     error = caught.value
@@ -63,7 +63,7 @@ def test_a_huge_picture_in_a_small_file_is_refused_at_once(tmp_path: Path, recwa
 
 
 def progressive_with(scans: int, size: tuple[int, int]) -> bytes:
-    """A progressive JPEG whose last scan, which holds nothing, is repeated."""
+    """A progressive JPEG whose last, empty scan is repeated."""
     data = encoded(PIL.Image.new("RGB", size, "white"), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]

@@ -1,4 +1,4 @@
-"""Replies as JSON objects: whole, cut off, and while they are written."""
+"""Replies that are JSON objects: complete, incomplete, and streamed."""
 
 from __future__ import annotations
 

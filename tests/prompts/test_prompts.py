@@ -1,4 +1,4 @@
-"""What is said, and what is made of the replies that small models really write."""
+"""Prompts, and parsing of real replies of small models."""
 
 from __future__ import annotations
 

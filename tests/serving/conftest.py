@@ -1,4 +1,4 @@
-"""A server that all tests of this folder share."""
+"""A shared server."""
 
 from __future__ import annotations
 
