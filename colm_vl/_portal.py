@@ -165,7 +165,7 @@ class Portal:
             if self._thread.closed.done():
                 self._thread.closed.result()
             else:
-                logger.warning("what was under way is still being cleaned up after %s s", _CLEAN_UP_SECONDS)
+                logger.warning("running calls are still being cleaned up after %s s", _CLEAN_UP_SECONDS)
 
     def _started(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:
         if self.closed:

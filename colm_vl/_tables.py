@@ -1,4 +1,4 @@
-"""Checks tables of settings; what is wrong is a `ConfigError` of one line that names where, key and value."""
+"""Validates tables of settings. Raises `ConfigError` with a one-line message that names the file, key and value."""
 
 from __future__ import annotations
 

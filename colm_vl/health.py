@@ -1,4 +1,4 @@
-"""Whether the members of a team work: each is asked for a word, with a tiny picture unless it is known to take none."""
+"""Checks the members of a team: calls each once, with a tiny picture unless it takes none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from processors.images import Image
 
 logger = logging.getLogger(__name__)
 
-_TOKENS = 16  # a single one can be a reasoning model's opening mark, and the reply then has no text
+_TOKENS = 16  # with a single token, a reasoning model's reply can be its opening tag only, without text
 _QUESTION = "Say yes."
-_SIDE = 56  # a picture that every family's processor takes
+_SIDE = 56  # pixels; supported by the processors of all families
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What one member can do, or why it cannot. `pictures` and `logprobs` as in `backends.base.Capabilities`."""
+    """What one member supports, or why it does not work. For `images` and `logprobs`, see `Capabilities`."""
 
     member: Member
     seconds: float
@@ -45,7 +45,7 @@ def _request(limit: float | None, *parts: Part) -> Request:
 
 
 async def check_team(team: Team, pool: BackendPool) -> Sequence[Health]:
-    """Ask every member, all at the same time. A member that fails does not stop the others."""
+    """Call all members concurrently. A member that fails does not affect the others."""
     return await asyncio.gather(*(_check(member, pool, team.policy.timeout("draft")) for member in team.members))
 
 
@@ -58,7 +58,7 @@ async def _check(member: Member, pool: BackendPool, limit: float | None) -> Heal
                 picture = Image.open(PIL.Image.new("RGB", (_SIDE, _SIDE), "white"))
                 try:
                     reply = await backend.generate(_request(limit, picture, _QUESTION))
-                except Unsupported:  # many endpoints do not say beforehand that their model is for text only
+                except Unsupported:  # many endpoints do not report that their model is text-only
                     reply = await backend.generate(_request(limit, _QUESTION))
                     can = replace(can, images=0, detail=f"works without pictures; {can.detail}".rstrip("; "))
             else:
@@ -69,7 +69,7 @@ async def _check(member: Member, pool: BackendPool, limit: float | None) -> Heal
         error: ColmError = TimedOut(f"no reply within {limit:g} s", hint="raise policy.timeouts.draft")
     except ColmError as raised:
         error = raised
-    except Exception as raised:  # a backend's own fault must not take the other members' rows away
+    except Exception as raised:  # a bug in one backend must not affect the other members
         logger.debug("unexpected error in %s", member.name, exc_info=True)
         error = ColmError(f"unexpected {type(raised).__name__}", hint="--debug shows where")
     return Health(member, time.monotonic() - begun, problem=member.shown(str(error)), hint=member.shown(error.hint))

@@ -1,4 +1,4 @@
-"""The keys of a policy: listed for `--help` and README, and read from `--set key=value`.
+"""The keys of a policy: the table for `--help` and README, and the parser of `--set key=value`.
 
 `python -m colm_vl.policies` prints README's table.
 """
@@ -24,7 +24,7 @@ _HINT = "such as --set rounds=2 or --set timeouts.draft=20; --help lists the key
 
 @dataclass(frozen=True, slots=True)
 class PolicyKey:
-    """`name` has dots, and STAGE for any of `stages`."""
+    """`name` is a dotted key in which STAGE stands for any of `stages`."""
 
     name: str
     about: str
@@ -52,7 +52,7 @@ def as_markdown() -> str:
 
 
 def as_help() -> str:
-    """A line for each key, in typer's markup."""
+    """One line for each key, in rich's markup."""
     keys = policy_keys()
     lines = [f"[bold]{key.name}[/bold]  {key.about} (default: {key.default})" for key in keys]
     stages = next(key.stages for key in keys if key.stages)
@@ -61,9 +61,10 @@ def as_help() -> str:
 
 
 def read_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """`["timeouts.draft=20", "gate=disagreement"]` as changes of a policy. Values are TOML; what is not is a text.
+    """Parse settings such as `["timeouts.draft=20", "gate=disagreement"]` into changes of a policy. Values are TOML;
+    invalid TOML is a string.
 
-    Raises `ConfigError` for what has no key, and for a key that is given twice.
+    Raises `ConfigError` if a setting has no key, or if a key is given twice.
     """
     changes: dict[str, Any] = {}
     for setting in settings:
@@ -99,7 +100,7 @@ def _leaves(model: BaseModel, *path: str) -> Iterator[tuple[tuple[str, ...], str
             yield (*path, name), about, value.name
         elif isinstance(value, BaseModel):
             yield from _leaves(value, *path, name)
-        elif path and value is None:  # a stage that is as another one, which its description names
+        elif path and value is None:  # the stage has the same values as the one named in its description
             as_other = about.removesuffix(" if not set")
             for inner in table.model_fields if table else [None]:
                 yield (*path, name, *filter(None, [inner])), about, as_other
@@ -112,7 +113,7 @@ def _is_table(kind: Any) -> TypeGuard[type[BaseModel]]:
 
 
 def _default(by_stage: Mapping[str, Any]) -> str:
-    """One value, with the stages that have another."""
+    """The most frequent default, followed by the stages that have another."""
     values = list(by_stage.values())
     usual = max(values, key=values.count)
     others = [f"{stage}: {_shown(value)}" for stage, value in by_stage.items() if value != usual]
