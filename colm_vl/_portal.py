@@ -143,8 +143,9 @@ class Portal:
             raise
 
     def close_source(self, source: AsyncGenerator[Any, None]) -> None:
-        """Close the generator of an iterator and wait for it, though not for ever: the garbage collector may close a
-        half-read iterator in any thread, which may hold what the loop is waiting for. A loop thread does not wait."""
+        """Close the generator of an iterator and wait for it, with a timeout: the garbage collector can close a
+        half-read iterator in any thread, which may hold a lock that the loop is waiting for. A loop thread does not
+        wait."""
         if isinstance(threading.current_thread(), _LoopThread):
             self._thread.soon(self._thread.close_source, source)
         elif not self.closed:

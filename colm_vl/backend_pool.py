@@ -96,7 +96,7 @@ class BackendPool:
         return backend
 
     async def _unload(self, name: str) -> None:
-        """Unload in a task of its own, which a cancelled caller does not stop: the model counts until it is gone."""
+        """Unload in a separate task, which is not cancelled with the caller. The model counts until it is unloaded."""
         backend = self._backends.pop(name)
 
         async def close() -> None:

@@ -59,7 +59,7 @@ class CallKey:
         stage = "guide" if self.stage == "verdict" else self.stage
         settings = _plain(self.sampling)
         place: list[Any] = [self.member.name, self.member.fingerprint, stage, self.round, self.sample, settings]
-        if self.schema is not None:  # journals from before there were schemas know nothing of them
+        if self.schema is not None:  # keeps the digests of calls without a schema as in older journals
             place += [self.schema, _spoken(self.plain or ())]
         digest = hashlib.sha256(json.dumps([place, _spoken(self.messages)]).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)

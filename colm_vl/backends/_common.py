@@ -10,7 +10,7 @@ from colm_vl.backends.base import Request
 from colm_vl.errors import Unsupported
 from colm_vl.types import Sent
 
-# "Ġ", "▁" and "Ċ" are how vocabularies write white space.
+# "Ġ", "▁" and "Ċ" represent white space in vocabularies.
 _LETTER = re.compile(r"[\s\"'(\[*{:ĠĊ▁]{0,4}([A-Z])[\s\"')\]*}.,:;ĠĊ▁]{0,4}")
 
 
@@ -33,13 +33,13 @@ def check_pictures(request: Request, limit: int | None, model: str) -> None:
 
 
 def letter_in(token: str, letters: Collection[str]) -> str | None:
-    """The one of `letters` that the token is, whatever marks are around it: ` A`, `(A)`, `"A`, `ĠA`."""
+    """The letter that the token consists of, ignoring punctuation and white space: ` A`, `(A)`, `"A`, `ĠA`. Or None."""
     found = _LETTER.fullmatch(token)
     return found[1] if found and found[1] in letters else None
 
 
 def summed(letters: Iterable[tuple[str, float]]) -> Mapping[str, float]:
-    """The log-probability of each letter, in whatever forms it came."""
+    """The log-probability of each letter, summed over its tokens."""
     total: dict[str, float] = {}
     for letter, logprob in letters:
         total[letter] = total.get(letter, 0.0) + math.exp(logprob)

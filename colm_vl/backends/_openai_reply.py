@@ -192,7 +192,7 @@ def _logprobs(logprobs: object, letters: Collection[str]) -> list[TokenLogprob]:
 
 
 def _among(letters: Collection[str], others: object, token: str, logprob: float) -> Mapping[str, float]:
-    """The letters among the likeliest tokens. The one that was drawn counts also where it is not listed."""
+    """The letters among the likeliest tokens, and the one that was drawn if it is not among them."""
     likeliest = dict(pair for entry in _entries(others) for pair in _token(entry))
     named = ((letter_in(name, letters), each) for name, each in {token: logprob, **likeliest}.items())
     return summed((letter, each) for letter, each in named if letter)
