@@ -90,10 +90,10 @@ class StreamedFields:
 
 def answer_schema(letters: Sequence[str]) -> Mapping[str, object]:
     """The schema of a draft, a refinement or a verdict. With choices, the answer is one of their letters."""
-    answer = {"enum": list(letters)} if letters else {"type": "string", "minLength": 1, "maxLength": 200}
+    answer = {"enum": list(letters)} if letters else {"type": "string", "minLength": 1, "maxLength": 300}
     return _object(
         {
-            "caption": {"type": "string", "maxLength": 400},
+            "caption": {"type": "string", "maxLength": 240},
             "answer": {"type": "string", **answer},
             "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
         }
@@ -101,7 +101,7 @@ def answer_schema(letters: Sequence[str]) -> Mapping[str, object]:
 
 
 def guidance_schema() -> Mapping[str, object]:
-    return _object({name: {"type": "string", "minLength": 1, "maxLength": 500} for name in GUIDANCE_FIELDS})
+    return _object({name: {"type": "string", "minLength": 1, "maxLength": 300} for name in GUIDANCE_FIELDS})
 
 
 def _object(properties: Mapping[str, object]) -> Mapping[str, object]:
