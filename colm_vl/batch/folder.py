@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from colm_vl.batch import settings as records
 from colm_vl.batch.journal import Journal
-from colm_vl.batch.lines import Lines, dump, replace_file
+from colm_vl.batch.lines import DamageNotes, Lines, dump, replace_file
 from colm_vl.batch.locking import locked
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings, difference
@@ -157,6 +157,12 @@ class Folder:
     def _open_files(self) -> None:
         self._traces = Lines(self.path / TRACES)
         self._answers = Lines(self.path / ANSWERS)
+        self._damage = DamageNotes(
+            self.notes,
+            self.path / TRACES,
+            "dropped a damaged line; its question is asked again",
+            "dropped {count} damaged lines{first}; their questions are asked again",
+        )
         try:
             self._read_files()
         except BaseException:
@@ -168,19 +174,21 @@ class Folder:
         self.notes += [f"{name}: removed an incomplete last line" for name, was in torn.items() if was]
         self._places: dict[Key, _Place] = {}
         self._superseded = False
-        for offset, line in self._traces:
+        damaged = []
+        for number, offset, line in self._traces:
             found = _head(line)
             if found is None:
-                self._note_damaged(offset)
+                damaged.append(number)
                 continue
             if found.version > SCHEMA_VERSION:
                 raise InputError(
-                    f"{self.path / TRACES}, line {self._traces.number(offset)}: "
-                    f"has format {found.version}, expected {SCHEMA_VERSION}",
+                    f"{self.path / TRACES}, line {number}: has format {found.version}, expected {SCHEMA_VERSION}",
                     hint="resume with the version of colm-vl that wrote it",
                 )
             self._superseded |= self._places.pop(found.key, None) is not None
             self._places[found.key] = _Place(offset, found.answered)
+        self._damage.opened(damaged)
+        self._superseded |= bool(damaged)
         # The two files differ if a run was killed after writing only one of them.
         answers = [found.key for line in self._answers if (found := _head(line.data))]
         self._superseded |= answers != list(self._places)
@@ -220,13 +228,9 @@ class Folder:
             return self._read(place)
         except (InputError, *_UNREADABLE):
             del self._places[key]
-            self._note_damaged(place.offset)
+            self._superseded = True
+            self._damage.found(place.offset)
             return None
-
-    def _note_damaged(self, offset: int) -> None:
-        self._superseded = True
-        where = f"{TRACES}, line {self._traces.number(offset)}"
-        self.notes.append(f"{where}: dropped a damaged line; its question is asked again")
 
     def _read(self, place: _Place) -> Trace:
         return Trace.from_dict(json.loads(self._traces.read(place.offset)))

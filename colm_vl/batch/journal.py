@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict, override
 
 from colm_vl.backends.base import Generation, TokenLogprob
-from colm_vl.batch.lines import Lines, dump
+from colm_vl.batch.lines import DamageNotes, Lines, dump
 from colm_vl.errors import InputError
 from colm_vl.store import CallKey, CallsUnderWay, Outcome
 from colm_vl.types import Failure, Sent, Usage
@@ -44,18 +44,26 @@ class Journal(CallsUnderWay):
         self.torn = self._lines.torn
         # Keyed by the first 60 bits of the digest, which take half the memory; `_get` compares the whole digest.
         self._places: dict[int, int] = {}
-        for offset, line in self._lines:
+        self._damage = DamageNotes(
+            self.notes,
+            path,
+            "is damaged; its call is made again",
+            "{count} lines are damaged{first}; their calls are made again",
+        )
+        damaged = []
+        for number, offset, line in self._lines:
             digest, rest = line[len(_PREFIX) : _AFTER_DIGEST], line[_AFTER_DIGEST:]
             if not line.startswith(_PREFIX) or not _is_hex(digest):
-                self._note_damaged(offset)
+                damaged.append(number)
                 continue
             if rest.startswith(_VERSION) and not rest.startswith(_THIS_VERSION):
                 self._lines.close()
                 raise InputError(
-                    f"{path}, line {self._lines.number(offset)}: has a newer format than {SCHEMA_VERSION}",
+                    f"{path}, line {number}: has a newer format than {SCHEMA_VERSION}",
                     hint="resume with the version of colm-vl that wrote it",
                 )
             self._places[_short(digest.decode())] = offset
+        self._damage.opened(damaged)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -72,7 +80,7 @@ class Journal(CallsUnderWay):
             line = _line_adapter().validate_python(json.loads(self._lines.read(offset)))
         except (ValueError, RecursionError):  # the line is damaged
             del self._places[_short(digest)]
-            self._note_damaged(offset)
+            self._damage.found(offset)
             return None
         return _generation(line) if line["key"] == digest else None
 
@@ -93,10 +101,6 @@ class Journal(CallsUnderWay):
 
     def close(self) -> None:
         self._lines.close()
-
-    def _note_damaged(self, offset: int) -> None:
-        where = f"{self._lines.path.name}, line {self._lines.number(offset)}"
-        self.notes.append(f"{where}: is damaged; its call is made again")
 
 
 def _short(digest: str) -> int:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from colm_vl.errors import ColmError
 
 _CHUNK = 1 << 16
+_LISTED = 10  # damaged lines found after a file was opened; the line number of each is counted from the file's start
 
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Line(NamedTuple):
-    """A line, including its line feed, and its offset in the file."""
+    """A line, including its line feed, with its number, counted from 1, and its offset in the file."""
 
+    number: int
     offset: int
     data: bytes
 
@@ -43,8 +45,8 @@ class Lines:
         """All lines. Lines may be read or appended during the iteration; appended ones are included."""
         with self.path.open("rb") as file:
             offset = 0
-            for data in file:
-                yield Line(offset, data)
+            for number, data in enumerate(file, 1):
+                yield Line(number, offset, data)
                 offset += len(data)
 
     def append(self, data: bytes) -> int:
@@ -66,9 +68,8 @@ class Lines:
         return self._in.readline()
 
     def number(self, offset: int) -> int:
-        """The number of the line at `offset`, counted from 1."""
-        with self.path.open("rb") as file:
-            return 1 + sum(file.read(min(_CHUNK, offset - start)).count(b"\n") for start in range(0, offset, _CHUNK))
+        """The number of the line at `offset`, counted from 1. Reads the file up to there."""
+        return _line_number(self.path, offset)
 
     def check_place(self) -> None:
         """Raises `ColmError` if the open file is no longer the one at `path`."""
@@ -100,6 +101,37 @@ class Lines:
             self._out.close()
 
 
+class DamageNotes:
+    """Notes about the damaged lines of a file: a single one about those found when the file is opened, and one each
+    about the first few that are found later.
+
+    `what` is the message about one line, and `what_many` about several, with the fields `count` and `first`.
+    """
+
+    def __init__(self, notes: list[str], path: Path, what: str, what_many: str) -> None:
+        self._notes = notes
+        self._path = path
+        self._what = what
+        self._what_many = what_many
+        self._later = 0
+
+    def opened(self, numbers: Sequence[int]) -> None:
+        """Add the note about the lines found when the file was opened, by their numbers."""
+        if len(numbers) == 1:
+            self._notes.append(f"{self._path.name}, line {numbers[0]}: {self._what}")
+        elif numbers:
+            said = self._what_many.format(count=f"{len(numbers):,}", first=f" (the first is line {numbers[0]})")
+            self._notes.append(f"{self._path.name}: {said}")
+
+    def found(self, offset: int) -> None:
+        """Add a note about a line that was found to be damaged when it was read."""
+        self._later += 1
+        if self._later <= _LISTED:
+            self._notes.append(f"{self._path.name}, line {_line_number(self._path, offset)}: {self._what}")
+        elif self._later == _LISTED + 1:
+            self._notes.append(f"{self._path.name}: further damaged lines are not listed")
+
+
 def dump(data: Mapping[str, Any]) -> bytes:
     return _encoder.encode(data).encode("utf-8", "backslashreplace") + b"\n"
 
@@ -115,6 +147,11 @@ def replace_file(path: Path, content: Iterable[bytes]) -> None:
         new.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def _line_number(path: Path, offset: int) -> int:
+    with path.open("rb") as file:
+        return 1 + sum(file.read(min(_CHUNK, offset - start)).count(b"\n") for start in range(0, offset, _CHUNK))
 
 
 def _unwritable(path: Path, error: OSError) -> ColmError:

@@ -9,7 +9,7 @@ import pytest
 
 from colm_vl import InputError
 from colm_vl.batch.journal import Journal
-from colm_vl.batch.lines import Lines, dump
+from colm_vl.batch.lines import DamageNotes, Lines, dump
 from colm_vl.batch.stats import BatchStats
 from colm_vl.types import SCHEMA_VERSION
 from tests.batch.runs import near_and_far, read_lines, write_questions
@@ -80,6 +80,30 @@ def test_a_damaged_call_is_told_and_made_again(tmp_path: Path, old: str, new: st
     stats = _ask(tmp_path, "solo")
     assert stats.notes == ["calls.jsonl, line 3: is damaged; its call is made again"]
     assert (stats.calls, stats.avoided) == (1, 3)
+
+
+def test_many_damaged_lines_are_told_in_one_note(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _ask(tmp_path, "solo")
+    for name in ("calls.jsonl", "traces.jsonl"):
+        damaged = "".join(json.dumps({"other": number}) + "\n" for number in range(2000))
+        (out / name).write_text(damaged + (out / name).read_text("utf-8"), "utf-8")
+    stats = _ask(tmp_path, "solo")
+    assert stats.notes == [
+        "calls.jsonl: 2,000 lines are damaged (the first is line 1); their calls are made again",
+        "traces.jsonl: dropped 2,000 damaged lines (the first is line 1); their questions are asked again",
+    ]
+    assert (stats.kept, stats.calls) == (4, 0)
+
+
+def test_only_the_first_damaged_lines_found_while_reading_are_listed(tmp_path: Path) -> None:
+    path, notes = tmp_path / "calls.jsonl", list[str]()
+    path.write_text("{}\n" * 30)
+    damage = DamageNotes(notes, path, "is damaged", "{count} lines are damaged{first}")
+    for line in range(30):
+        damage.found(line * 3)
+    assert notes[0] == "calls.jsonl, line 1: is damaged"
+    assert notes[9:] == ["calls.jsonl, line 10: is damaged", "calls.jsonl: further damaged lines are not listed"]
 
 
 def test_lines_are_counted_where_they_stand(tmp_path: Path) -> None:
