@@ -4,6 +4,7 @@
     ├── ConfigError              the team file, the policy or an option is wrong
     │   └── MissingPackage       an extra is not installed; the hint is the `pip install` line
     ├── InputError               the question, its choices or its pictures cannot be used
+    ├── OutputError              a file of a batch's folder cannot be written; ends the batch
     ├── ImageError               a picture cannot be used; also a ValueError
     ├── FamilyError              a checkpoint's inputs cannot be prepared; also a RuntimeError
     ├── NoAnswer                 no answer could be reached; the message names each failure
@@ -45,6 +46,7 @@ __all__ = [
     "MissingPackage",
     "ModelNotFound",
     "NoAnswer",
+    "OutputError",
     "RateLimited",
     "Refused",
     "TimedOut",
@@ -64,6 +66,12 @@ class MissingPackage(ConfigError):
 
 class InputError(ColmError):
     kind = "input"
+
+
+class OutputError(ColmError):
+    """A file of a batch's folder cannot be written. It ends the batch, because further results would be lost."""
+
+    kind = "output"
 
 
 class NoAnswer(ColmError):

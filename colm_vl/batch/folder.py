@@ -97,7 +97,7 @@ class Folder:
         self._answers.append(_answer_line(trace))
 
     def sync(self) -> None:
-        """Like `Lines.sync`, for all files. Also raises `ColmError` if a file was removed or replaced."""
+        """Like `Lines.sync`, for all files. Also raises `OutputError` if a file was removed or replaced."""
         self.journal.sync()
         self._traces.sync()
         self._check_place()
@@ -110,7 +110,7 @@ class Folder:
         """Sort the files by `order`, followed by all other traces, and release the lock.
 
         `complete`: `order` contains all questions. Unanswered traces of other questions are then removed; an example is
-        a row that could not be read and was corrected before this run. Raises `ColmError` like `sync`.
+        a row that could not be read and was corrected before this run. Raises `OutputError` like `sync`.
         """
         with self._stack, ExitStack() as files:
             files.callback(self._close_files)

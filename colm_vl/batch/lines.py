@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colm_vl.errors import ColmError
+from colm_vl.errors import OutputError
 
 _CHUNK = 1 << 16
 _LISTED = 10  # damaged lines found after a file was opened; the line number of each is counted from the file's start
@@ -51,13 +52,14 @@ class Lines:
 
     def append(self, data: bytes) -> int:
         """Append a line and return its offset. `data` must end with its only line feed. If writing fails, the file is
-        left unchanged and `ColmError` is raised."""
+        left unchanged and `OutputError` is raised."""
         offset, rest = self._end, memoryview(data)
         try:
             while rest:
                 rest = rest[self._out.write(rest) :]
         except OSError as error:
-            self._out.truncate(offset)
+            with suppress(OSError):  # of a disk that fails altogether
+                self._out.truncate(offset)
             raise _unwritable(self.path, error) from None
         self._end += len(data)
         self._dirty = True
@@ -72,20 +74,20 @@ class Lines:
         return _line_number(self.path, offset)
 
     def check_place(self) -> None:
-        """Raises `ColmError` if the open file is no longer the one at `path`."""
+        """Raises `OutputError` if the open file is no longer the one at `path`."""
         try:
             found = self.path.stat()
         except OSError:
             found = None
         if found is None or not os.path.samestat(found, os.fstat(self._out.fileno())):
-            raise ColmError(
+            raise OutputError(
                 f"{self.path}: was removed or replaced while the run was using its folder",
                 hint="later results are lost; run the same command again to resume from what is left",
             )
 
     def sync(self) -> None:
         """Flush appended lines to the disk, so that they survive a power failure. Takes milliseconds. Can be called in
-        any thread, but must return before the file is closed. Raises `ColmError` if it fails."""
+        any thread, but must return before the file is closed. Raises `OutputError` if it fails."""
         if self._dirty:
             self._dirty = False
             try:
@@ -154,8 +156,8 @@ def _line_number(path: Path, offset: int) -> int:
         return 1 + sum(file.read(min(_CHUNK, offset - start)).count(b"\n") for start in range(0, offset, _CHUNK))
 
 
-def _unwritable(path: Path, error: OSError) -> ColmError:
-    return ColmError(
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
         f"{path}: cannot be written ({error.strerror})",
         hint="fix this, then run the same command again to resume",
     )
