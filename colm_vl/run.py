@@ -102,8 +102,8 @@ class Run:
 
     @property
     def asker(self) -> Member:
-        """The client whose answer counts if the policy settles by asker: the one named there, or the first."""
-        return self.team.client(self.policy.asker) if self.policy.asker else self.team.clients[0]
+        """See `Team.asker`."""
+        return self.team.asker
 
     def prompt(self, member: Member, build: Build, *, asks: Asks, after: Turn | None = None) -> Prompt:
         """What `build` makes of the member's reply format. A conversation that began without a schema goes on so."""

@@ -227,6 +227,11 @@ class Team:
         wanted = member.reply_format or self.policy.reply_format
         return "lines" if wanted == "auto" and not member.options.tries_schema else wanted
 
+    @property
+    def asker(self) -> Member:
+        """The client whose answer counts if the policy settles by asker: the one named there, or the first."""
+        return self.client(self.policy.asker) if self.policy.asker else self.clients[0]
+
     def client(self, name: str) -> Member:
         found = next((client for client in self.clients if client.name == name), None)
         if found is None:
