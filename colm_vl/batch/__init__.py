@@ -1,18 +1,21 @@
 """Batches: many questions in one run, which can be resumed after an interruption without repeating finished calls.
 
-runner      answers the questions concurrently
-questions   questions from files or `Query` objects, read row by row
-readers     JSONL, CSV and Parquet files
-pictures    opens pictures just before they are used
-planning    estimates calls and tokens
-scheduling  which calls can be made now, if local models take turns in memory
-stats       counts of calls, answers and failures
-progress    progress display of the command line
-folder      the output folder: traces and answers
-settings    the settings with which a folder was made
-journal     finished calls
-lines       append-only files that survive a kill
-locking     one run at a time in a folder
+runner        runs many questions concurrently
+answering     answers one question with all strategies
+questions     questions from files or `Query` objects, read row by row
+rows          reads rows ahead, in a thread
+readers       JSONL, CSV and Parquet files
+pictures      opens pictures just before they are used
+planning      estimates calls and tokens
+scheduling    which calls can be made now, if local models take turns in memory
+stats         counts of calls, answers and failures
+progress      progress display of the command line
+folder        the output folder: traces and answers
+settings      the settings with which a folder was made
+journal       finished calls
+lines         append-only files that survive a kill
+locking       one run at a time in a folder
+cancellation  waiting for work that must end, even if the caller is cancelled
 """
 
 from colm_vl.batch.folder import ANSWERS, CALLS, TRACES, answered_in

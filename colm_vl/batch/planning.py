@@ -13,7 +13,7 @@ from typing import NamedTuple
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Capabilities, Generation, Request
 from colm_vl.batch.pictures import Pictures
-from colm_vl.batch.questions import Questions, Survey
+from colm_vl.batch.questions import Questions, Row, Survey
 from colm_vl.errors import InputError
 from colm_vl.run import Run
 from colm_vl.store import MemoryStore
@@ -61,7 +61,7 @@ async def plan(questions: Questions, choices: Sequence[Choice]) -> Plan:
     calls: Counter[PlannedCall] = Counter()
     usage, sampled = Usage(), 0
     pictures = Pictures()
-    for row in islice((row for row in questions if not row.problem), _SAMPLE):
+    for row in await asyncio.to_thread(_sample, questions):
         try:
             query = row.query([await pictures.open(picture) for picture in row.pictures])
         except (InputError, ImageError):
@@ -91,6 +91,10 @@ async def _rehearsed(query: Query, choices: Sequence[Choice]) -> Sequence[Call]:
         await choice.strategy.run(run)
         calls += [call for call in run.trace().calls if not call.reused]
     return calls
+
+
+def _sample(questions: Questions) -> Sequence[Row]:
+    return list(islice((row for row in questions if not row.problem), _SAMPLE))
 
 
 def _survey(questions: Questions) -> Survey:

@@ -75,6 +75,10 @@ class Questions:
             raise InputError(f"questions cannot be read from a {type(source).__name__}", hint=_KINDS)
 
     @property
+    def of_file(self) -> bool:
+        return isinstance(self._source, _File)
+
+    @property
     def limited(self) -> bool:
         """Whether there is a limit, so that the source may have more questions."""
         return self._limit is not None

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import anyio
-
 from colm_vl.backend_pool import BackendPool
+from colm_vl.batch.answering import Answering, Outcome
+from colm_vl.batch.cancellation import in_thread, wait_until_done
 from colm_vl.batch.folder import Folder, Key
-from colm_vl.batch.pictures import Pictures
 from colm_vl.batch.questions import Questions, Row
-from colm_vl.batch.scheduling import ModelSchedule, Postponed, StrategyCalls
+from colm_vl.batch.rows import RowReader
+from colm_vl.batch.scheduling import ModelSchedule
 from colm_vl.batch.settings import Settings
-from colm_vl.batch.stats import Account, BatchStats
-from colm_vl.errors import ColmError, InputError
-from colm_vl.run import Run
-from colm_vl.store import MemoryStore
+from colm_vl.batch.stats import BatchStats
 from colm_vl.strategies import Choice
 from colm_vl.team import Member, Team
-from colm_vl.types import Failure, Trace
-from processors.errors import ImageError
-
-logger = logging.getLogger(__name__)
+from colm_vl.types import Trace
 
 GRACE_SECONDS = 8.0
 """How long running calls may take to finish when a batch is left early, so that their results are kept."""
@@ -62,35 +55,59 @@ async def traces(job: Job, pool: BackendPool) -> AsyncGenerator[Trace, None]:
     """Yield one trace for each question and strategy, in the order of the questions, including those of earlier runs.
 
     If the questions or the folder cannot be used, `InputError` is raised before any call is made. If the generator is
-    closed early, running calls have `GRACE_SECONDS` to finish.
+    closed early or its reader is cancelled, running calls have `GRACE_SECONDS` to finish; another cancellation cancels
+    them. In all cases, the folder is closed after they have ended, and before the generator ends.
     """
+    # The batch runs in a task of its own. Nested generators would not do: when an event loop ends or when garbage is
+    # collected, each of them is closed on its own, and most of them while another one is using it.
+    outlet = _Outlet()
+    running = asyncio.create_task(_run(job, pool, outlet.put), name="colm-vl batch")
+    running.add_done_callback(lambda _: outlet.end())
+    try:
+        while (trace := await outlet.get()) is not None:
+            yield trace
+    finally:
+        running.cancel()
+        try:
+            await wait_until_done([running], running.cancel)
+        finally:
+            if not running.cancelled():
+                running.result()
+    running.result()  # raises if the batch was cancelled by someone else
+
+
+class _Outlet:
+    """Hands traces from a batch to its reader. One trace can wait there, so a slow reader holds the batch back."""
+
+    def __init__(self) -> None:
+        self._traces: asyncio.Queue[Trace | None] = asyncio.Queue()
+        self._places = asyncio.Semaphore(1)
+
+    async def put(self, trace: Trace) -> None:
+        await self._places.acquire()
+        self._traces.put_nowait(trace)
+
+    def end(self) -> None:
+        self._traces.put_nowait(None)
+
+    async def get(self) -> Trace | None:
+        """The next trace, or None at the end."""
+        trace = await self._traces.get()
+        self._places.release()
+        return trace
+
+
+async def _run(job: Job, pool: BackendPool, emit: Callable[[Trace], Awaitable[None]]) -> None:
     survey = await asyncio.to_thread(job.questions.survey)
     job.stats.total = survey.total * len(job.choices) if survey else None
     await _connect(job.choices, pool)
-    async with _opened(job) as folder:
-        batch = Batch(job, pool, folder)
-        try:
-            async with _synced(folder) as syncing, aclosing(batch.traces()) as found:
-                async for trace in found:
-                    if syncing.done():
-                        syncing.result()
-                    yield trace
-        finally:
-            with anyio.CancelScope(shield=True):
-                await _close(folder, batch)
-
-
-async def _close(folder: Folder, batch: Batch) -> None:
-    close = partial(folder.close, batch.order, complete=batch.complete)
-    if sys.is_finalizing() or not threading.main_thread().is_alive():
-        close()  # the interpreter is shutting down and cannot start threads
-    else:
-        await asyncio.to_thread(close)
+    async with _opened(job, pool) as batch:
+        await batch.run(emit)
 
 
 @asynccontextmanager
-async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
-    """The batch's folder. Without `out`, it is a temporary one."""
+async def _opened(job: Job, pool: BackendPool) -> AsyncGenerator[Batch, None]:
+    """The batch with its folder, which is temporary if there is no `out`."""
     async with AsyncExitStack() as stack:
         path = job.out
         if path is None:
@@ -98,51 +115,28 @@ async def _opened(job: Job) -> AsyncGenerator[Folder, None]:
             path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
         settings = Settings.of(job.team, job.strategies, job.questions.name)
-        yield await asyncio.to_thread(Folder, path, settings, fresh=job.fresh, notes=job.stats.notes)
-
-
-@asynccontextmanager
-async def _synced(folder: Folder) -> AsyncGenerator[asyncio.Task[None], None]:
-    """Sync the folder to disk periodically, in a task. The task only ends early if it raises `ColmError`."""
-    over = asyncio.Event()
-    syncing = asyncio.create_task(_sync_often(folder, over))
-    try:
-        yield syncing
-    finally:
-        over.set()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([syncing])
-        syncing.result()
-
-
-async def _sync_often(folder: Folder, over: asyncio.Event) -> None:
-    while not over.is_set():
+        work = partial(Folder, path, settings, fresh=job.fresh, notes=job.stats.notes)
+        opening = asyncio.get_running_loop().run_in_executor(None, work)
         try:
-            await asyncio.wait_for(over.wait(), SYNC_SECONDS)
-        except TimeoutError:
-            await asyncio.to_thread(folder.sync)
+            await wait_until_done([opening])
+        finally:  # also if cancelled: an open folder must be closed
+            batch = Batch(job, pool, opening.result())
+            stack.push_async_callback(batch.close)
+        yield batch
 
 
 async def _connect(choices: Sequence[Choice], pool: BackendPool) -> None:
     """Connect all endpoints, so that an error such as a missing key is raised once, not for every question."""
     for choice in choices:
-        team = choice.team
-        alone = team.policy.asker if choice.strategy.one_client else None
-        clients = [team.client(alone)] if alone else team.clients
-        server = [team.server] if team.server and choice.strategy.needs_server else []
+        strategy, team = choice.strategy, choice.team
+        clients: Sequence[Member] = ()
+        if strategy.needs_clients:
+            clients = [team.asker] if strategy.one_client else team.clients
+        server = [team.server] if team.server and strategy.needs_server else []
         for member in (*clients, *server):
             if not member.options.in_process:
                 async with pool.use(member):
                     pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """`kept`: the answer is from an earlier run. `written`: the folder already contains this trace."""
-
-    trace: Trace
-    kept: bool = False
-    written: bool = False
 
 
 class Batch:
@@ -155,71 +149,96 @@ class Batch:
         self._pool = pool
         self._folder = folder
         self._stats = job.stats
-        self._pictures = Pictures()
         self._schedule = _schedule(job.team, pool)
         # Later passes of the same batch do not retry failed calls.
         folder.journal.keep_failures = self._schedule.staged
-        self._accounts: dict[str, Account] = {}  # of questions that wait for another pass
+        self._answering = Answering(job.choices, pool, folder, self._schedule, job.stats)
         self._ended: set[Key] = set()
+        self._under_way = 0
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
+        """Set if a question was finished, if rows were read, or if there is an error."""
 
-    async def traces(self) -> AsyncGenerator[Trace, None]:
-        passes = self._stage_by_stage if self._schedule.staged else self._in_one_go
-        async with aclosing(passes()) as found:
-            async for trace in found:
-                yield trace
+    async def run(self, emit: Callable[[Trace], Awaitable[None]]) -> None:
+        """Answer all questions. `emit` is awaited for each trace in turn."""
+        async with self._synced():
+            if self._schedule.staged:
+                await self._stage_by_stage(emit)
+            else:
+                await self._go_over(self._job.questions, emit)
 
-    async def _in_one_go(self) -> AsyncGenerator[Trace, None]:
-        async with aclosing(self._go_over(self._job.questions)) as outcomes:
-            async for outcome in outcomes:
-                yield outcome.trace
+    async def close(self) -> None:
+        """Close the folder, in a thread. This is not interrupted by cancellation."""
+        close = partial(self._folder.close, self.order, complete=self.complete)
+        if sys.is_finalizing() or not threading.main_thread().is_alive():
+            close()  # the interpreter is shutting down and cannot start threads
+        else:
+            await in_thread(close)
 
-    async def _stage_by_stage(self) -> AsyncGenerator[Trace, None]:
+    # --- passes over the questions ---
+
+    async def _stage_by_stage(self, emit: Callable[[Trace], Awaitable[None]]) -> None:
         """Make several passes over the questions, each making only the calls of models that are loaded."""
+
+        async def end(trace: Trace) -> None:
+            self._ended.add(Key(trace.id, trace.strategy))
+
         questions, told, more = self._job.questions.repeatable(), 0, True
         while more:
             self.order.clear()
             self.complete = False
-            async with aclosing(self._go_over(questions)) as outcomes:
-                async for outcome in outcomes:
-                    self._ended.add(Key(outcome.trace.id, outcome.trace.strategy))
+            await self._go_over(questions, end)
             while told < len(self.order) and self.order[told] in self._ended:
-                yield self._folder.trace(self.order[told])
+                await emit(self._folder.trace(self.order[told]))
                 told += 1
             more = await self._schedule.next_turn(self._pool)
 
-    async def _go_over(self, questions: Questions) -> AsyncGenerator[_Outcome, None]:
-        """Attempt each question, `concurrency` at a time, and yield the outcomes in the order of the questions."""
-        rows, more = iter(questions), True
-        window: deque[asyncio.Task[Sequence[_Outcome]]] = deque()
+    async def _go_over(self, questions: Questions, emit: Callable[[Trace], Awaitable[None]]) -> None:
+        """Attempt each question, `concurrency` at a time, and emit the traces in the order of the questions."""
+        window: deque[asyncio.Task[Sequence[Outcome]]] = deque()
+        rows = RowReader(questions, self._changed.set)
         try:
             while True:
-                while more and self._has_place(window):
-                    more = self._begin(rows, window)
-                if not window:
+                if self._error is not None:
+                    raise self._error
+                while self._has_place(window) and (row := rows.take()) is not None:
+                    window.append(self._begin(row))
+                if window and window[0].done():
+                    for outcome in self._recorded(window.popleft().result()):
+                        await emit(outcome.trace)
+                elif window or not rows.exhausted:
+                    self._changed.clear()
+                    await self._changed.wait()
+                else:
                     self.complete = not self._job.questions.limited
                     return
-                if not window[0].done():
-                    under_way = [task for task in window if not task.done()]
-                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                    continue
-                for outcome in self._recorded(window.popleft().result()):
-                    yield outcome
         finally:
+            rows.close()
             await self._wind_up(window)
 
-    def _has_place(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> bool:
+    def _has_place(self, window: Sequence[asyncio.Task[Sequence[Outcome]]]) -> bool:
         concurrency = self._job.concurrency
-        return len(window) < _LOOK_AHEAD * concurrency and sum(not task.done() for task in window) < concurrency
+        return len(window) < _LOOK_AHEAD * concurrency and self._under_way < concurrency
 
-    def _begin(self, rows: Iterator[Row], window: deque[asyncio.Task[Sequence[_Outcome]]]) -> bool:
-        row = next(rows, None)
-        if row is None:
-            return False
+    def _begin(self, row: Row) -> asyncio.Task[Sequence[Outcome]]:
         self.order += [Key(row.id, strategy) for strategy in self._job.strategies]
-        window.append(asyncio.create_task(self._attempt(row)))
-        return True
+        task = asyncio.create_task(self._answering.answer(row, self._ended))
+        self._under_way += 1
+        task.add_done_callback(self._finish)
+        return task
 
-    def _recorded(self, outcomes: Sequence[_Outcome]) -> Sequence[_Outcome]:
+    def _finish(self, task: asyncio.Task[Sequence[Outcome]]) -> None:
+        self._under_way -= 1
+        self._note_error(task)
+        self._changed.set()
+
+    def _note_error(self, task: asyncio.Task[Sequence[Outcome]] | asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._error = self._error or error
+            self._answering.close()
+            self._changed.set()
+
+    def _recorded(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         for outcome in outcomes:
             if not outcome.written:
                 self._folder.record(outcome.trace)
@@ -229,102 +248,57 @@ class Batch:
                 self._stats.count(outcome.trace)
         return outcomes
 
-    async def _wind_up(self, window: deque[asyncio.Task[Sequence[_Outcome]]]) -> None:
-        """Let running calls finish, make no others, and record their outcomes."""
+    async def _wind_up(self, window: Sequence[asyncio.Task[Sequence[Outcome]]]) -> None:
+        """Let running calls finish, make no others, and record their outcomes. If it is cancelled, so are the calls."""
         if not window:
             return
-        self._schedule.close()
-        self._pictures.close()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait(window, timeout=GRACE_SECONDS)
+        self._answering.close()
+
+        def cancel() -> None:
             for task in window:
-                task.cancel()
-            await asyncio.wait(window)
-        for task in window:
-            if not task.cancelled() and task.exception() is None:
-                self._recorded(task.result())
+                if not task.cancelling():
+                    task.cancel()
 
-    async def _attempt(self, row: Row) -> Sequence[_Outcome]:
-        """Answer one question with all strategies. Those that have to wait for another pass are left out."""
-        wanted = {choice.team.policy.strategy: choice for choice in self._job.choices}
-        wanted = {strategy: choice for strategy, choice in wanted.items() if Key(row.id, strategy) not in self._ended}
-        finished = {} if row.problem else await self._finished(row, list(wanted))
-        outcomes = [*finished.values()]
-        unanswered = [choice for strategy, choice in wanted.items() if strategy not in finished]
-        if not unanswered:
-            return outcomes
         try:
-            if row.problem:
-                raise InputError(row.problem, hint=row.hint)
-            query = row.query([await self._pictures.open(picture) for picture in row.pictures])
-        except (InputError, ImageError) as error:
-            return outcomes + [_Outcome(_refused(row, choice.team, error)) for choice in unanswered]
-        memory = MemoryStore(self._folder.journal)
-        account = self._accounts.pop(row.id, None) or Account(self._stats)
-        for choice in unanswered:
-            strategy = choice.team.policy.strategy
-            calls = StrategyCalls(strategy, memory, self._schedule, account)
-            trace = await _answer(choice, Run(query, choice.team, self._pool, store=calls))
-            if trace is None:
-                self._accounts[row.id] = account
-            else:
-                outcomes.append(_Outcome(trace))
-        return outcomes
+            await wait_until_done(window, cancel, grace=GRACE_SECONDS)
+        finally:
+            for task in window:
+                if not task.cancelled() and task.exception() is None:
+                    self._recorded(task.result())
 
-    async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, _Outcome]:
-        """The answers of an earlier run, by strategy, if the question and its pictures have not changed. Their metadata
-        is updated."""
-        found = {strategy: trace for strategy in strategies if (trace := self._folder.finished(row, strategy))}
-        kept = {trace.images for trace in found.values()}  # usually the same for all strategies
-        same = {images: await self._pictures.same(row.pictures, images) for images in kept}
-        outcomes = {}
-        for strategy, trace in found.items():
-            if (images := same[trace.images]) is None:
-                continue
-            if images == trace.images and row.metadata == trace.metadata:
-                outcomes[strategy] = _Outcome(trace, kept=True, written=True)
-            else:
-                updated = replace(trace, images=images, metadata=dict(row.metadata))
-                outcomes[strategy] = _Outcome(updated, kept=True)
-        return outcomes
+    # --- the disk ---
+
+    @asynccontextmanager
+    async def _synced(self) -> AsyncGenerator[None, None]:
+        """Sync the folder to disk periodically, in a task."""
+        over = asyncio.Event()
+        syncing = asyncio.create_task(_sync_often(self._folder, over, asyncio.current_task()))
+        syncing.add_done_callback(self._note_error)
+        try:
+            yield
+        finally:
+            over.set()
+            try:
+                await wait_until_done([syncing])
+            finally:
+                if not syncing.cancelled():
+                    syncing.result()
+
+
+async def _sync_often(folder: Folder, over: asyncio.Event, batch: object) -> None:
+    """Runs until `over` is set, or until a sync raises `OutputError`.
+
+    `batch` is the task of the batch. It is referenced here because an event loop references only tasks that wait for
+    the loop itself, as this one does for its timer: a batch that waits for its reader could be collected with it.
+    """
+    while not over.is_set():
+        try:
+            await asyncio.wait_for(over.wait(), SYNC_SECONDS)
+        except TimeoutError:
+            await in_thread(folder.sync)
 
 
 def _schedule(team: Team, pool: BackendPool) -> ModelSchedule:
     limit = team.policy.max_loaded
     local: Sequence[Member] = [member for member in team.members if pool.takes_place(member)]
     return ModelSchedule(local, limit) if limit is not None and len(local) > limit else ModelSchedule()
-
-
-async def _answer(choice: Choice, run: Run) -> Trace | None:
-    """The trace, or None if the question has to wait for another pass. Unexpected exceptions fail this question only.
-    A `ColmError`, raised if a file cannot be written, ends the batch."""
-    try:
-        await choice.strategy.run(run)
-    except Exception as raised:
-        errors = _leaves(raised)
-        unwritable = next((e for e in errors if isinstance(e, ColmError) and not isinstance(e, ImageError)), None)
-        if unwritable:
-            raise unwritable from None
-        if any(isinstance(error, Postponed) for error in errors):
-            return None
-        logger.exception("question %r", run.query.id)
-        run.record(Failure(None, "settle", "error", f"unexpected {type(errors[0]).__name__}"))
-    return run.trace()
-
-
-def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
-    return Trace(
-        row.question,
-        team.policy.strategy,
-        row.id,
-        row.choices,
-        members=team.infos,
-        failures=(Failure(None, "select", error.kind, f"{row.where}: {error}", error.hint),),
-        metadata=dict(row.metadata),
-    )
-
-
-def _leaves(error: Exception) -> Sequence[Exception]:
-    if isinstance(error, ExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -14,11 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from colm_vl import CoLM, ColmError, ConfigError, InputError, Query, Team
+from colm_vl import BadReply, CoLM, ColmError, ConfigError, InputError, Query, Team, Trace
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends import scripted
 from colm_vl.backends.base import Request
-from colm_vl.batch import runner
+from colm_vl.batch import Questions, runner
 from colm_vl.batch.stats import BatchStats
+from colm_vl.run import Run
+from colm_vl.stages import draft, settle_by_vote
+from colm_vl.strategies import Choice, Strategy
 from tests.batch.runs import calls_made, near_and_far, read_lines, wording, write_questions
 from tests.teams import FIVE, GUIDANCE
 from tests.teams import scripted as team_of
@@ -313,3 +318,43 @@ def test_all_strategies_run_side_by_side_and_as_planned(tmp_path: Path) -> None:
     # Drafts: two, and five samples; peers' drafts are shown once for concat and moa; verdict of the server alone,
     # from the drafts and from the second layer; guidance; refinements.
     assert stats.calls == 4 * (2 + 5 + 2 + 3 + 1 + 2)
+
+
+@pytest.mark.parametrize("error", [InputError("not this one", hint="ask another"), BadReply("hm"), ValueError("x")])
+def test_an_error_of_a_strategy_fails_its_question_only(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    async def run(run: Run) -> None:
+        if "number 1?" in run.query.question:
+            raise error
+        settle_by_vote(run, list((await draft(run, run.team.clients)).values()))
+
+    async def answered() -> list[Trace]:
+        like = team_of({"near": [FIVE]}, strategy="vote")
+        job = runner.Job(
+            like.team,
+            [Choice(Strategy(run, "of one's own"), like.team)],
+            Questions([Query(wording(n)) for n in range(3)]),
+        )
+        return [trace async for trace in runner.traces(job, BackendPool(like.backends))]
+
+    traces = asyncio.run(answered())
+    assert [trace.answer for trace in traces] == ["5", "", "5"]
+    (failure,) = traces[1].failures
+    if isinstance(error, ColmError):
+        assert (failure.kind, failure.message, failure.hint) == (error.kind, str(error), error.hint)
+    else:
+        assert (failure.kind, failure.message) == ("error", "unexpected ValueError")
+        assert "ValueError: x" in caplog.text
+
+
+def test_only_members_that_a_strategy_needs_must_be_connectable() -> None:
+    local = {"backend": "scripted", "model": "m", "replies": [FIVE]}
+    keyless = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key_env": "NOT_SET_AT_ALL"}
+    team = Team.from_dict({"clients": [{"name": "a", **local}, {"name": "b", **keyless}], "server": local})
+    with CoLM(team) as colm:
+        for strategy in ("server", "solo", "solo:a", "self_consistency"):
+            assert [trace.answer for trace in colm.batch([Query("1?")], strategy=strategy)] == ["5"]
+        for strategy in ("solo:b", "vote"):
+            with pytest.raises(ConfigError, match="NOT_SET_AT_ALL"):
+                list(colm.batch([Query("1?")], strategy=strategy))
+        with pytest.raises(ConfigError, match="NOT_SET_AT_ALL"):
+            list(colm.batch([Query("1?")], strategy="solo", asker="b"))
