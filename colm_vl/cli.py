@@ -16,7 +16,7 @@ from rich.text import Text
 from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, pocket, policies, strategies
 from colm_vl.batch import ANSWERS, BatchStats, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
-from colm_vl.display import Conversation, health_table, summary
+from colm_vl.display import Conversation, HealthProgress, health_table, summary
 from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.extras import part
@@ -97,7 +97,7 @@ def ask(
         events = colm.stream(question, image or (), choices=choice or ())
         if as_json:
             trace = next(event for event in events if isinstance(event, Trace))
-            typer.echo(_as_json(trace))
+            typer.echo(_as_json(trace.to_dict()))
         else:
             trace = _watch(colm.team, events)
     if trace.settlement is None:
@@ -187,14 +187,21 @@ def batch(
 @team_app.command("check")
 def check(
     file: Annotated[Path | None, typer.Argument(help="A team file. Default: the pocket team.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the results, as JSON.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Call every member once, with a tiny picture, and report which members work and how to fix those that do not."""
+    """Ask every member an easy question, and report what works, what each can do, and how to fix what fails.
+
+    sees: it named the colours of two pictures. format: how its replies can be read. weights: the memory that a local
+    model needs. --json gives all of it.
+    """
     _set_up_logging(debug)
-    console = Console()
-    with CoLM.from_team(file) as colm, Console(stderr=True).status("asking every member…"):
-        rows = colm.check()
-    console.print(health_table(rows))
+    with CoLM.from_team(file) as colm, HealthProgress(Console(stderr=True), colm.team.members) as progress:
+        rows = colm.check(progress.done)
+    if as_json:
+        typer.echo(_as_json([row.to_dict() for row in rows]))
+    else:
+        Console().print(health_table(rows))
     if not all(row.works for row in rows):
         raise typer.Exit(NOT_ANSWERED)
 
@@ -237,11 +244,11 @@ def _read_question() -> str:
         ) from None
 
 
-def _as_json(trace: Trace) -> str:
+def _as_json(value: object) -> str:
     """Non-ASCII characters are written as they are if standard output is UTF-8. Control characters are escaped, also
     those for which JSON does not require it, because they could change the state of a terminal."""
     plain = sys.stdout is None or sys.stdout.encoding.lower().startswith("utf")
-    text = json.dumps(trace.to_dict(), ensure_ascii=not plain, indent=2)
+    text = json.dumps(value, ensure_ascii=not plain, indent=2)
     return "".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 

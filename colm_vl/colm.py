@@ -126,9 +126,10 @@ class CoLM:
         """Estimate the calls and tokens that `batch` would need, without calling any model."""
         return self._running().run(lambda: self._engine.plan(source, strategy=strategy, limit=limit, **policy))
 
-    def check(self) -> Sequence[Health]:
-        """Call every member once and report what works. See `AsyncCoLM.check`."""
-        return self._running().run(self._engine.check)
+    def check(self, on_result: Callable[[Health], None] | None = None) -> Sequence[Health]:
+        """Ask every member an easy question and report what works. See `AsyncCoLM.check`. `on_result` is called in
+        another thread."""
+        return self._running().run(lambda: self._engine.check(on_result))
 
     def close(self) -> None:
         """Release models and connections. A closed `CoLM` cannot be used again. Can be called more than once.

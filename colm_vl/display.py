@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from colm_vl.health import Health
+from colm_vl.team import Member
 from colm_vl.types import (
     STAGE_TITLES,
     ClientReply,
@@ -138,49 +140,129 @@ def summary(trace: Trace) -> RenderableType:
     return Group(*lines)
 
 
+class HealthProgress:
+    """Tells, in a terminal, which members have not answered yet."""
+
+    def __init__(self, console: Console, members: Sequence[Member]) -> None:
+        self._missing = [member.name for member in members]
+        self._status = console.status(self._told())
+
+    def __enter__(self) -> HealthProgress:
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def done(self, health: Health) -> None:
+        self._missing.remove(health.member.name)
+        self._status.update(self._told())
+
+    def _told(self) -> Text:
+        count = len(self._missing)
+        return Text(f"asking {count} member{'s' if count != 1 else ''}: {clean(', '.join(self._missing))}…")
+
+
 def health_table(rows: Iterable[Health]) -> RenderableType:
-    """The result of `team check`: a row for each member, or a few lines for each if the terminal is too narrow."""
+    """What `team check` found: a row for each member, or a few lines for each where the terminal is too narrow."""
     return _HealthTable(tuple(rows))
 
 
 @dataclass(frozen=True, slots=True)
 class _HealthTable:
+    """As wide as the terminal allows: one table, figures in a table and texts below it, or lines alone."""
+
     rows: Sequence[Health]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table(header_style="bold")
-        for title in ("member", "model", "works", "seconds", "pictures", "logprobs", "what"):
-            table.add_column(title)
-        for row in self.rows:
-            table.add_row(*_health_cells(row))
-        unbounded = options.update(max_width=sys.maxsize)
-        if Measurement.get(console, unbounded, table).maximum <= options.max_width:
+        width, indent = options.max_width, 2
+
+        def fits(table: Table) -> bool:
+            return Measurement.get(console, options.update(max_width=sys.maxsize), table).maximum <= width
+
+        whole = [_health_cells(row) for row in self.rows]
+        titles = [title for title in whole[0] if any(row[title].plain != _UNKNOWN for row in whole)] if whole else []
+        short = [_health_cells(row, width - indent, short=True) for row in self.rows]
+        if fits(table := _table(titles, whole, box.HEAVY_HEAD)):
             yield table
-            return
-        indent = 2
-        for row in self.rows:
-            name, model, works, seconds, pictures, logprobs, what = _health_cells(row, options.max_width - indent)
-            figures = f", {seconds} s, pictures: {pictures}, logprobs: {logprobs}"
-            yield Text.assemble((name.plain, "bold cyan"))
-            for line in (Text("works: ") + works + Text(figures), model, what):
-                yield Padding(line, (0, 0, 0, indent), expand=False)
+        elif fits(table := _table([title for title in titles if title not in _LEFT_OUT], short, None)):
+            yield table
+            yield Text()
+            for cells in short:
+                yield Text(": ").join([Text(cells["member"].plain, style="bold cyan"), _texts(cells)])
+        else:
+            for cells, row in zip([_health_cells(row, width - indent) for row in self.rows], self.rows, strict=True):
+                yield Text(cells["member"].plain, style="bold cyan")
+                figures = [f"{row.seconds:.1f} s"]
+                figures += [f"{title}: {cells[title].plain}" for title in titles if title not in ("works", *_TEXTS)]
+                for line in (
+                    Text(", ").join([Text("works: ") + cells["works"], *map(Text, figures)]),
+                    cells["model"],
+                    cells["what"],
+                ):
+                    yield Padding(line, (0, 0, 0, indent), expand=False)
+        if memory := _memory(self.rows):
+            yield memory
 
 
-def _health_cells(row: Health, width: int = sys.maxsize) -> Sequence[Text]:
-    """Words longer than `width` are shortened."""
+_UNKNOWN = "–"
+_TEXTS = ("member", "model", "seconds", "what")
+_LEFT_OUT = ("model", "seconds", "pictures", "what")
+"""Of the narrower table: its texts stand below it, and `works` tells what takes no pictures."""
+
+
+def _table(titles: Sequence[str], rows: Sequence[Mapping[str, Text]], lines: box.Box | None) -> Table:
+    table = Table(header_style="bold", box=lines, pad_edge=lines is not None, padding=(0, 1))
+    for title in titles:
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*(row[title] for title in titles))
+    return table
+
+
+def _texts(row: Mapping[str, Text]) -> Text:
+    return Text("; ").join([text for text in (row["model"], row["what"]) if text.plain])
+
+
+def _memory(rows: Sequence[Health]) -> Text | None:
+    """What the weights of all models in this process take together."""
+    memory = [row.memory for row in rows if row.memory]
+    if not memory:
+        return None
+    weights, free = sum(one.weights for one in memory), min(one.free for one in memory)
+    told = f"The weights of the local models take {_bytes(weights)}; {_bytes(free)} are free."
+    if weights <= free:
+        return Text(told, style="dim")
+    return Text(f"{told} Set quantization for some, or policy.max_loaded to keep fewer in memory.", style="yellow")
+
+
+def _health_cells(row: Health, width: int = sys.maxsize, *, short: bool = False) -> Mapping[str, Text]:
+    """By title, in the order of the columns. Words that are longer than `width` are shortened."""
 
     def shown(text: str, style: str = "") -> Text:
         return Text(" ".join(_shortened(word, width) for word in clean(text).split()), style=style)
 
-    return (
-        shown(row.member.name),
-        shown(f"{row.member.label} ({row.member.backend})"),
-        Text("yes", style="green") if row.works else Text("no", style="red"),
-        Text(f"{row.seconds:.1f}"),
-        Text({None: "yes", 0: "none"}.get(row.images, f"up to {row.images}") if row.works else "?"),
-        Text({True: "yes", False: "no", None: "?"}[row.logprobs]),
-        shown(row.problem + (f" ({row.hint})" if row.hint else ""), "red") if row.problem else shown(row.detail),
-    )
+    works = "text only" if short and row.images == 0 else "yes"
+    return {
+        "member": shown(row.member.name),
+        "model": shown(f"{row.member.label} ({row.member.backend})"),
+        "works": Text(works, style="green") if row.works else Text("no", style="red"),
+        "seconds": Text(f"{row.seconds:.1f}"),
+        "pictures": Text({None: "yes", 0: "none"}.get(row.images, f"up to {row.images}") if row.works else "?"),
+        "sees": Text({True: "yes", False: "no", None: _UNKNOWN}[row.sees]),
+        "format": Text(_UNKNOWN if row.formats is None else next(iter(row.formats), "neither")),
+        "first token": Text(_UNKNOWN if row.first_token is None else f"{row.first_token:.2f} s"),
+        "tokens/s": Text(_UNKNOWN if row.speed is None else f"{row.speed:.0f}"),
+        "weights": Text(_bytes(row.memory.weights) if row.memory else _UNKNOWN),
+        "logprobs": Text({True: "yes", False: "no", None: "?"}[row.logprobs]),
+        "what": shown(row.problem + (f" ({row.hint})" if row.hint else ""), "red")
+        if row.problem
+        else shown(row.detail),
+    }
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
 def _shortened(word: str, width: int) -> str:
@@ -268,4 +350,4 @@ def _tokens(usage: Usage) -> str:
     return f"{usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens"
 
 
-__all__: Sequence[str] = ["Conversation", "clean", "health_table", "summary"]
+__all__: Sequence[str] = ["Conversation", "HealthProgress", "clean", "health_table", "summary"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
@@ -140,10 +140,13 @@ class AsyncCoLM:
         chosen = self._choose_all(strategy, policy)
         return await plan(_questions(source, limit), chosen)
 
-    async def check(self) -> Sequence[Health]:
-        """Call every member once, with a tiny picture unless it takes none, and report what works."""
+    async def check(self, on_result: Callable[[Health], None] | None = None) -> Sequence[Health]:
+        """Ask every member an easy question, about a tiny picture unless it takes none, and report what works.
+
+        `on_result` is called with each member's result as soon as it is known.
+        """
         self._check_open()
-        return await check_team(self.team, self._pool)
+        return await check_team(self.team, self._pool, on_result)
 
     async def aclose(self) -> None:
         """Release models and connections. Running questions fail. Can be called more than once."""

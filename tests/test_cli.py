@@ -104,6 +104,17 @@ def test_team_check_tells_what_works_and_the_mend(team: Path) -> None:
     assert "yes" in done.stdout
 
 
+def test_team_check_prints_json_and_nothing_else(team: Path) -> None:
+    broken = '[{ error = "model_not_found", text = "no model x" }]'
+    team.write_text(CLIENT.format(name="gone", replies=broken) + team.read_text())
+    done = colm_vl("team", "check", team, "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    gone, *others = json.loads(done.stdout)
+    assert (gone["member"], gone["works"], gone["problem"]) == ("gone", False, "no model x")
+    assert all(row["works"] and row["first_token_seconds"] is not None for row in others)
+    assert others[-1]["role"] == "server"
+
+
 def test_help_teaches_and_is_quick() -> None:
     done = colm_vl("ask", "--help")
     assert done.returncode == 0

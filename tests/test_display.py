@@ -8,6 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from colm_vl.backends.base import Memory
 from colm_vl.display import health_table
 from colm_vl.health import Health
 from tests.teams import FIVE, scripted
@@ -57,3 +58,26 @@ def test_a_wide_terminal_shows_a_table() -> None:
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(health_table(rows))
     assert "logprobs ┃ what" in console.export_text()
+
+
+def test_eighty_columns_show_a_table_of_what_was_found() -> None:
+    with scripted({"photos": [FIVE], "reader": [FIVE], "gone": [FIVE]}, strategy="vote") as colm:
+        photos, reader, gone = colm.team.clients
+    memory = Memory(weights=3_100_000_000, free=2_000_000_000)
+    rows = [
+        Health(photos, 1.0, None, True, "qwen2_5_vl, cpu", "", "", True, ("json", "lines"), 0.4, 31.4, memory),
+        Health(reader, 1.0, 0, False, "works without pictures", formats=(), first_token=1.2, speed=None),
+        Health(gone, 0.1, problem="connection refused", hint="start it"),
+    ]
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(health_table(rows))
+    shown = console.export_text()
+    assert all(cell_len(line) <= 80 for line in shown.splitlines())
+    cells = [line.split("  ") for line in shown.splitlines()[1:4]]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in cells] == [
+        ["photos", "yes", "yes", "json", "0.40 s", "31", "3.1 GB", "yes"],
+        ["reader", "text only", "–", "neither", "1.20 s", "–", "–", "no"],
+        ["gone", "no", "–", "–", "–", "–", "–", "?"],
+    ]
+    assert "gone: script (scripted); connection refused (start it)" in shown
+    assert "2.0 GB are free. Set quantization" in " ".join(shown.split())

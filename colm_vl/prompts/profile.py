@@ -34,7 +34,7 @@ _NEEDED = frozenset({"question", "boundary"})
 _TABLES = ("draft", "solo", "reply", "drafts", "guide", "guidance", "peers", "refine", "verdict", "select", "json")
 _KEYS = {
     f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in ("system", "open", "choice", "intro", "task")
-}
+} | {"check_picture": "check.picture", "check_text": "check.text"}
 
 
 class Texts(Table):
@@ -61,6 +61,8 @@ class Texts(Table):
     json_open: str = ""
     json_choice: str = ""
     json_task: str = ""
+    check_picture: str = ""
+    check_text: str = ""
 
     @field_validator("*")
     @classmethod
@@ -97,7 +99,18 @@ class Profile:
     def instructions(self) -> tuple[str, ...]:
         """The sentences by which the model is told what to do and how."""
         texts = self.texts
-        return tuple(text for text in self.sentences.values() if text not in (texts.question, texts.choices))
+        asked = (texts.question, texts.choices, texts.check_picture, texts.check_text)
+        return tuple(text for text in self.sentences.values() if text not in asked)
+
+    @property
+    def check_picture(self) -> str:
+        """What `team check` asks about a picture of a circle. A profile without such a text asks as the default one."""
+        return self.texts.check_picture or load(DEFAULT).texts.check_picture
+
+    @property
+    def check_text(self) -> str:
+        """What `team check` asks a model that takes no pictures."""
+        return self.texts.check_text or load(DEFAULT).texts.check_text
 
 
 def shipped() -> tuple[str, ...]:
