@@ -74,12 +74,15 @@ class Answering:
         account = self._accounts.pop(query.id, None) or Account(self._stats)
         outcomes = []
         for choice in choices:
-            calls = StrategyCalls(choice.team.policy.strategy, memory, self._schedule, account)
-            trace = await self._run(choice, Run(query, choice.team, self._pool, store=calls))
+            strategy = choice.team.policy.strategy
+            clock = account.clock(strategy)
+            calls = StrategyCalls(strategy, memory, self._schedule, account)
+            with clock.running():
+                trace = await self._run(choice, Run(query, choice.team, self._pool, store=calls))
             if trace is None:
                 self._accounts[query.id] = account
             else:
-                outcomes.append(Outcome(trace))
+                outcomes.append(Outcome(clock.timed(trace) if self._schedule.staged else trace))
         return outcomes
 
     async def _run(self, choice: Choice, run: Run) -> Trace | None:

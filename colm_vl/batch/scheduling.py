@@ -84,19 +84,23 @@ class StrategyCalls:
         self._known = known
         self._schedule = schedule
         self._account = account
+        self._clock = account.clock(strategy)
         self._under_way = 0
         self._over = asyncio.Event()
 
     @asynccontextmanager
     async def claim(self, key: CallKey) -> AsyncGenerator[Claim, None]:
+        now = self._clock.now()
         with self._counted():
             async with self._known.claim(key) as claim:
                 if claim.outcome is not None:
+                    self._clock.start(key, now)
                     self._account.found(key, claim.outcome)
                     claim.paid |= self._account.payer(key) == self._strategy
                     yield claim
                     return
                 if self._schedule.admits(key.member):
+                    self._clock.start(key, now)
                     yield claim
                     if claim.outcome is not None:
                         self._account.made(key, claim.outcome, self._strategy)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import NamedTuple
 
 from colm_vl.store import CallKey, Outcome
 from colm_vl.types import Failure, Stage, Trace, Usage
@@ -63,13 +68,60 @@ class BatchStats:
             self.degraded += trace.degraded
 
 
+class Clock:
+    """The times of one question and one strategy over several passes, without the time between the passes."""
+
+    def __init__(self) -> None:
+        self._earlier = 0.0
+        self._begun = 0.0
+        self._started: dict[_CallPlace, float] = {}
+
+    @contextmanager
+    def running(self) -> Generator[None, None, None]:
+        """Count the time of a pass."""
+        self._begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._earlier += time.monotonic() - self._begun
+
+    def now(self) -> float:
+        return self._earlier + time.monotonic() - self._begun
+
+    def start(self, key: CallKey, started: float) -> None:
+        """Note when a call was started, unless it was started in an earlier pass."""
+        self._started.setdefault(_CallPlace(key.member.name, key.stage, key.round, key.sample), started)
+
+    def timed(self, trace: Trace) -> Trace:
+        """The trace of the last pass, with the times of all passes."""
+        calls = [
+            replace(call, started=self._started.get(place, call.started))
+            for call in trace.calls
+            for place in [_CallPlace(call.member, call.stage, call.round, call.sample)]
+        ]
+        return replace(trace, calls=tuple(sorted(calls, key=attrgetter("started"))), seconds=self._earlier)
+
+
+class _CallPlace(NamedTuple):
+    """Identifies a call of one question and one strategy."""
+
+    member: str
+    stage: Stage
+    round: int
+    sample: int
+
+
 class Account:
     """Counts the calls of one question over all strategies and passes. Each call is counted once, for the strategy that
-    made it."""
+    made it. Each strategy has a clock."""
 
     def __init__(self, stats: BatchStats) -> None:
         self._stats = stats
         self._payers: dict[str, str] = {}
+        self._clocks: dict[str, Clock] = {}
+
+    def clock(self, strategy: str) -> Clock:
+        return self._clocks.setdefault(strategy, Clock())
 
     def made(self, key: CallKey, outcome: Outcome, strategy: str) -> None:
         """Count a call that was made."""

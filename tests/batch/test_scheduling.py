@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import pytest
 from typing_extensions import override
 
-from colm_vl import CoLM, Team
+from colm_vl import CoLM, Query, Team
 from colm_vl.backends import registry, scripted
 from colm_vl.batch.stats import BatchStats
-from tests.batch.runs import read_lines, write_questions
+from tests.batch.runs import read_lines, wording, write_questions
 from tests.teams import FIVE, GUIDANCE
 
 
@@ -102,6 +102,19 @@ def test_passes_do_not_count_as_avoided_what_the_run_paid_for(tmp_path: Path, mo
         traces = list(colm.batch(path, tmp_path / "out", strategy=names, stats=stats))
     assert (stats.calls, stats.avoided) == (0, 6 * 5)
     assert all(call.reused for trace in traces for call in trace.calls)
+
+
+def test_times_of_a_question_are_those_of_all_its_passes(most_loaded: Counter[str]) -> None:
+    """Each member has a pass of its own, so the calls of a question come one after the other."""
+    with CoLM(_local_team("ab", 1, replies=[{"text": FIVE, "delay": 0.02}])) as colm:
+        traces = list(colm.batch([Query(wording(number)) for number in range(3)], strategy="vote,colm"))
+    for trace in traces:
+        made = [call for call in trace.calls if not call.reused]
+        assert len(made) == (2 if trace.strategy == "vote" else 3)
+        ends = [call.started + call.seconds for call in made]
+        assert all(end <= call.started for end, call in zip(ends, made[1:], strict=False))
+        assert ends[-1] <= trace.seconds
+        assert [call.started for call in trace.calls] == sorted(call.started for call in trace.calls)
 
 
 def test_a_model_that_fails_is_not_tried_in_every_pass(tmp_path: Path, most_loaded: Counter[str]) -> None:
