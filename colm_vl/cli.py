@@ -196,12 +196,18 @@ def check(
     model needs. --json gives all of it.
     """
     _set_up_logging(debug)
-    with CoLM.from_team(file) as colm, HealthProgress(Console(stderr=True), colm.team.members) as progress:
+    team = Team.load(file) if file else Team.pocket()
+    # By a strategy that every team can carry out: members are checked even if the team's own needs one more.
+    with (
+        CoLM(team.with_policy(strategy="vote")) as colm,
+        HealthProgress(Console(stderr=True), team.members) as progress,
+    ):
         rows = colm.check(progress.done)
     if as_json:
         typer.echo(_as_json([row.to_dict() for row in rows]))
     else:
         Console().print(health_table(rows))
+    strategies.choose(team)
     if not all(row.works for row in rows):
         raise typer.Exit(NOT_ANSWERED)
 

@@ -21,7 +21,7 @@ MAX_FILE_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class UploadedQuestion:
     """A question whose pictures are not opened yet; `pictures` are uploaded files or data URIs."""
 
     id: str
@@ -35,7 +35,7 @@ class Questions:
     """Iterates over the questions and opens their pictures when they are needed. `skipped` describes the questions that
     could not be asked."""
 
-    lines: Sequence[Line]
+    lines: Sequence[UploadedQuestion]
     limits: Limits
     skipped: list[str] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ def read_batch(file: str | None, pictures: Sequence[str], question: str, limits:
     if file:
         lines = _read_file(Path(file), uploads, limits)
     elif uploads and (question or "").strip():
-        lines = [Line(name, question.strip(), (path,)) for name, path in sorted(uploads.items())]
+        lines = [UploadedQuestion(name, question.strip(), (path,)) for name, path in sorted(uploads.items())]
     elif uploads:
         raise FieldError("question", "Write the question to ask about every picture.")
     else:
@@ -83,7 +83,7 @@ def _check_count(count: int) -> None:
         raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions are allowed; there are {count:,}.")
 
 
-def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[Line]:
+def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[UploadedQuestion]:
     if file.stat().st_size > MAX_FILE_BYTES:
         raise FieldError("pictures", f"The file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB.")
     try:
@@ -95,7 +95,7 @@ def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[
     if not written:
         raise FieldError("pictures", "The file contains no questions.")
     _check_count(len(written))
-    lines: dict[str, Line] = {}
+    lines: dict[str, UploadedQuestion] = {}
     for number, text in written.items():
         line = _read_line(number, text, uploads, limits)
         if line.id in lines:
@@ -104,7 +104,7 @@ def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[
     return list(lines.values())
 
 
-def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limits) -> Line:
+def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limits) -> UploadedQuestion:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):  # also for numbers of thousands of digits and very deep nesting
@@ -118,7 +118,9 @@ def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limi
     if len(names) > limits.pictures:
         raise FieldError("pictures", f"Line {number} has {len(names)} pictures, more than {limits.pictures}.")
     found = tuple(_find(number, name, uploads) for name in names)
-    return Line(str(row.get("id", number)), row["question"], found, tuple(str(choice) for choice in choices))
+    return UploadedQuestion(
+        str(row.get("id", number)), row["question"], found, tuple(str(choice) for choice in choices)
+    )
 
 
 def _find(number: int, name: Any, uploads: Mapping[str, Path]) -> Path | str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Verdict
 from colm_vl.types import MemberInfo, Stage
 
-from .view import Line, Mark, Place, View
+from .view import Mark, QueuePosition, ReplyKey, View
 
 _CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "stated by the model", "unknown": ""}
 _MARKS: dict[Mark, tuple[str, str]] = {
@@ -99,7 +99,7 @@ def _headline(view: View) -> str:
     return _progress(f"{stage[0].upper()}{stage[1:]}{which}", view)
 
 
-def _place_in_line(line: Line) -> str:
+def _place_in_line(line: QueuePosition) -> str:
     before = f"{line.ahead} before yours" if line.ahead else "yours is next"
     return f"Waiting: {before}, {line.length} in line"
 
@@ -177,7 +177,7 @@ def _draft_card(view: View, client: MemberInfo) -> str:
     head = tag("h3", text(client.name)) + tag("p", text(client.specialty), "cv-specialty")
     body = "".join(_reply(view, reply) for reply in view.drafts.get(client.name, []))
     body += _failed(view.failure("draft", client.name))
-    body += "" if view.samples and body else _writing(view, Place("draft", client.name, 0))
+    body += "" if view.samples and body else _writing(view, ReplyKey("draft", client.name, 0))
     if not body and not view.over:
         body = tag("p", "waiting", "cv-idle")
     return tag("article", tag("header", head) + body, "cv-card", aria_label=f"{client.name}: draft")
@@ -191,7 +191,7 @@ def _refinements(view: View, round: int) -> str:
 def _refinement_card(view: View, client: MemberInfo, round: int) -> str:
     reply = view.refinements.get((round, client.name))
     body = _refined(view, reply) if reply else ""
-    body += _failed(view.failure("refine", client.name, round)) + _writing(view, Place("refine", client.name, round))
+    body += _failed(view.failure("refine", client.name, round)) + _writing(view, ReplyKey("refine", client.name, round))
     if not body:
         return tag("div", "", "cv-card cv-empty", aria_hidden="true") if _reached(view, round) else ""
     head = tag("h4", text(client.name) + tag("span", text(_of_round(round, "refined answer")), "cv-role"))
@@ -240,7 +240,7 @@ def _as_written(reply: str) -> str:
     return tag("details", tag("summary", "full reply") + tag("pre", text(reply.strip())), "cv-raw")
 
 
-def _writing(view: View, place: Place) -> str:
+def _writing(view: View, place: ReplyKey) -> str:
     if place not in view.writing:
         return ""
     so_far = "several answers at once" if view.samples else view.writing[place]
@@ -261,7 +261,7 @@ def _guidance(view: View, round: int) -> str:
     if server is None or view.server_answers:
         return ""
     said = view.guidance.get(round)
-    body = _guidance_parts(said) if said else _writing(view, Place("guide", server.name, round))
+    body = _guidance_parts(said) if said else _writing(view, ReplyKey("guide", server.name, round))
     body += _failed(view.failure("guide", server.name, round))
     if not body:
         return ""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from colm_vl import CoLM, ColmError, Query, Trace
 
-from .view import Line, View, thumbnails
+from .view import QueuePosition, View, thumbnails
 from .waiting import Ticket, WaitingLine
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Service:
             stopped = self._stops[visit]
             try:
                 async for _ in _until(ticket.admitted, stopped):
-                    view.line = Line(ticket.ahead, self.waiting.waiting)
+                    view.line = QueuePosition(ticket.ahead, self.waiting.waiting)
                     yield view
                 view.line = None
                 if not stopped.is_set():

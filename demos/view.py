@@ -37,7 +37,7 @@ Mark = Literal["kept", "corrected", "changed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReplyKey:
     """Identifies a reply: its stage, member, round and sample."""
 
     stage: Stage
@@ -47,7 +47,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QueuePosition:
     """A place in the waiting line: `ahead` questions come before this one, and `length` are waiting in total."""
 
     ahead: int
@@ -73,10 +73,10 @@ class View:
     thumbnails: tuple[str, ...] = ()
     truth: str = ""
     phase: Phase = "waiting"
-    line: Line | None = None
+    line: QueuePosition | None = None
     seconds: float = 0.0
     stage: StageStarted | None = None
-    writing: dict[Place, str] = field(default_factory=dict)
+    writing: dict[ReplyKey, str] = field(default_factory=dict)
     drafts: dict[str, list[Draft]] = field(default_factory=dict)
     guidance: dict[int, Guidance] = field(default_factory=dict)
     refinements: dict[tuple[int, str], Refinement] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class View:
         match event:
             case StageStarted():
                 self.stage, self.phase = event, "running"
-                self.writing = {Place(event.stage, name, event.round): "" for name in event.members}
+                self.writing = {ReplyKey(event.stage, name, event.round): "" for name in event.members}
             case Delta():
-                place = Place(event.stage, event.member, event.round, event.sample)
+                place = ReplyKey(event.stage, event.member, event.round, event.sample)
                 self.writing[place] = self.writing.get(place, "") + event.text
             case Refinement():
                 self.refinements[event.round, event.client] = event
@@ -208,7 +208,7 @@ class View:
         return strategies.find(self.strategy)
 
     def _finished(self, stage: Stage, member: str, round: int, sample: int = 0) -> None:
-        self.writing.pop(Place(stage, member, round, sample), None)
+        self.writing.pop(ReplyKey(stage, member, round, sample), None)
 
     def _taking_part(self) -> frozenset[str] | None:
         if self.selection is not None:

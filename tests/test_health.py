@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -24,6 +26,15 @@ def text_only(request: Request) -> str:
     if request.images:
         raise Unsupported("image input is not supported", status=500)
     return "Yes."
+
+
+def test_members_are_checked_even_if_the_strategy_cannot_be_carried_out(tmp_path: Path) -> None:
+    team = tmp_path / "team.toml"
+    team.write_text('[[clients]]\nname = "near"\nbackend = "scripted"\nmodel = "m"\nreplies = ["Answer: 5"]\n')
+    command = [sys.executable, "-m", "colm_vl.cli", "team", "check", str(team)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "near" in done.stdout
+    assert (done.returncode, "strategy 'colm' needs a server" in done.stderr) == (2, True)
 
 
 def test_a_text_only_member_works_without_pictures() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from colm_vl.backends._openai_endpoint import Endpoint
-from colm_vl.backends._openai_errors import Place
+from colm_vl.backends._openai_errors import Target
 from colm_vl.backends.base import Request
 from colm_vl.errors import BackendError, RateLimited, TimedOut, Unavailable
 from processors.images import Image
@@ -46,12 +46,12 @@ class Call:
 class InPlace:
     """Context manager that waits for a slot at the endpoint, starts the call's clock, and holds the slot."""
 
-    __slots__ = ("_call", "_endpoint", "_holder", "_place", "_sent", "_within")
+    __slots__ = ("_call", "_endpoint", "_holder", "_sent", "_target", "_within")
 
-    def __init__(self, call: Call, endpoint: Endpoint, place: Place, within: float) -> None:
+    def __init__(self, call: Call, endpoint: Endpoint, target: Target, within: float) -> None:
         self._call = call
         self._endpoint = endpoint
-        self._place = place
+        self._target = target
         self._within = within
 
     async def __aenter__(self) -> None:
@@ -75,7 +75,7 @@ class InPlace:
 
     def _queue_is_full(self) -> TimedOut:
         error = TimedOut(
-            f"{self._place.label}: not sent, because the queue did not move for {self._within:g} s",
+            f"{self._target.label}: not sent, because the queue did not move for {self._within:g} s",
             hint="ask fewer questions at the same time, or raise max_concurrency or queue_timeout",
         )
         error.retryable = False  # a retry would wait as long again

@@ -19,7 +19,7 @@ from weakref import WeakSet
 from colm_vl.backends._common import check_pictures, images_sent
 from colm_vl.backends._openai_call import Call, InPlace
 from colm_vl.backends._openai_endpoint import Endpoint
-from colm_vl.backends._openai_errors import Place, StatusError, of_failure, of_status, refused_parameter, retry_after
+from colm_vl.backends._openai_errors import StatusError, Target, of_failure, of_status, refused_parameter, retry_after
 from colm_vl.backends._openai_events import EventReader
 from colm_vl.backends._openai_http import FAILURES, HttpReply, HttpSession, TooLarge, UnusableProxy
 from colm_vl.backends._openai_reply import ModelList, ReplyReader, most_bytes, parse_chunk, parse_completion
@@ -61,7 +61,7 @@ class OpenAIBackend:
 
     def __init__(self, options: Options, key: str | None) -> None:
         self._options = options
-        self._place = Place(options.model, options.base_url, key, options.api_key_env)
+        self._target = Target(options.model, options.base_url, key, options.api_key_env)
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
         self._closed_in: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
@@ -126,21 +126,21 @@ class OpenAIBackend:
 
     async def _attempt(self, call: Call) -> Generation:
         messages = await self._messages(call)
-        async with InPlace(call, self._session().endpoint, self._place, self._options.queue_timeout):
+        async with InPlace(call, self._session().endpoint, self._target, self._options.queue_timeout):
             body = await self._in_time(call, self._exchange(call, messages))
         request = call.request
-        reader = ReplyReader(self._place, request.sampling.max_tokens, streamed=False, letters=request.letters)
-        reader.add(parse_completion(body, self._place))
+        reader = ReplyReader(self._target, request.sampling.max_tokens, streamed=False, letters=request.letters)
+        reader.add(parse_completion(body, self._target))
         return self._generation(call, reader)
 
     async def _attempt_stream(self, call: Call) -> AsyncGenerator[str | Generation, None]:
         max_tokens = call.request.sampling.max_tokens
         messages = await self._messages(call)
-        async with InPlace(call, self._session().endpoint, self._place, self._options.queue_timeout):
+        async with InPlace(call, self._session().endpoint, self._target, self._options.queue_timeout):
             reply = await self._in_time(call, self._send(call, messages, stream=True))
             try:
                 letters = call.request.letters
-                reader = ReplyReader(self._place, max_tokens, streamed=reply.is_event_stream, letters=letters)
+                reader = ReplyReader(self._target, max_tokens, streamed=reply.is_event_stream, letters=letters)
                 async with aclosing(self._chunks(reply, max_tokens)) as chunks:
                     # The timeout applies to waiting for the endpoint, not to what the caller does between two pieces.
                     while (chunk := await self._in_time(call, anext(chunks, _END))) is not _END:
@@ -170,7 +170,7 @@ class OpenAIBackend:
 
     def _no_schema(self) -> Unsupported:
         return Unsupported(
-            f"{self._place.label} takes no response_format with a JSON schema",
+            f"{self._target.label} takes no response_format with a JSON schema",
             hint='set reply_format = "auto" or "lines"',
         )
 
@@ -181,7 +181,7 @@ class OpenAIBackend:
         except TimeoutError:
             limit = call.request.timeout
             raise TimedOut(
-                f"{self._place.label} did not answer within {limit:g} s",
+                f"{self._target.label} did not answer within {limit:g} s",
                 hint="raise the stage's timeout (policy.timeouts), or ask for less",
                 limit=limit,
             ) from None
@@ -191,7 +191,7 @@ class OpenAIBackend:
         try:
             return await waiting
         except FAILURES as error:
-            failure = of_failure(error, self._place)
+            failure = of_failure(error, self._target)
         # Raised outside of `except`, because aiohttp's errors reference the request with the key and the pictures.
         raise failure
 
@@ -243,7 +243,7 @@ class OpenAIBackend:
 
     async def _raise_status(self, call: Call, failure: StatusError) -> NoReturn:
         call.asked_wait = retry_after(failure.headers)
-        error = of_status(failure, self._place)
+        error = of_status(failure, self._target)
         if isinstance(error, ModelNotFound):
             await self._name_models(error)
         raise error
@@ -252,7 +252,7 @@ class OpenAIBackend:
         """The events of the stream, or the single body of an endpoint that does not stream."""
         if not reply.is_event_stream:
             body = await self._told(reply.read(most_bytes(max_tokens, stream=False)))
-            yield parse_completion(body, self._place)
+            yield parse_completion(body, self._target)
             return
         events = EventReader()
         async with aclosing(reply.pieces(most_bytes(max_tokens, stream=True))) as pieces:
@@ -260,12 +260,12 @@ class OpenAIBackend:
                 try:
                     found = events.feed(piece)
                 except TooLarge as error:
-                    raise of_failure(error, self._place) from None
+                    raise of_failure(error, self._target) from None
                 for data in found:
                     if data.strip() == b"[DONE]":
                         await reply.drain()
                         return
-                    yield parse_chunk(data, self._place)
+                    yield parse_chunk(data, self._target)
 
     def _generation(self, call: Call, reader: ReplyReader) -> Generation:
         reader.check_complete()
@@ -309,7 +309,7 @@ class OpenAIBackend:
         session = self._sessions.get(loop)
         if session is None:
             if loop in self._closed_in:  # a call that broke off because of it is not to be sent again
-                raise BackendError(f"{self._place.label} was closed")
+                raise BackendError(f"{self._target.label} was closed")
             for ended in [other for other in self._sessions if other.is_closed()]:
                 del self._sessions[ended]
             options = self._options
@@ -320,10 +320,10 @@ class OpenAIBackend:
     def _connect(self) -> HttpSession:
         options = self._options
         try:
-            return HttpSession(options.base_url, self._place.key or "none", timeout_connect=options.timeout_connect)
+            return HttpSession(options.base_url, self._target.key or "none", timeout_connect=options.timeout_connect)
         except UnusableProxy as error:
             raise BackendError(
-                f"{self._place.label} cannot be called: the environment names {error}",
+                f"{self._target.label} cannot be called: the environment names {error}",
                 hint="check the proxies in the environment (HTTPS_PROXY, …): set an HTTP proxy, or add "
                 f"{urlsplit(options.base_url).hostname} to NO_PROXY",
             ) from None
@@ -333,14 +333,14 @@ class OpenAIBackend:
             async with asyncio.timeout(MODELS_TIMEOUT):
                 reply = await self._told(self._session().http.get("/models"))
                 if not 200 <= reply.status < 300:
-                    raise of_status(await self._status_error(reply, most=_MAX_ERROR_BYTES), self._place)
+                    raise of_status(await self._status_error(reply, most=_MAX_ERROR_BYTES), self._target)
                 try:
                     body = await self._told(reply.read(_MAX_MODELS_BYTES))
                 finally:
                     reply.close()
         except TimeoutError:
-            raise TimedOut(f"{self._place.label} did not list its models within {MODELS_TIMEOUT:g} s") from None
-        return ModelList.of(parse_completion(body, self._place), self._options.model)
+            raise TimedOut(f"{self._target.label} did not list its models within {MODELS_TIMEOUT:g} s") from None
+        return ModelList.of(parse_completion(body, self._target), self._options.model)
 
     async def _name_models(self, error: ModelNotFound) -> None:
         """Add the available models to the hint, if the endpoint lists them."""
@@ -350,7 +350,7 @@ class OpenAIBackend:
             return
         if names and self._options.model not in names:
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-            error.hint = f"set model to one of: {self._place.scrub(', '.join(names[:10]))}{more}"
+            error.hint = f"set model to one of: {self._target.scrub(', '.join(names[:10]))}{more}"
 
 
 async def _read_or_nothing(reply: HttpReply, most: int) -> bytes:

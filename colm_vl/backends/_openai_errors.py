@@ -71,7 +71,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """The model and endpoint named in errors, and the key, which must not be part of them."""
 
     model: str
@@ -157,19 +157,19 @@ def message_of(body: object) -> str:
     return "" if text.startswith("<") else text
 
 
-def of_status(error: StatusError, place: Place) -> BackendError:
+def of_status(error: StatusError, target: Target) -> BackendError:
     """The error for a reply with an error status."""
     status = error.status
-    shown = place.scrub(error.said)
-    text = f"{place.label}: HTTP {status}" + (f": {shown}" if shown else "")
+    shown = target.scrub(error.said)
+    text = f"{target.label}: HTTP {status}" + (f": {shown}" if shown else "")
     if status == 429:
         return _of_too_many(error, text)
     if status in (401, 402, 403):
-        return Refused(text, hint=_key_hint(place), status=status)
+        return Refused(text, hint=_key_hint(target), status=status)
     if status == 404:
         return ModelNotFound(text, hint="check model, and base_url, which usually ends in /v1", status=status)
     if 300 <= status < 400:
-        return BackendError(text, hint=_redirect_hint(error.headers.get("Location", ""), place), status=status)
+        return BackendError(text, hint=_redirect_hint(error.headers.get("Location", ""), target), status=status)
     if status == 413:
         return Unsupported(text, hint="lower max_pixels, or send fewer pictures", status=status)
     if status < 500 and _MODEL.search(error.searched):
@@ -185,29 +185,31 @@ def of_status(error: StatusError, place: Place) -> BackendError:
     return Unavailable(text, status=status) if status >= 500 else BackendError(text, status=status)
 
 
-def of_failure(error: BaseException, place: Place) -> BackendError:
+def of_failure(error: BaseException, target: Target) -> BackendError:
     """The error for an exception raised by `_openai_http.py`."""
     if isinstance(error, TooLarge):
-        return does_not_end(place)
+        return does_not_end(target)
     if isinstance(error, UnusableEncoding):
-        return BadReply(f"the reply of {place.label} is compressed in a way that is not supported")
+        return BadReply(f"the reply of {target.label} is compressed in a way that is not supported")
     if isinstance(error, aiohttp.SocketTimeoutError):
-        return TimedOut(f"{place.label} stopped answering")
+        return TimedOut(f"{target.label} stopped answering")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return BadReply(f"{place.label} closed the connection before its reply was complete")
+        return BadReply(f"{target.label} closed the connection before its reply was complete")
     if isinstance(error, aiohttp.ClientHttpProxyError):
         refusal = Unreachable(
-            f"{place.label} cannot be reached: the proxy answered with HTTP {error.status}",
+            f"{target.label} cannot be reached: the proxy answered with HTTP {error.status}",
             hint="check the proxy in the environment (HTTPS_PROXY), or add the host to NO_PROXY",
         )
         refusal.retryable = error.status >= 500
         return refusal
     if isinstance(error, aiohttp.ClientResponseError):
-        return BadReply(f"the reply of {place.label} is not valid HTTP", hint="check the host and the port of base_url")
+        return BadReply(
+            f"the reply of {target.label} is not valid HTTP", hint="check the host and the port of base_url"
+        )
     causes = tuple(_causes(error))
     reasons = (said for kind, said in _REASONS if any(isinstance(cause, kind) for cause in causes))
     unreachable = Unreachable(
-        f"{place.label} cannot be reached: {next(reasons, 'the connection failed')}",
+        f"{target.label} cannot be reached: {next(reasons, 'the connection failed')}",
         hint="check base_url, and that the server is running",
     )
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -218,9 +220,9 @@ def of_failure(error: BaseException, place: Place) -> BackendError:
     return unreachable
 
 
-def does_not_end(place: Place) -> BadReply:
+def does_not_end(target: Target) -> BadReply:
     error = BadReply(
-        f"the reply of {place.label} does not end where it should", hint="check that it respects max_tokens"
+        f"the reply of {target.label} does not end where it should", hint="check that it respects max_tokens"
     )
     error.retryable = False  # a retry would be as long again
     return error
@@ -256,22 +258,26 @@ def _of_too_many(error: StatusError, text: str) -> BackendError:
     return RateLimited(text, hint=hint, retry_after=wait)
 
 
-def _key_hint(place: Place) -> str:
-    if place.key_env:
-        return f"check the key in the environment variable {place.key_env}"
+def _key_hint(target: Target) -> str:
+    if target.key_env:
+        return f"check the key in the environment variable {target.key_env}"
     return "set api_key_env to the name of the environment variable with the key"
 
 
-def _redirect_hint(location: str, place: Place) -> str:
+def _redirect_hint(location: str, target: Target) -> str:
     """Redirects are not followed, because the key and the pictures must only be sent to the host in the team file."""
     try:
-        target = urlsplit(location)
-        where = f"{target.scheme}://{target.netloc.rpartition('@')[2]}{target.path}" if target.hostname else target.path
+        address = urlsplit(location)
+        where = (
+            f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+            if address.hostname
+            else address.path
+        )
     except ValueError:  # "https://[" and the like
         where = ""
     if not where:
         return "it redirects without a location; check base_url"
-    return f"it redirects to {place.scrub(where)}; if that is correct, set base_url accordingly"
+    return f"it redirects to {target.scrub(where)}; if that is correct, set base_url accordingly"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

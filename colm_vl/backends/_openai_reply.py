@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from colm_vl.backends._common import letter_in, summed
-from colm_vl.backends._openai_errors import Place, does_not_end, message_of
+from colm_vl.backends._openai_errors import Target, does_not_end, message_of
 from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
 from colm_vl.types import Usage
@@ -32,7 +32,7 @@ def most_bytes(max_tokens: int, *, stream: bool) -> int:
     return _SPARE_BYTES + max_tokens * (_STREAMED_BYTES_A_TOKEN if stream else _BYTES_A_TOKEN)
 
 
-def parse_completion(body: bytes, place: Place) -> object:
+def parse_completion(body: bytes, target: Target) -> object:
     """Parse the JSON of a whole reply. Raises `BadReply` if it is not JSON."""
     text = body.decode("utf-8-sig", "replace")
     try:
@@ -40,16 +40,16 @@ def parse_completion(body: bytes, place: Place) -> object:
     except (ValueError, RecursionError):
         pass
     what = "a page of HTML" if text.lstrip().startswith("<") else "no JSON, or JSON that is cut off"
-    raise BadReply(f"the reply of {place.label} is {what}", hint="check base_url, which usually ends in /v1")
+    raise BadReply(f"the reply of {target.label} is {what}", hint="check base_url, which usually ends in /v1")
 
 
-def parse_chunk(data: bytes, place: Place) -> object:
+def parse_chunk(data: bytes, target: Target) -> object:
     """Parse the JSON of one event of a stream. Raises `BadReply` if it is not JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         pass
-    raise BadReply(f"the stream of {place.label} is garbled")
+    raise BadReply(f"the stream of {target.label} is garbled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class ModelList:
 class ReplyReader:
     """Reads a reply, as a whole or in chunks. Raises `BadReply` if it is not a reply."""
 
-    def __init__(self, place: Place, max_tokens: int, *, streamed: bool, letters: Collection[str] = ()) -> None:
+    def __init__(self, target: Target, max_tokens: int, *, streamed: bool, letters: Collection[str] = ()) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage = Usage()
-        self._place = place
+        self._target = target
         self._streamed = streamed
         self._letters = letters
         self._index: object = None  # of the choice that is read; choices with other indexes are different replies
@@ -100,7 +100,7 @@ class ReplyReader:
         if not isinstance(data, Mapping):
             raise self._bad("is JSON, but not a completion")
         if data.get("error") or data.get("object") == "error":
-            said = self._place.scrub(message_of(data)) or "without a message"
+            said = self._target.scrub(message_of(data)) or "without a message"
             raise self._bad(f"broke off with an error: {said}" if self._streamed else f"is an error: {said}")
         self.usage = _usage(data.get("usage")) or self.usage
         choice = self._choice(data.get("choices"))
@@ -115,7 +115,7 @@ class ReplyReader:
         piece = _text(turn.get("content"))
         self._room -= len(piece)
         if self._room < 0:
-            raise does_not_end(self._place)
+            raise does_not_end(self._target)
         self._pieces.append(piece)
         return piece
 
@@ -148,7 +148,7 @@ class ReplyReader:
         return "length" if reason == "length" else "stop"
 
     def _bad(self, what: str, *, hint: str = "", retryable: bool = True) -> BadReply:
-        error = BadReply(f"the reply of {self._place.label} {what}", hint=hint)
+        error = BadReply(f"the reply of {self._target.label} {what}", hint=hint)
         error.retryable = retryable
         return error
 

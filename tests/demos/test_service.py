@@ -7,7 +7,7 @@ import pytest
 
 from colm_vl import Query
 from demos.service import Asked, Busy, Service
-from demos.view import Line
+from demos.view import QueuePosition
 from demos.waiting import Full, WaitingLine
 from tests.teams import FIVE, GUIDANCE, scripted
 
@@ -66,7 +66,7 @@ async def test_who_waits_is_told_and_may_stop_waiting() -> None:
         async for view in service.ask("c", Asked(Query("How many dots?"), {})):
             lines.append(view.line)
             service.stop("c")
-        assert lines[0] == Line(ahead=1, length=2)
+        assert lines[0] == QueuePosition(ahead=1, length=2)
         assert view.phase == "stopped"
         with pytest.raises(Busy):
             await anext(service.ask("a", Asked(Query("How many dots?"), {})))
