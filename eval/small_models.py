@@ -298,7 +298,8 @@ def main(
         out.write_text("\n".join([*lines, ""]), encoding="utf-8")
     model = ", ".join(dict.fromkeys(member.label for member in chosen.members))
     profiles = ", ".join(dict.fromkeys(chosen.prompts_of(member).name for member in chosen.members))
-    row = measured.row(model, profiles, str(chosen.policy.model_dump().get("reply_format", "lines")))
+    formats = ", ".join(dict.fromkeys(chosen.reply_format_of(member) for member in chosen.members))
+    row = measured.row(model, profiles, formats)
     sys.stdout.write(f"{HEADER}\n{row}\n")
 
 
