@@ -22,7 +22,7 @@ from eval.small_models import measure, read_questions
 from tests.serving import llamacpp
 
 COUNT = int(os.environ.get("COLM_VL_LLAMACPP_QUESTIONS") or 100)
-READABLE = {"json": 0.99, "lines": 0.5}
+READABLE = {"json": 0.99, "lines": 0.25}
 """The share of drafts that can be read, at least."""
 
 pytestmark = [
