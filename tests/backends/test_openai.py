@@ -304,9 +304,9 @@ async def test_waiting_for_a_place_has_a_bound_of_its_own(model: Connect) -> Non
 
 
 async def test_two_clients_at_an_endpoint_that_answers_one_at_a_time_lose_nothing(model: Connect) -> None:
-    with Endpoint(latency=0.1, places=1) as endpoint:
+    with Endpoint(latency=0.2, places=1) as endpoint:
         clients = [model(endpoint), model(endpoint, model="n")]
-        calls = [client.generate(ask("?", timeout=15 * 0.1)) for _ in range(30) for client in clients]
+        calls = [client.generate(ask("?", timeout=15 * 0.2)) for _ in range(30) for client in clients]
         assert len([generation.text for generation in await asyncio.gather(*calls)]) == 60
 
 
