@@ -13,7 +13,7 @@ from typing import Protocol
 from colm_vl import prompts
 from colm_vl.backends.base import Message
 from colm_vl.prompts import ReplyFormat
-from colm_vl.replies import by_heading, notes_on, read_draft
+from colm_vl.replies import by_heading, distinct_answers, notes_on, read_draft
 from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
 from colm_vl.types import Failure, Guidance, Note, Query, Selection, Verdict
@@ -70,11 +70,16 @@ class ServerGuide:
 
     async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None:
         """The server sees the question, the pictures and all drafts, and writes guidance."""
-        run = self._run
+        run, distinct = self._run, distinct_answers(replies)
 
         def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
-            shown = _shown(run, replies)
-            return prompts.guidance_messages(query, shown, images_hidden=run.images_hidden, reply_format=reply_format)
+            return prompts.guidance_messages(
+                query,
+                _shown(run, replies),
+                images_hidden=run.images_hidden,
+                distinct=distinct,
+                reply_format=reply_format,
+            )
 
         prompt = run.prompt(self._server, build, asks="guidance")
         generation = await run.call(self._server, "guide", prompt, round=round)

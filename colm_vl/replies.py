@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from colm_vl import prompts
+from colm_vl import answers, prompts
 from colm_vl.backends.base import Generation
 from colm_vl.prompts import ReplyFormat
 from colm_vl.team import Team
@@ -38,6 +38,15 @@ def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, s
             number += 1
         texts[unique] = reply.text
     return texts
+
+
+def distinct_answers(replies: Mapping[str, ClientReply]) -> Sequence[str]:
+    """The different answers that were given, as the first client that gave each wrote it."""
+    first: list[ClientReply] = []
+    for reply in replies.values():
+        if reply.readable and not any(answers.same_reply(reply, other) for other in first):
+            first.append(reply)
+    return [f"({reply.choice}) {reply.answer}" if reply.choice else reply.answer for reply in first]
 
 
 def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence:

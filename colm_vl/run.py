@@ -108,10 +108,10 @@ class Run:
     def prompt(self, member: Member, build: Build, *, asks: Asks, after: Turn | None = None) -> Prompt:
         """What `build` makes of the member's reply format. A conversation that began without a schema goes on so."""
         profile, wanted = self.team.prompts_of(member), self.team.reply_format_of(member)
-        lines = LabelledLines(profile)
+        lines = LabelledLines(profile, self.policy.reason)
         if wanted == "lines" or (after and after.generation.plain):
             return Prompt(build(lines))
-        as_json = JsonObject(profile)
+        as_json = JsonObject(profile, self.policy.reason)
         schema = as_json.guidance_schema() if asks == "guidance" else as_json.answer_schema(self.query)
         return Prompt(build(as_json), schema, build(lines) if wanted == "auto" else None)
 

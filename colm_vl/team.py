@@ -93,6 +93,7 @@ class Policy(Table):
         description="lines, json (replies under a JSON schema), or auto: json from endpoints that take a schema, else "
         "lines; models in this process write lines unless json is set",
     )
+    reason: bool = Field(default=False, description="ask the clients to reason before they answer")
     share: Share = Field(default="images", description="what the server may see: images, thumbnails or captions")
     thumbnail_pixels: int = Field(
         default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="maximum pixels of a thumbnail"
@@ -197,6 +198,13 @@ class Team:
             raise ConfigError(f"{self.source}: two members are called {twice!r}", hint="give each a unique name")
         if self.policy.asker is not None:
             self.client(self.policy.asker)
+        profiles_here = [self.prompts_of(member) for member in self.members]
+        mute = next((profile.name for profile in profiles_here if not profile.texts.reason_task), None)
+        if self.policy.reason and mute:
+            raise ConfigError(
+                f"{self.source}: policy: reason: the prompt profile {mute!r} has no text for it",
+                hint="add the key task to the table [reason] of the profile",
+            )
 
     @property
     def is_pocket(self) -> bool:

@@ -60,7 +60,7 @@ def test_one_that_refuses_is_tried_once_and_asked_for_lines_from_then_on() -> No
         assert sum(formed(endpoint)) <= 2
         assert all("JSON" not in seen.text for seen in endpoint.seen if "response_format" not in seen.body)
         refinement = endpoint.seen[-1].text
-    assert refinement.count("Reply in these three lines") == 2
+    assert refinement.count("Write three lines") == 3  # the example, the question, the refinement
 
 
 def test_lines_are_read_from_a_member_that_ignores_the_schema() -> None:

@@ -81,7 +81,7 @@ def test_refining_extends_the_drafts_conversation() -> None:
 
 def test_rounds_build_on_each_other() -> None:
     with scripted(
-        {"near": [FOUR, FOUR, FIVE], "far": [FIVE] * 3}, [GUIDANCE, "Evidence: really five"], rounds=2
+        {"near": [FOUR, FOUR, FIVE], "far": [FIVE] * 3}, [GUIDANCE, "Evidence: really five"], rounds=2, prompts="pocket"
     ) as colm:
         trace = colm.ask(QUESTION)
         last = colm.requests("near")[2]
@@ -244,7 +244,7 @@ def test_every_strategy_answers_and_pays_for_drafts_once() -> None:
     server = lambda request: GUIDANCE if "Write guidance" in request.messages[-1].text else "Answer: 5"  # noqa: E731
     with scripted({"near": near, "far": near}, server) as colm:
         traces = list(colm.compare(QUESTION, known()))
-        drafts = [request for request in colm.requests("far") if len(request.messages) == 2]
+        drafts = [request for request in colm.requests("far") if request.stage == "draft"]
     assert [trace.answer for trace in traces] == ["5"] * len(known())
     assert len(drafts) == 1
     by_name = {trace.strategy: trace for trace in traces}
@@ -301,7 +301,7 @@ def test_pictures_of_one_question_keep_their_order(dots: Query) -> None:
     two = replace(dots, images=(dots.images[0].thumbnail(800), dots.images[0]))
     with scripted({"near": [FIVE]}, [GUIDANCE]) as colm:
         colm.ask(two)
-        parts = colm.requests("near")[0].messages[1].parts
+        parts = colm.requests("near")[0].messages[-1].parts
     assert parts[:4] == ("Picture 1:", two.images[0], "Picture 2:", two.images[1])
 
 

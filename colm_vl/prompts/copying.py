@@ -20,7 +20,9 @@ _SHARE = 0.6
 """Share of a sentence's words that must be copied for the sentence to count as copied."""
 _MIN_CLAUSE = 3
 _MIN_REPEATS, _MIN_REPEATED_WORDS, _MAX_PERIOD = 4, 8, 60
-_SEARCHED_WORDS = 4_000
+_SEARCHED_WORDS, _MAX_LOOPS = 4_000, 8
+_MAX_COMPARED = 50_000
+"""Characters; no model that copies its prompt writes so much."""
 
 _LABEL = re.compile(r"^[\s>#*_\-•\d.)]*(?:[A-Za-z]+ )?[A-Za-z]+[*_`]*\s*[:：=][*_`]*")
 _SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+(?=\s|$)|[.!?]|$)\s*")
@@ -38,8 +40,10 @@ class OwnWords:
 
 
 def own_words(text: str, profile: Profile, choices: Sequence[str] = ()) -> OwnWords:
-    """The reply without sentences of the profile, and up to its first repetition. A sentence that ends with one of the
-    choices is an answer in any case."""
+    """The reply without sentences of the profile, and without repetitions. A sentence that is one of the choices,
+    with its letter or without, is an answer in any case."""
+    if len(text) > _MAX_COMPARED:
+        return OwnWords(text)
     kept = cut_repetition(text)
     flaws: tuple[Flaw, ...] = ("repeated",) if kept != text else ()
     told, honest = _told(profile), tuple(_words(choice) for choice in choices)
@@ -53,17 +57,28 @@ def own_words(text: str, profile: Profile, choices: Sequence[str] = ()) -> OwnWo
 
 
 def cut_repetition(text: str) -> str:
-    """The text up to the end of the first of the repetitions that it ends with."""
-    found = list(_NON_SPACE.finditer(text))[-_SEARCHED_WORDS:]
-    words = [match[0].casefold() for match in found]
-    for period in range(1, min(_MAX_PERIOD, len(words) // _MIN_REPEATS) + 1):
-        begin = len(words) - period
-        while begin > 0 and words[begin - 1] == words[begin - 1 + period]:
-            begin -= 1
-        repeated = len(words) - begin
-        if repeated >= max(_MIN_REPEATS * period, _MIN_REPEATED_WORDS):
-            return text[: found[begin + period - 1].end()]
+    """The text with only the first of what is repeated again and again, be it a word, a phrase or several lines."""
+    for _ in range(_MAX_LOOPS):
+        found = list(_NON_SPACE.finditer(text))[-_SEARCHED_WORDS:]
+        loop = _find_loop([match[0].casefold() for match in found])
+        if loop is None:
+            break
+        text = text[: found[loop.start - 1].end()] + text[found[loop.stop - 1].end() :]
     return text
+
+
+def _find_loop(words: Sequence[str]) -> range | None:
+    """The repetitions, without the first time."""
+    for period in range(1, min(_MAX_PERIOD, len(words) // _MIN_REPEATS) + 1):
+        start = stop = period
+        while stop <= len(words):
+            if stop < len(words) and words[stop] == words[stop - period]:
+                stop += 1
+                continue
+            if stop - start + period >= max(_MIN_REPEATS * period, _MIN_REPEATED_WORDS):
+                return range(start, stop)
+            start = stop = stop + 1
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +117,8 @@ def _own_part(line: str, told: _Told, honest: Sequence[tuple[str, ...]]) -> str:
     said = line[len(label) :]
     kept = "".join(sentence for sentence in _sentences(said) if not _is_copied(_words(sentence), told, honest))
     if kept == said:
-        return "" if label and _is_copied(_words(line), told, honest) else line
+        is_copied = label and _words(said) not in honest and _is_copied(_words(line), told, honest)
+        return "" if is_copied else line
     return f"{label}{kept}" if _words(kept) else ""
 
 
@@ -116,7 +132,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _is_copied(words: tuple[str, ...], told: _Told, honest: Sequence[tuple[str, ...]]) -> bool:
-    if any(words[-len(choice) :] == choice for choice in honest if choice):
+    if words in honest or (words and len(words[0]) == 1 and words[1:] in honest):
         return False
     if words in told.clauses:
         return True

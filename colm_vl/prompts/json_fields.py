@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +55,16 @@ def find_answer(text: str) -> tuple[int, int] | None:
 def as_lines(fields: Mapping[str, str]) -> str:
     """The fields as labelled lines, for people and for other models."""
     return "\n".join(f"{name.capitalize()}: {said}" for name, said in fields.items())
+
+
+def from_lines(text: str) -> str:
+    """Labelled lines as an object."""
+    fields = {name.lower(): said.strip() for name, _, said in (line.partition(":") for line in text.splitlines())}
+    plain = {
+        name: int(said) if said.isdecimal() else said.strip("()") if name == "answer" else said
+        for name, said in fields.items()
+    }
+    return json.dumps(plain, ensure_ascii=False)
 
 
 class StreamedFields:

@@ -8,7 +8,16 @@ from typing import Any
 
 from colm_vl.prompts import json_fields
 from colm_vl.prompts.profile import Profile
-from colm_vl.prompts.replies import LabelledLines, ParsedGuidance, ParsedReply, ReplyFormat, without_thinking
+from colm_vl.prompts.replies import (
+    Example,
+    LabelledLines,
+    ParsedGuidance,
+    ParsedReply,
+    ReplyFormat,
+    example_of,
+    reasoned,
+    without_thinking,
+)
 from colm_vl.types import Query
 
 
@@ -20,14 +29,23 @@ class JsonObject:
     """
 
     profile: Profile
+    reason: bool = False
 
     @property
     def _lines(self) -> LabelledLines:
-        return LabelledLines(self.profile)
+        return LabelledLines(self.profile, self.reason)
 
     def ask_answer(self, query: Query) -> str:
         texts = self.profile.texts
-        return (texts.json_choice if query.choices else texts.json_open) or self._lines.ask_answer(query)
+        own = texts.json_choice if query.choices else texts.json_open
+        return reasoned(self, own) if own else self._lines.ask_answer(query)
+
+    def example(self, query: Query) -> Example | None:
+        """The profile's example with its reply as an object, if objects are asked for."""
+        texts, lines = self.profile.texts, example_of(self, query)
+        if lines is None or not (texts.json_choice if query.choices else texts.json_open):
+            return lines
+        return Example(lines.question, json_fields.from_lines(lines.reply))
 
     def ask_guidance(self) -> str:
         return self.profile.texts.json_task or self._lines.ask_guidance()

@@ -16,6 +16,9 @@ from colm_vl.prompts.profile import Texts, fill
 from colm_vl.prompts.replies import LABELLED_LINES, ReplyFormat
 from colm_vl.types import Query
 
+_MAX_LISTED = 200
+"""Characters of an answer in a list of answers."""
+
 
 def draft_messages(
     query: Query, specialty: str = "", *, reply_format: ReplyFormat = LABELLED_LINES
@@ -24,7 +27,8 @@ def draft_messages(
     texts = reply_format.profile.texts
     system = fill(texts.draft_system, specialty=_one_line(specialty)) if specialty else texts.solo_system
     ask = f"{_question(query, texts)}\n\n{reply_format.ask_answer(query)}"
-    return Message("system", (system,)), Message("user", (*_pictures(query), ask))
+    example = _example(query, reply_format)
+    return Message("system", (system,)), *example, Message("user", (*_pictures(query), ask))
 
 
 def refine_messages(
@@ -82,6 +86,7 @@ def guidance_messages(
     drafts: Mapping[str, str],
     *,
     images_hidden: bool = False,
+    distinct: Sequence[str] = (),
     reply_format: ReplyFormat = LABELLED_LINES,
 ) -> tuple[Message, ...]:
     """The server's call: pictures, question, drafts by heading, what to write.
@@ -89,6 +94,11 @@ def guidance_messages(
     With `images_hidden`, the prompt says that there are pictures which the server does not see.
     """
     texts, task = reply_format.profile.texts, reply_format.ask_guidance()
+    told = texts.guide_agreed if len(distinct) == 1 else texts.guide_answers
+    if distinct and told:
+        listed = "\n".join(_one_line(answer)[:_MAX_LISTED] for answer in distinct)
+        boundary = draw_boundary(listed)
+        task = f"{fill(told, boundary=boundary)}\n{_fence(listed, boundary)}\n\n{task}"
     return (
         Message("system", (texts.guide_system,)),
         Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, texts, task))),
@@ -151,6 +161,15 @@ def _question(query: Query, texts: Texts) -> str:
         lines.append(texts.choices)
         lines += [f"({letter}) {_one_line(text)}" for letter, text in zip(query.letters, query.choices, strict=True)]
     return "\n".join(lines)
+
+
+def _example(query: Query, reply_format: ReplyFormat) -> tuple[Message, ...]:
+    """A worked example as an earlier turn, which small models follow better than a description of the form."""
+    example, texts = reply_format.example(query), reply_format.profile.texts
+    if example is None:
+        return ()
+    ask = f"{fill(texts.question, question=example.question)}\n\n{reply_format.ask_answer(query)}"
+    return Message("user", (ask,)), Message("assistant", (example.reply,))
 
 
 def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, texts: Texts, task: str) -> str:

@@ -26,19 +26,40 @@ _PLACEHOLDERS = {
     "question": ("question",),
     "draft_system": ("specialty",),
     "drafts_intro": ("boundary",),
+    "guide_answers": ("boundary",),
+    "guide_agreed": ("boundary",),
     "guidance_intro": ("boundary",),
     "peers_intro": ("boundary",),
     "select_task": ("count",),
 }
 _NEEDED = frozenset({"question", "boundary"})
-_TABLES = ("draft", "solo", "reply", "drafts", "guide", "guidance", "peers", "refine", "verdict", "select", "json")
-_KEYS = {
-    f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in ("system", "open", "choice", "intro", "task")
-} | {"check_picture": "check.picture", "check_text": "check.text"}
+_TABLES = (
+    "draft", "solo", "reply", "example", "choice_example", "reason", "drafts", "guide", "guidance", "peers", "refine",
+    "verdict", "select", "json", "check",
+)  # fmt: skip
+_NAMES = (
+    "system",
+    "open",
+    "choice",
+    "intro",
+    "task",
+    "question",
+    "reply",
+    "reasoned",
+    "answers",
+    "agreed",
+    "picture",
+    "text",
+)
+_KEYS = {f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in _NAMES}
 
 
 class Texts(Table):
-    """Every sentence of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`."""
+    """Every sentence of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`.
+
+    An example, if there is one, is an earlier turn of the conversation. `reason_task` asks for reasoning before the
+    answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or the one that all give.
+    """
 
     model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, name))
 
@@ -58,6 +79,15 @@ class Texts(Table):
     verdict_system: str
     select_system: str
     select_task: str
+    example_question: str = ""
+    example_reply: str = ""
+    example_reasoned: str = ""
+    choice_example_question: str = ""
+    choice_example_reply: str = ""
+    choice_example_reasoned: str = ""
+    reason_task: str = ""
+    guide_answers: str = ""
+    guide_agreed: str = ""
     json_open: str = ""
     json_choice: str = ""
     json_task: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from colm_vl import answers
 from colm_vl.prompts.copying import own_words
@@ -67,6 +67,11 @@ class ParsedSelection:
     dropped: tuple[str, ...]
 
 
+class Example(NamedTuple):
+    question: str
+    reply: str
+
+
 class ReplyFormat(Protocol):
     """How a model is asked to write its reply, and how what it wrote is read."""
 
@@ -75,8 +80,17 @@ class ReplyFormat(Protocol):
         """The sentences that the model is told."""
         ...
 
+    @property
+    def reason(self) -> bool:
+        """Whether the model is asked to reason before it answers."""
+        ...
+
     def ask_answer(self, query: Query) -> str:
         """The end of a prompt that asks for an answer."""
+        ...
+
+    def example(self, query: Query) -> Example | None:
+        """A question of the same kind with a good reply, to be shown first."""
         ...
 
     def ask_guidance(self) -> str:
@@ -101,10 +115,14 @@ class LabelledLines:
     """Lines such as "Answer: 5", read tolerantly: small models drop labels, add markdown and repeat themselves."""
 
     profile: Profile
+    reason: bool = False
 
     def ask_answer(self, query: Query) -> str:
         texts = self.profile.texts
-        return texts.reply_choice if query.choices else texts.reply_open
+        return reasoned(self, texts.reply_choice if query.choices else texts.reply_open)
+
+    def example(self, query: Query) -> Example | None:
+        return example_of(self, query)
 
     def ask_guidance(self) -> str:
         return self.profile.texts.guide_task
@@ -141,6 +159,25 @@ class LabelledLines:
             own=spoken.text.strip() if has_content(spoken.text) else "",
             flaws=spoken.flaws,
         )
+
+
+def reasoned(reply_format: ReplyFormat, ask: str) -> str:
+    """What asks for an answer, and for reasoning before it if that is wanted."""
+    task = reply_format.profile.texts.reason_task
+    return f"{ask}\n{task}" if reply_format.reason and task else ask
+
+
+def example_of(reply_format: ReplyFormat, query: Query) -> Example | None:
+    """The profile's example for questions with choices or without, its reply in lines."""
+    texts = reply_format.profile.texts
+    if query.choices:
+        question, short, long = (
+            texts.choice_example_question, texts.choice_example_reply, texts.choice_example_reasoned,
+        )  # fmt: skip
+    else:
+        question, short, long = texts.example_question, texts.example_reply, texts.example_reasoned
+    reply = long if reply_format.reason else short
+    return Example(question, reply) if question and reply else None
 
 
 LABELLED_LINES = LabelledLines(load(DEFAULT))

@@ -40,7 +40,7 @@ async def test_a_copied_form_is_no_answer_and_no_guidance() -> None:
 
 
 async def test_an_answer_beside_copied_lines_is_readable() -> None:
-    found = await measured(f"{FORM.splitlines()[1]}\nAnswer: 5", f"{GUIDE_FORM.splitlines()[1]}\nCheck: count again")
+    found = await measured(f"{FORM}\nAnswer: 5", f"{GUIDE_FORM}\nCheck: count again")
     assert (found.drafts.readable, found.guidance.readable) == (1, 1)
 
 

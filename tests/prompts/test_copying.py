@@ -94,6 +94,7 @@ def test_guidance_in_its_own_words_stays() -> None:
         ("Caption: the " + "the " * 100, "Caption: the"),
         ("Answer: 5\n" * 40, "Answer: 5"),
         ("Look: I see one dot. " + "It is red. " * 30 + "It is", "Look: I see one dot. It is red."),
+        ("Evidence: " + "it is red, and " * 20 + "Check: all of it", "Evidence: it is red, and Check: all of it"),
         ("Answer: ha ha ha", "Answer: ha ha ha"),
         ("1 2 3 4 5 6 7 8 9 10", "1 2 3 4 5 6 7 8 9 10"),
         ("yes\nyes\nyes", "yes\nyes\nyes"),
