@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -218,7 +219,7 @@ class _Faulty:
 
     def __call__(self, seen: Seen) -> Answer:
         model = seen.body["model"]
-        number = int(seen.text.split("number ")[1].split("?")[0])
+        number = int(re.findall(r"in number (\d+)\?", seen.text)[-1])
         refining = any(message["role"] == "assistant" for message in seen.body["messages"])
         call = (number, model, "guide" if model == "server" else "refine" if refining else "draft")
         draw = random.Random(f"1 {call}")
@@ -242,7 +243,7 @@ def test_faults_end_as_answers_or_as_recorded_failures(tmp_path: Path) -> None:
         team = {
             "clients": [{"name": name, "model": name, **member} for name in CLIENTS],
             "server": {"model": "server", **member},
-            "policy": {"timeouts": dict.fromkeys(("draft", "guide", "refine"), 4)},
+            "policy": {"prompts": "pocket", "timeouts": dict.fromkeys(("draft", "guide", "refine"), 4)},
         }
         with CoLM(Team.from_dict(team)) as colm:
             traces = list(colm.batch(write_questions(tmp_path, 100), tmp_path / "out", concurrency=24))
