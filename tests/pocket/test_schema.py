@@ -18,4 +18,4 @@ def test_every_reply_of_a_client_is_read() -> None:
         traces = list(colm.batch(questions))
     assert all(trace.drafts[0].readable for trace in traces)
     assert all(list(json.loads(trace.drafts[0].text)) == ["caption", "answer", "confidence"] for trace in traces)
-    assert not any(trace.notes for trace in traces)
+    assert not any("no answer" in note for trace in traces for note in trace.notes)
