@@ -176,7 +176,7 @@ def test_a_batch_killed_at_thirty_moments_loses_nothing_and_pays_for_nothing_twi
 def test_a_batch_that_is_interrupted_and_terminated_goes_on_each_time(tmp_path: Path) -> None:
     """Ctrl-C lets calls under way finish, so that none is made twice; SIGTERM ends the process as a kill does."""
     script, draw, out, questions = _Counting(), random.Random(5), tmp_path / "out", 120
-    thresholds = sorted(draw.sample(range(1, questions * CALLS - 100), 12))
+    thresholds = sorted(draw.sample(range(1, questions * CALLS // 2), 12))  # it must not end before the signal comes
     terminated = 0
     with Endpoint(script) as endpoint, contextlib.closing(_arguments(tmp_path, endpoint, out, questions)) as runs:
         for number, threshold in enumerate(thresholds):
