@@ -1,0 +1,1 @@
+"""`colm-vl serve`: a team, or its server, as a network service."""
