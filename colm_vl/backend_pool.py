@@ -42,6 +42,12 @@ class BackendPool:
         """Whether the member's backend was passed in."""
         return member.name in self._given
 
+    def keeps_time(self, member: Member) -> bool:
+        """Whether the member's backend itself applies `Request.timeout`."""
+        if self.is_given(member):
+            return bool(getattr(self._backends.get(member.name), "keeps_time", False))
+        return member.options.keeps_time
+
     def takes_place(self, member: Member) -> bool:
         """Whether the member counts towards `max_loaded`."""
         return member.options.in_process and not self.is_given(member)

@@ -187,8 +187,7 @@ class Run:
 
     async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
         member, stage = key.member, key.stage
-        keeps_time = member.options.keeps_time and not self.pool.is_given(member)
-        limit = asyncio.timeout(None if keeps_time else request.timeout)
+        limit = asyncio.timeout(None if self.pool.keeps_time(member) else request.timeout)
         try:
             async with limit:
                 generation = await self._generate(key, request)

@@ -59,7 +59,8 @@ class Request:
     `schema` is a JSON schema for the reply. If the model does not support schemas, the backend sends the messages
     `plain` instead, or raises `Unsupported` if there are none. `letters` are those of the choices: if a token is one of
     them, the backend sets its `TokenLogprob.letters` if it can.
-    `stage` is only for wrappers and logs; replies must not depend on it.
+    `stage` is only for wrappers and logs; replies must not depend on it. `scope` names for whom the call is made, if
+    one process makes calls for several users: what a cache keeps for one must not be usable by another.
     """
 
     messages: tuple[Message, ...]
@@ -70,6 +71,7 @@ class Request:
     plain: tuple[Message, ...] | None = None
     letters: tuple[str, ...] = ()
     stage: Stage | None = None
+    scope: str = ""
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -130,7 +132,8 @@ class Memory:
 class Backend(Protocol):
     """A connection to a model. Calls can run concurrently; the backend limits or batches them itself.
 
-    It raises `colm_vl.errors.BackendError`, or `InputError` for a request that can never succeed.
+    It raises `colm_vl.errors.BackendError`, or `InputError` for a request that can never succeed. An object that is
+    passed to `AsyncCoLM` can set `keeps_time = True`, with the meaning of `Options.keeps_time`.
     """
 
     async def generate(self, request: Request) -> Generation: ...

@@ -70,6 +70,10 @@ class Ticket:
         self._turn = asyncio.get_running_loop().create_future()
 
     @property
+    def waits(self) -> bool:
+        return not self._turn.done()
+
+    @property
     def ahead(self) -> int:
         """How many waiting calls will be served before this one, as it looks now; 0 once it has a place."""
         return self._queue._ahead_of(self)
@@ -308,7 +312,7 @@ class FairQueue:
 
     def _ahead_of(self, ticket: Ticket) -> int:
         flow = ticket._flow
-        if ticket.begun is not None or ticket not in flow.waiting:
+        if not ticket.waits:
             return 0
         own = flow.waiting.index(ticket)
         turns = (own + 1) / flow.caller.weight
