@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack, suppress
 from types import AsyncGeneratorType
@@ -183,19 +183,26 @@ class Portal:
 
 
 class Stream(Generic[_T]):
-    """Yields items as they are produced, with `for` or `async for`. Leaving the loop early cancels the work."""
+    """Yields items as they are produced, with `for` or `async for`. Leaving the loop early cancels the work.
 
-    def __init__(self, portal: Callable[[], Portal], start: Callable[[], AsyncGenerator[_T, None]]) -> None:
+    With `in_groups`, the generator yields sequences of items. Each step from thread to thread costs about as much as an
+    HTTP request, so a generator that has several items at a time should pass them on together.
+    """
+
+    def __init__(
+        self, portal: Callable[[], Portal], start: Callable[[], AsyncGenerator[Any, None]], *, in_groups: bool = False
+    ) -> None:
         self._portal = portal
         self._start = start
+        self._in_groups = in_groups
 
     def __iter__(self) -> Iterator[_T]:
         portal, source = self._portal(), self._start()
         thread = portal.thread
         thread.sources.add(source)
         try:
-            while items := portal.run(_next, source):
-                yield items[0]
+            while items := portal.run(self._next, source):
+                yield from items
         finally:
             portal.close_source(source)
 
@@ -204,19 +211,20 @@ class Stream(Generic[_T]):
         thread = portal.thread
         thread.sources.add(source)
         try:
-            while items := await portal.arun(_next, source):
-                yield items[0]
+            while items := await portal.arun(self._next, source):
+                for item in items:
+                    yield item
         finally:
             if not portal.closed:
                 await portal.arun(thread.close_source, source)
 
-
-async def _next(source: AsyncGenerator[_T, None]) -> tuple[_T, ...]:
-    """The next item in a tuple of one, or an empty tuple at the end."""
-    try:
-        return (await anext(source),)
-    except StopAsyncIteration:
-        return ()
+    async def _next(self, source: AsyncGenerator[Any, None]) -> Sequence[_T]:
+        """The next items, none at the end."""
+        try:
+            item = await anext(source)
+        except StopAsyncIteration:
+            return ()
+        return item if self._in_groups else (item,)
 
 
 def _stop(thread: _LoopThread, process: int) -> None:

@@ -114,11 +114,15 @@ class CoLM:
         If the loop is left early, running calls are finished and no others are made.
         """
         names = strategy if strategy is None or isinstance(strategy, str) else list(strategy)
-        return self._stream(
-            lambda: self._engine.batch(
+
+        def start() -> AsyncGenerator[Sequence[Trace], None]:
+            job = self._engine.job(
                 source, out, strategy=names, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
             )
-        )
+            return self._engine.ready_traces(job)
+
+        start()  # as in `_stream`
+        return Stream(self._running, start, in_groups=True)
 
     def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any

@@ -14,7 +14,7 @@ import PIL.Image
 
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend
-from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, traces
+from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, ready_traces, traces
 from colm_vl.errors import ConfigError, InputError, NoAnswer
 from colm_vl.health import Health, check_team
 from colm_vl.run import Run
@@ -125,13 +125,35 @@ class AsyncCoLM:
         batch starts over. If the server or a prompt has changed, only the calls affected are made again.
         `concurrency` is the number of questions processed at the same time. `stats` is updated while the batch runs.
         """
+        job = self.job(
+            source, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
+        )
+        return traces(job, self._pool)
+
+    def ready_traces(self, job: Job) -> AsyncGenerator[Sequence[Trace], None]:
+        """Like `batch`, but traces that are ready at the same time are yielded together."""
+        return ready_traces(job, self._pool)
+
+    def job(
+        self,
+        source: Source,
+        out: str | Path | None = None,
+        *,
+        strategy: str | Iterable[str] | None = None,
+        concurrency: int = 16,
+        limit: int | None = None,
+        fresh: bool = False,
+        stats: BatchStats | None = None,
+        **policy: Any,
+    ) -> Job:
+        """The arguments of `batch`, checked, for `ready_traces`."""
+        self._check_open()
         chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
         folder = Path(out) if out is not None else None
         team = self.team.with_policy(**policy) if policy else self.team
-        self._check_open()
-        return traces(Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats()), self._pool)
+        return Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats())
 
     async def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any

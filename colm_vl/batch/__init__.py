@@ -21,7 +21,7 @@ cancellation  waiting for work that must end, even if the caller is cancelled
 from colm_vl.batch.folder import ANSWERS, CALLS, TRACES, answered_in
 from colm_vl.batch.planning import Plan, plan
 from colm_vl.batch.questions import Questions, Source
-from colm_vl.batch.runner import Job, traces
+from colm_vl.batch.runner import Job, ready_traces, traces
 from colm_vl.batch.stats import BatchStats
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "Source",
     "answered_in",
     "plan",
+    "ready_traces",
     "traces",
 ]

@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from colm_vl.backend_pool import BackendPool
 from colm_vl.batch.answering import Answering, Outcome
@@ -58,43 +60,65 @@ async def traces(job: Job, pool: BackendPool) -> AsyncGenerator[Trace, None]:
     closed early or its reader is cancelled, running calls have `GRACE_SECONDS` to finish; another cancellation cancels
     them. In all cases, the folder is closed after they have ended, and before the generator ends.
     """
-    # The batch runs in a task of its own. Nested generators would not do: when an event loop ends or when garbage is
-    # collected, each of them is closed on its own, and most of them while another one is using it.
-    outlet = _Outlet()
-    running = asyncio.create_task(_run(job, pool, outlet.put), name="colm-vl batch")
-    running.add_done_callback(lambda _: outlet.end())
-    try:
-        while (trace := await outlet.get()) is not None:
-            yield trace
-    finally:
-        running.cancel()
-        try:
-            await wait_until_done([running], running.cancel)
-        finally:
-            if not running.cancelled():
-                running.result()
-    running.result()  # raises if the batch was cancelled by someone else
+    async with _BatchTask(job, pool) as batch:
+        while ready := await batch.take():
+            for trace in ready:
+                yield trace
 
 
-class _Outlet:
-    """Hands traces from a batch to its reader. One trace can wait there, so a slow reader holds the batch back."""
+async def ready_traces(job: Job, pool: BackendPool) -> AsyncGenerator[Sequence[Trace], None]:
+    """Like `traces`, but traces that are ready at the same time are yielded together."""
+    async with _BatchTask(job, pool) as batch:
+        while ready := await batch.take():
+            yield ready
 
-    def __init__(self) -> None:
+
+class _BatchTask:
+    """Runs a batch in a task of its own and hands its traces to a reader.
+
+    Up to `concurrency` traces can wait for the reader, so a slow reader holds the batch back.
+    Nested generators would not do: when an event loop ends or when garbage is collected, each of them is closed on its
+    own, and most of them while another one is using it.
+    """
+
+    def __init__(self, job: Job, pool: BackendPool) -> None:
         self._traces: asyncio.Queue[Trace | None] = asyncio.Queue()
-        self._places = asyncio.Semaphore(1)
+        self._places = asyncio.Semaphore(job.concurrency)
+        self._running = asyncio.create_task(_run(job, pool, self._put), name="colm-vl batch")
+        self._running.add_done_callback(lambda _: self._traces.put_nowait(None))
 
-    async def put(self, trace: Trace) -> None:
+    async def take(self) -> Sequence[Trace]:
+        """Wait for the next trace and return all that are ready; none at the end. Raises what ended the batch."""
+        ready = []
+        trace = await self._traces.get()
+        while trace is not None:
+            ready.append(trace)
+            self._places.release()
+            if self._traces.empty():
+                return ready
+            trace = self._traces.get_nowait()
+        if ready:
+            self._traces.put_nowait(None)
+        else:
+            self._running.result()  # raises also if the batch was cancelled by someone else
+        return ready
+
+    async def _put(self, trace: Trace) -> None:
         await self._places.acquire()
         self._traces.put_nowait(trace)
 
-    def end(self) -> None:
-        self._traces.put_nowait(None)
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def get(self) -> Trace | None:
-        """The next trace, or None at the end."""
-        trace = await self._traces.get()
-        self._places.release()
-        return trace
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.cancel()
+        try:
+            await wait_until_done([self._running], self._running.cancel)
+        finally:
+            if not self._running.cancelled():
+                self._running.result()
 
 
 async def _run(job: Job, pool: BackendPool, emit: Callable[[Trace], Awaitable[None]]) -> None:
