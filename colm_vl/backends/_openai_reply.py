@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from colm_vl.backends._common import letter_in, summed
-from colm_vl.backends._openai_errors import Target, does_not_end, message_of
+from colm_vl.backends._http_errors import Target, does_not_end, message_of
 from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
 from colm_vl.types import Usage

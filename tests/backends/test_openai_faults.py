@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import PIL.Image
 import pytest
 
-from colm_vl.backends._openai_errors import retry_after
+from colm_vl.backends._http_errors import retry_after
 from colm_vl.backends.base import Backend, Generation, Message, Request
 from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import (

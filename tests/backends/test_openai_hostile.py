@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from colm_vl.backends._openai_errors import StatusError, Target, of_status, retry_after
-from colm_vl.backends._openai_events import EventReader
+from colm_vl.backends._http_errors import StatusError, Target, of_status, retry_after
+from colm_vl.backends._http_events import EventReader
 from colm_vl.backends.base import Backend, Generation, Message, Request
 from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import BackendError, BadReply, Unavailable, Unsupported
@@ -260,7 +260,7 @@ async def test_counts_beyond_all_sense_are_none(model: Connect) -> None:
 
 
 def test_an_error_made_to_be_searched_slowly_is_searched_in_no_time() -> None:
-    place = Target("m", "http://host/v1", "sk-key", None)
+    place = Target("'m'", "http://host/v1", "sk-key", None)
     begun = time.process_time()
     for word in ("image ", "not support ", "image", "model ", "data:image/png;base64,"):
         text = word * (200_000 // len(word))
@@ -282,7 +282,7 @@ async def test_the_key_is_not_told_of_an_error_that_was_cut(model: Connect, monk
     for length in range(3_970, 4_001):
         echo = f"data:image/png;base64,{'A' * length} sk-a-very-secret-key and more"
         error = of_status(
-            StatusError.of(400, {}, echo.encode()), Target("m", "http://host/v1", "sk-a-very-secret-key", "BOX_KEY")
+            StatusError.of(400, {}, echo.encode()), Target("'m'", "http://host/v1", "sk-a-very-secret-key", "BOX_KEY")
         )
         assert "sk-a" not in error.message
 

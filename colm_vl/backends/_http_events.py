@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from colm_vl.backends._openai_http import TooLarge
+from colm_vl.backends._http import TooLarge
 
 MAX_EVENT_BYTES = 1 << 20
 

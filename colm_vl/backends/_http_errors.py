@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from colm_vl.backends._openai_http import TooLarge, UnusableEncoding
+from colm_vl.backends._http import TooLarge, UnusableEncoding
 from colm_vl.errors import (
     BackendError,
     BadReply,
@@ -72,16 +72,16 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The model and endpoint named in errors, and the key, which must not be part of them."""
+    """The endpoint as errors name it, such as "'llava' at http://…", and the key, which must not be part of them."""
 
-    model: str
+    what: str
     base_url: str
     key: str | None = field(repr=False)
     key_env: str | None
 
     @property
     def label(self) -> str:
-        return f"{self.model!r} at {self.base_url}"
+        return f"{self.what} at {self.base_url}"
 
     def scrub(self, text: str) -> str:
         """One line of bounded length, without the key and without pictures."""
@@ -186,7 +186,7 @@ def of_status(error: StatusError, target: Target) -> BackendError:
 
 
 def of_failure(error: BaseException, target: Target) -> BackendError:
-    """The error for an exception raised by `_openai_http.py`."""
+    """The error for an exception raised by `_http.py`."""
     if isinstance(error, TooLarge):
         return does_not_end(target)
     if isinstance(error, UnusableEncoding):

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from types import TracebackType
 
-from colm_vl.backends._openai_endpoint import Endpoint
-from colm_vl.backends._openai_errors import Target
+from colm_vl.backends._http_endpoint import Endpoint
+from colm_vl.backends._http_errors import Target
 from colm_vl.backends.base import Request
 from colm_vl.errors import BackendError, RateLimited, TimedOut, Unavailable
 from processors.images import Image

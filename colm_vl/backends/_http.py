@@ -1,6 +1,6 @@
 """An HTTP client for one endpoint, based on aiohttp: proxies, certificates, and replies of limited size.
 
-Failures are raised as one of `FAILURES`, most of them aiohttp's own. `_openai_errors.py` converts them to errors of
+Failures are raised as one of `FAILURES`, most of them aiohttp's own. `_http_errors.py` converts them to errors of
 `colm_vl`.
 """
 
@@ -121,7 +121,7 @@ class HttpSession:
         self._untimed = aiohttp.ClientTimeout(total=None, sock_connect=timeout_connect, sock_read=_READ_TIMEOUT)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # limited by `_openai_endpoint.py`
+                limit=0,  # limited by `_http_endpoint.py`
                 ssl=_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
                 if base_url.startswith("https")
                 else True,
