@@ -82,13 +82,13 @@ class _Counting:
                 self.reached.set()
         return f"Caption: request {number}.\nAnswer: 5\nConfidence: 90"
 
-    def wait_for(self, threshold: int) -> None:
+    def wait_for(self, threshold: int, timeout: float = 60) -> bool:
         with self._lock:
             self.threshold = threshold
             self.reached.clear()
             if len(self.contents) > threshold:
                 self.reached.set()
-        assert self.reached.wait(60)
+        return self.reached.wait(timeout)
 
 
 class _Runs:
@@ -149,10 +149,10 @@ def test_a_batch_killed_at_thirty_moments_loses_nothing_and_pays_for_nothing_twi
             before = len(script.contents)
             pid = runs.begin()
             if kill % 3:
-                script.wait_for(threshold)
+                assert script.wait_for(threshold)
                 time.sleep(draw.uniform(0, 0.01))
-            else:
-                time.sleep(draw.uniform(0, 0.4))  # anywhere: while it starts, reads back, arranges its files
+            else:  # anywhere: while it starts, reads back, arranges its files
+                script.wait_for(threshold, draw.uniform(0, 0.4))
             os.kill(pid, signal.SIGKILL)
             assert runs.end() == -signal.SIGKILL
             repeated = {script.contents[number] for number in finished} & set(script.contents[before:])
@@ -182,7 +182,7 @@ def test_a_batch_that_is_interrupted_and_terminated_goes_on_each_time(tmp_path: 
         for number, threshold in enumerate(thresholds):
             before = len(script.contents)
             pid = runs.begin()
-            script.wait_for(max(threshold, before))  # it is past its fork, in which Python ignores exceptions
+            assert script.wait_for(max(threshold, before))  # it is past its fork, in which Python ignores exceptions
             kind = signal.SIGTERM if number % 2 else signal.SIGINT
             os.kill(pid, kind)
             assert runs.end() == (130 if kind == signal.SIGINT else -kind)
