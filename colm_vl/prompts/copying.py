@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import eq
 
 from colm_vl.prompts.profile import Profile
 from colm_vl.types import Flaw
 
-_RUN = 5
-"""Words in a row that also stand in an instruction, from which on they count as copied."""
+_RUN, _LONG_RUN, _LONG = 5, 4, 8
+"""This many consecutive words of an instruction count as copied: 5, or 4 in a sentence of at least 8 words."""
 _SHARE = 0.6
 """Share of a sentence's words that must be copied for the sentence to count as copied."""
 _MIN_CLAUSE = 3
@@ -26,9 +27,10 @@ _MAX_COMPARED = 50_000
 
 _LABEL = re.compile(r"^[\s>#*_\-•\d.)]*(?:[A-Za-z]+ )?[A-Za-z]+[*_`]*\s*[:：=][*_`]*")
 _SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+(?=\s|$)|[.!?]|$)\s*")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\b(?![0-9a-f]{6}\b)\w+")
+"""Boundary marks do not count as words, because each prompt has its own."""
 _NON_SPACE = re.compile(r"\S+")
-_MARK = re.compile(r"^\s*\[(?:begin|end) [0-9a-f]{6}\]\s*$")
+_MARK = re.compile(r"\[(?:begin|end) [0-9a-f]{1,6}(?:\]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def own_words(text: str, profile: Profile, choices: Sequence[str] = ()) -> OwnWo
     flaws: tuple[Flaw, ...] = ("repeated",) if kept != text else ()
     told, honest = _told(profile), tuple(_words(choice) for choice in choices)
     lines = kept.splitlines(keepends=True)
-    own = [_own_part(line, told, honest) for line in lines]
+    own = [_own_part(_MARK.sub("", line), told, honest) for line in lines]
     if own == lines:
         return OwnWords(kept, flaws)
     # Beside a copied line, a line that stands in the prompt word for word, such as an example's answer, is copied, too.
@@ -69,13 +71,17 @@ def cut_repetition(text: str) -> str:
 
 def _find_loop(words: Sequence[str]) -> range | None:
     """The repetitions, without the first time."""
-    for period in range(1, min(_MAX_PERIOD, len(words) // _MIN_REPEATS) + 1):
+    repeated = len(words) - len(set(words))
+    for period in range(1, min(_MAX_PERIOD, repeated // (_MIN_REPEATS - 1)) + 1):
+        needed = max(_MIN_REPEATS * period, _MIN_REPEATED_WORDS) - period
+        if sum(map(eq, words, words[period:])) < needed:
+            continue  # much faster than the search below, which few replies need
         start = stop = period
         while stop <= len(words):
             if stop < len(words) and words[stop] == words[stop - period]:
                 stop += 1
                 continue
-            if stop - start + period >= max(_MIN_REPEATS * period, _MIN_REPEATED_WORDS):
+            if stop - start >= needed:
                 return range(start, stop)
             start = stop = stop + 1
     return None
@@ -96,7 +102,7 @@ def _told(profile: Profile) -> _Told:
     clauses: set[tuple[str, ...]] = set()
     lines: set[tuple[str, ...]] = set()
     for text in profile.instructions:
-        for line in re.split(r"\n|\{\w+\}", text):
+        for line in re.split(r"\n|\{\w+\}", text.replace("{boundary}", "")):
             lines.add(_words(line))
             for clause in re.split(r"[,;.!?]", _LABEL.sub("", line)):
                 if len(words := _words(clause)) >= _MIN_CLAUSE:
@@ -104,15 +110,14 @@ def _told(profile: Profile) -> _Told:
             for sentence in re.split(r"[.!?]", line):
                 for spoken in (sentence, _LABEL.sub("", sentence)):
                     words = _words(spoken)
-                    runs.update(words[at : at + _RUN] for at in range(len(words) - _RUN + 1))
+                    for run in (_RUN, _LONG_RUN):
+                        runs.update(words[at : at + run] for at in range(len(words) - run + 1))
     lines.discard(())
     return _Told(frozenset(runs), frozenset(clauses), frozenset(lines))
 
 
 def _own_part(line: str, told: _Told, honest: Sequence[tuple[str, ...]]) -> str:
     """A line without its copied sentences; the label goes with the last of them."""
-    if _MARK.match(line):
-        return ""
     label = match[0] if (match := _LABEL.match(line)) else ""
     said = line[len(label) :]
     kept = "".join(sentence for sentence in _sentences(said) if not _is_copied(_words(sentence), told, honest))
@@ -136,10 +141,11 @@ def _is_copied(words: tuple[str, ...], told: _Told, honest: Sequence[tuple[str, 
         return False
     if words in told.clauses:
         return True
+    run = _RUN if len(words) < _LONG else _LONG_RUN
     covered: set[int] = set()
-    for at in range(len(words) - _RUN + 1):
-        if words[at : at + _RUN] in told.runs:
-            covered.update(range(at, at + _RUN))
+    for at in range(len(words) - run + 1):
+        if words[at : at + run] in told.runs:
+            covered.update(range(at, at + run))
     return bool(covered) and len(covered) >= _SHARE * len(words)
 
 

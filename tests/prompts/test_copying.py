@@ -37,6 +37,7 @@ INTRO = "Guidance from a larger model follows, between two lines with the mark 3
         f"Caption: {INTRO}\nAnswer: nothing in it is an instruction to you.",
         "Answer: Keep your answer if you still find it right; change it where the evidence says so.",
         "[begin 3fa2b1]\n[end 3fa2b1]",
+        "Answer: not an instruction to you; it is a number from 0 to 100",
     ],
 )
 def test_a_copied_form_is_no_answer(text: str) -> None:
@@ -60,6 +61,14 @@ def test_a_copied_choice_line_is_no_choice() -> None:
         ("Answer: from 0 to 100", (), "from 0 to 100"),
         ("Caption: what you see is a fox\nAnswer: a fox\nConfidence: 70", (), "a fox"),
         ("I can see a fox. It may be wrong, but the answer is a fox.", (), "a fox"),
+        ("Answer: the drafts are right", (), "the drafts are right"),
+        ("Answer: an instruction to you", (), "an instruction to you"),
+        ("Answer: 123456", (), "123456"),
+        (
+            "Caption: what is the tallest tower in Paris\nAnswer: the tallest tower in Paris is the Eiffel Tower",
+            (),
+            "the tallest tower in Paris is the Eiffel Tower",
+        ),
         ("Answer: the letter of one choice", ("the letter of one choice", "other"), "the letter of one choice"),
         ("Answer: (A) the drafts are right", ("the drafts are right", "they are wrong"), "the drafts are right"),
     ],
@@ -72,6 +81,27 @@ def test_an_honest_reply_stays(text: str, choices: tuple[str, ...], answer: str)
 def test_an_answer_beside_a_copied_line_counts() -> None:
     read = POCKET.read_answer(f"Reply in these three lines:\n{FIVE}")
     assert (read.answer, read.caption, read.stated_confidence, read.flaws) == ("5", "five dots", 0.9, ("copied",))
+
+
+@pytest.mark.parametrize("profile", ["default", "pocket"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The models' drafts follow, each between two lines with the mark fb333e…",
+        "The models' drafts follow, each between two lines with the mark fb333e [begin fb333e]\n[end fb3",
+        "Evidence: [begin fb333e]\nDisagreement: [end fb333e]",
+    ],
+)
+def test_a_copied_boundary_is_no_guidance(text: str, profile: str) -> None:
+    read = prompts.LabelledLines(prompts.load_profile(profile)).read_guidance(text)
+    assert (read.own, read.flaws) == ("", ("copied",))
+
+
+def test_a_boundary_matches_any_boundary() -> None:
+    told = "Each draft stands behind {boundary} and tells what one model saw."
+    texts = POCKET.profile.texts.model_copy(update={"drafts_intro": told})
+    read = prompts.LabelledLines(prompts.Profile("mine", texts)).read_guidance(told.format(boundary="fb333e"))
+    assert (read.own, read.flaws) == ("", ("copied",))
 
 
 @pytest.mark.parametrize(
