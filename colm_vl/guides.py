@@ -1,49 +1,83 @@
 """Guides: what selects clients, writes guidance for them, and gives verdicts.
 
-`ServerGuide` does this with the team's server and the prompts of this package. A remote service with its own server and
-prompts can be another `Guide`.
+`ServerGuide` does this with the team's server and the prompts of this package, `ServiceGuide` asks a guidance service,
+which has its own server and prompts.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from colm_vl import prompts
-from colm_vl.backends.base import Message
+from colm_vl.backends.base import Generation, Message, Sampling
+from colm_vl.guidance_protocol import (
+    ClientInfo,
+    GuidanceReading,
+    GuidanceRequest,
+    SelectionReading,
+    SelectionRequest,
+    ShownDrafts,
+    Task,
+    VerdictReading,
+    VerdictRequest,
+    as_messages,
+    described,
+)
 from colm_vl.prompts import ReplyFormat
-from colm_vl.replies import by_heading, distinct_answers, notes_on, read_draft
+from colm_vl.replies import by_heading, distinct_answers, read_draft
 from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
-from colm_vl.types import Failure, Guidance, Note, Query, Selection, Verdict
+from colm_vl.types import Failure, Query, Stage
+
+_Reading = TypeVar("_Reading", bound=BaseModel)
 
 
 class Guide(Protocol):
-    """Each method returns None if it got no usable reply; the reason is then recorded in the run.
+    """Each method returns None if the call failed; the failure is then recorded in the run.
 
-    `query` is the question as the guide may see it (`Run.server_query`). `replies` are the clients' latest replies.
+    `query` is the question as the guide may see it (`Run.server_query`).
     """
 
     @property
     def name(self) -> str: ...
 
-    async def select(self, query: Query, clients: Sequence[Member], count: int) -> Selection | None: ...
+    async def select(self, query: Query, specialties: Mapping[str, str], count: int) -> SelectionReading | None:
+        """Select from clients, given by name."""
+        ...
 
-    async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None: ...
+    async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None: ...
 
-    async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
-        """Answer the question from the replies, or on its own if there are none."""
+    async def verdict(self, query: Query, drafts: ShownDrafts, *, round: int) -> VerdictReading | None:
+        """Answer the question from the drafts, or on its own if there are none."""
         ...
 
 
 def guide_of(run: Run) -> Guide | None:
     """The guide of the run's team, or None."""
-    return ServerGuide(run, run.team.server) if run.team.server else None
+    server = run.team.server
+    if server is None:
+        return None
+    return ServiceGuide(run, server) if server.options.is_guide else ServerGuide(run, server)
+
+
+def show(run: Run, replies: Replies) -> ShownDrafts:
+    """The clients' latest replies for a guide: in the team's order, or shuffled and without names if the policy is
+    `blind`."""
+    if not run.policy.blind:
+        texts = by_heading(run.team, replies)
+    else:
+        shuffled = [reply.text for reply in replies.values()]
+        random.Random(f"{run.policy.seed} {run.query.question}").shuffle(shuffled)
+        texts = {f"Model {number}": text for number, text in enumerate(shuffled, 1)}
+    return ShownDrafts(texts, distinct_answers(replies), run.images_hidden)
 
 
 class ServerGuide:
-    """The team's own server."""
+    """A server of the team itself."""
 
     def __init__(self, run: Run, server: Member) -> None:
         self._run = run
@@ -54,73 +88,112 @@ class ServerGuide:
     def name(self) -> str:
         return self._server.name
 
-    async def select(self, query: Query, clients: Sequence[Member], count: int) -> Selection | None:
-        """Names of clients that do not exist are dropped and recorded."""
-        specialties = {client.name: client.specialty for client in clients}
+    async def select(self, query: Query, specialties: Mapping[str, str], count: int) -> SelectionReading | None:
         messages = prompts.selection_messages(query, specialties, count, reply_format=self._reply_format)
         generation = await self._run.call(self._server, "select", Prompt(messages))
-        if isinstance(generation, Failure):
-            self._run.record(Note("the server could not be asked to select; the clients' specialties decide"))
-            return None
-        read = prompts.read_selection(generation.text, tuple(specialties))
-        if not read.names:
-            self._run.record(Note("the server named no client that exists; the clients' specialties decide"))
-            return None
-        return Selection(read.names[:count], "server", read.dropped)
+        return None if isinstance(generation, Failure) else _read_selection(generation, specialties, count)
 
-    async def guide(self, query: Query, replies: Replies, *, round: int) -> Guidance | None:
-        """The server sees the question, the pictures and all drafts, and writes guidance."""
-        run, distinct = self._run, distinct_answers(replies)
-
+    async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None:
         def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
             return prompts.guidance_messages(
                 query,
-                _shown(run, replies),
-                images_hidden=run.images_hidden,
-                distinct=distinct,
+                drafts.texts,
+                images_hidden=drafts.images_hidden,
+                distinct=drafts.answers,
                 reply_format=reply_format,
             )
 
-        prompt = run.prompt(self._server, build, asks="guidance")
-        generation = await run.call(self._server, "guide", prompt, round=round)
-        if isinstance(generation, Failure):
-            return None
-        read = prompts.written_in(generation.text, self._reply_format).read_guidance(generation.text)
-        for note in notes_on(self.name, read.flaws, "" if read.own else "its guidance says nothing of its own"):
-            run.record(note)
-        if not read.own:
-            return None
-        shown = read.own if read.flaws else ""
-        return Guidance(
-            self.name, prompts.shown(generation.text), round, read.evidence, read.disagreement, read.check,
-            flaws=read.flaws, shown=shown,
-        )  # fmt: skip
+        prompt = self._run.prompt(self._server, build, asks="guidance")
+        generation = await self._run.call(self._server, "guide", prompt, round=round)
+        return None if isinstance(generation, Failure) else _read_guidance(generation, self._reply_format)
 
-    async def verdict(self, query: Query, replies: Replies, *, round: int) -> Verdict | None:
-        """The server answers from the pictures and the drafts. Without drafts it gets the same prompt as a client."""
-        run = self._run
+    async def verdict(self, query: Query, drafts: ShownDrafts, *, round: int) -> VerdictReading | None:
+        """Without drafts, the server gets the same prompt as a client."""
 
         def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
-            if not replies:
+            if not drafts.texts:
                 return prompts.draft_messages(query, reply_format=reply_format)
-            shown = _shown(run, replies)
-            return prompts.verdict_messages(query, shown, images_hidden=run.images_hidden, reply_format=reply_format)
+            return prompts.verdict_messages(
+                query, drafts.texts, images_hidden=drafts.images_hidden, reply_format=reply_format
+            )
 
-        prompt = run.prompt(self._server, build, asks="answer")
-        generation = await run.call(self._server, "verdict", prompt, round=round)
-        if isinstance(generation, Failure):
+        prompt = self._run.prompt(self._server, build, asks="answer")
+        generation = await self._run.call(self._server, "verdict", prompt, round=round)
+        return None if isinstance(generation, Failure) else _read_verdict(generation, query, self._reply_format)
+
+
+class ServiceGuide:
+    """A guidance service. What the team's policy says about prompts and sampling of the server does not apply to it."""
+
+    def __init__(self, run: Run, server: Member) -> None:
+        self._run = run
+        self._server = server
+
+    @property
+    def name(self) -> str:
+        return self._server.name
+
+    async def select(self, query: Query, specialties: Mapping[str, str], count: int) -> SelectionReading | None:
+        clients = tuple(ClientInfo(name=name, specialty=specialty) for name, specialty in specialties.items())
+        task = SelectionRequest(question=query.question, choices=query.choices, clients=clients, count=count)
+        generation = await self._ask("select", task, query)
+        if generation is None:
             return None
-        said = read_draft(self.name, generation, query.choices, self._reply_format)
-        for note in notes_on(self.name, said.flaws):
-            run.record(note)
-        return Verdict(self.name, said.text, said.answer, said.choice, said.caption, said.confidence, flaws=said.flaws)
+        return _given(generation, SelectionReading) or _read_selection(generation, specialties, count)
+
+    async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None:
+        task = GuidanceRequest(question=query.question, choices=query.choices, **described(drafts))
+        generation = await self._ask("guide", task, query, round)
+        if generation is None:
+            return None
+        return _given(generation, GuidanceReading) or _read_guidance(generation, prompts.LABELLED_LINES)
+
+    async def verdict(self, query: Query, drafts: ShownDrafts, *, round: int) -> VerdictReading | None:
+        task = VerdictRequest(question=query.question, choices=query.choices, **described(drafts))
+        generation = await self._ask("verdict", task, query, round)
+        if generation is None:
+            return None
+        return _given(generation, VerdictReading) or _read_verdict(generation, query, prompts.LABELLED_LINES)
+
+    async def _ask(self, stage: Stage, task: Task, query: Query, round: int = 0) -> Generation | None:
+        prompt = Prompt(as_messages(task, query.images))
+        generation = await self._run.call(self._server, stage, prompt, round=round, sampling=Sampling())
+        return None if isinstance(generation, Failure) else generation
 
 
-def _shown(run: Run, replies: Replies) -> Mapping[str, str]:
-    """The drafts as the server sees them, by heading: in the team's order, or shuffled and without names if the policy
-    is `blind`."""
-    if not run.policy.blind:
-        return by_heading(run.team, replies)
-    texts = [reply.text for reply in replies.values()]
-    random.Random(f"{run.policy.seed} {run.query.question}").shuffle(texts)
-    return {f"Model {number}": text for number, text in enumerate(texts, 1)}
+def _given(generation: Generation, kind: type[_Reading]) -> _Reading | None:
+    """What a service read in its server's reply. None if the call was only planned, or its record is damaged."""
+    try:
+        return kind.model_validate({**generation.reading, "text": generation.text}) if generation.reading else None
+    except ValidationError:
+        return None
+
+
+def _read_selection(generation: Generation, specialties: Mapping[str, str], count: int) -> SelectionReading:
+    read = prompts.read_selection(generation.text, tuple(specialties))
+    return SelectionReading(text=generation.text, clients=read.names[:count], dropped=read.dropped)
+
+
+def _read_guidance(generation: Generation, reply_format: ReplyFormat) -> GuidanceReading:
+    text = generation.text
+    read = prompts.written_in(text, reply_format).read_guidance(text)
+    return GuidanceReading(
+        text=text,
+        evidence=read.evidence,
+        disagreement=read.disagreement,
+        check=read.check,
+        own=read.own,
+        flaws=read.flaws,
+    )
+
+
+def _read_verdict(generation: Generation, query: Query, reply_format: ReplyFormat) -> VerdictReading:
+    said = read_draft("", generation, query.choices, reply_format)
+    return VerdictReading(
+        text=said.text,
+        answer=said.answer,
+        choice=said.choice,
+        caption=said.caption,
+        confidence=said.confidence,
+        flaws=said.flaws,
+    )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Message
-from colm_vl.guides import guide_of
+from colm_vl.guides import Guide, guide_of, show
 from colm_vl.prompts import ReplyFormat
 from colm_vl.replies import by_heading, notes_on, read_draft
 from colm_vl.run import Prompt, Replies, Run, Turn
@@ -26,6 +26,7 @@ from colm_vl.types import (
     Draft,
     Failure,
     Guidance,
+    Note,
     Refinement,
     Selection,
     Settlement,
@@ -47,7 +48,7 @@ async def select(run: Run) -> tuple[Member, ...]:
     selection = None
     if run.policy.select == "server" and (guide := guide_of(run)):
         run.begin("select", [guide.name])
-        selection = await guide.select(await run.server_query(), clients, top_k)
+        selection = await _selected(run, guide, clients, top_k)
     if selection is None:
         reason = "words that the question shares with the specialty"
         selection = Selection(_rank_by_specialty(run.query.question, clients)[:top_k], "specialty", reason=reason)
@@ -99,9 +100,18 @@ async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | Non
     if guide is None:
         return None
     run.begin("guide", [guide.name], round)
-    guidance = await guide.guide(await run.server_query(), replies, round=round)
-    if guidance is not None:
-        run.record(guidance)
+    reading = await guide.guide(await run.server_query(), show(run, replies), round=round)
+    if reading is None:
+        return None
+    for note in notes_on(guide.name, reading.flaws, "" if reading.own else "its guidance says nothing of its own"):
+        run.record(note)
+    if not reading.own:
+        return None
+    guidance = Guidance(
+        guide.name, prompts.shown(reading.text), round, reading.evidence, reading.disagreement, reading.check,
+        flaws=reading.flaws, shown=reading.own if reading.flaws else "",
+    )  # fmt: skip
+    run.record(guidance)
     return guidance
 
 
@@ -137,10 +147,14 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
     if guide is None:
         return None
     run.begin("verdict", [guide.name], round)
-    said = await guide.verdict(await run.server_query(), replies, round=round)
-    if said is not None:
-        run.record(said)
-    return said
+    said = await guide.verdict(await run.server_query(), show(run, replies), round=round)
+    if said is None:
+        return None
+    for note in notes_on(guide.name, said.flaws):
+        run.record(note)
+    verdict = Verdict(guide.name, said.text, said.answer, said.choice, said.caption, said.confidence, flaws=said.flaws)
+    run.record(verdict)
+    return verdict
 
 
 def gate(run: Run, replies: Replies, *, round: int) -> Decision:
@@ -195,6 +209,17 @@ def _settled(run: Run, settlement: Settlement) -> Settlement:
 
 
 # --- shared by the stages ---
+
+
+async def _selected(run: Run, guide: Guide, clients: Sequence[Member], count: int) -> Selection | None:
+    """The guide's selection, if it names a client. The reason why not is recorded."""
+    specialties = {client.name: client.specialty for client in clients}
+    reading = await guide.select(await run.server_query(), specialties, count)
+    if reading is not None and reading.clients:
+        return Selection(reading.clients, "server", reading.dropped)
+    problem = "could not be asked to select" if reading is None else "named no client that exists"
+    run.record(Note(f"the server {problem}; the clients' specialties decide"))
+    return None
 
 
 def _draft_prompt(run: Run, client: Member) -> Prompt:

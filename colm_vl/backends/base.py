@@ -94,7 +94,8 @@ class TokenLogprob:
 @dataclass(frozen=True, slots=True)
 class Generation:
     """A model's reply. `logprobs` contains the generated tokens in order, or is None if they are not available.
-    `plain`: it is a reply to `Request.plain`, because the model does not support schemas.
+    `plain`: it is a reply to `Request.plain`, because the model does not support schemas. `reading` is what a service
+    read in the text of its model; None if the caller is to read it. It is stored with the text.
 
     `handle` is private to the backend, which uses it to continue the conversation efficiently. It is never stored.
     """
@@ -107,6 +108,7 @@ class Generation:
     seconds: float = 0.0
     attempts: int = 1
     plain: bool = False
+    reading: Mapping[str, Any] | None = field(default=None, hash=False)
     handle: Any = field(default=None, compare=False, repr=False)
 
 
@@ -162,6 +164,9 @@ class Options(BaseModel):
 
     tries_schema: ClassVar[bool] = False
     """Whether reply_format = "auto" asks for replies under a JSON schema."""
+
+    is_guide: ClassVar[bool] = False
+    """Whether it is a guidance service, which takes requests of `colm_vl.guidance_protocol` in place of prompts."""
 
     neutral: ClassVar[frozenset[str]] = frozenset()
     """Options that do not affect replies, such as retry and timeout settings. Finished calls remain valid if they

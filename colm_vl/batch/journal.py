@@ -124,6 +124,7 @@ class _Line(TypedDict):
     logprobs: list[tuple[str, float]] | None
     letters: NotRequired[dict[int, dict[str, float]]]
     plain: NotRequired[bool]
+    reading: NotRequired[dict[str, Any]]
 
 
 @cache
@@ -154,6 +155,7 @@ def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
         else [[token.token, token.logprob] for token in generation.logprobs],
         **({"letters": letters} if letters else {}),
         **({"plain": True} if generation.plain else {}),
+        **({"reading": generation.reading} if generation.reading is not None else {}),
     }
 
 
@@ -170,4 +172,5 @@ def _generation(line: _Line) -> Generation:
         seconds=line["seconds"],
         attempts=line["attempts"],
         plain=line.get("plain", False),
+        reading=line.get("reading"),
     )
