@@ -48,7 +48,10 @@ def own_words(text: str, profile: Profile, choices: Sequence[str] = ()) -> OwnWo
         return OwnWords(text)
     kept = cut_repetition(text)
     flaws: tuple[Flaw, ...] = ("repeated",) if kept != text else ()
-    told, honest = _told(profile), tuple(_words(choice) for choice in choices)
+    told = _told(profile)
+    if not (_MARK.search(kept) or told.shares_phrase(_words(kept))):
+        return OwnWords(kept, flaws)
+    honest = tuple(_words(choice) for choice in choices)
     lines = kept.splitlines(keepends=True)
     own = [_own_part(_MARK.sub("", line), told, honest) for line in lines]
     if own == lines:
@@ -89,21 +92,30 @@ def _find_loop(words: Sequence[str]) -> range | None:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """The words of a profile's instructions: runs of them, whole clauses, and whole lines with their labels."""
+    """The words of a profile's instructions: phrases of three, longer runs, whole clauses, and whole lines with their
+    labels."""
 
+    phrases: frozenset[tuple[str, ...]]
     runs: frozenset[tuple[str, ...]]
     clauses: frozenset[tuple[str, ...]]
     lines: frozenset[tuple[str, ...]]
 
+    def shares_phrase(self, words: tuple[str, ...]) -> bool:
+        """False for most replies, of which then nothing can be copied. Much faster than looking for copied sentences."""
+        return not self.phrases.isdisjoint(zip(words, words[1:], words[2:], strict=False))
+
 
 @lru_cache(maxsize=32)
 def _told(profile: Profile) -> _Told:
+    phrases: set[tuple[str, ...]] = set()
     runs: set[tuple[str, ...]] = set()
     clauses: set[tuple[str, ...]] = set()
     lines: set[tuple[str, ...]] = set()
     for text in profile.instructions:
         for line in re.split(r"\n|\{\w+\}", text.replace("{boundary}", "")):
-            lines.add(_words(line))
+            words = _words(line)
+            lines.add(words)
+            phrases.update(zip(words, words[1:], words[2:], strict=False))
             for clause in re.split(r"[,;.!?]", _LABEL.sub("", line)):
                 if len(words := _words(clause)) >= _MIN_CLAUSE:
                     clauses.add(words)
@@ -113,7 +125,7 @@ def _told(profile: Profile) -> _Told:
                     for run in (_RUN, _LONG_RUN):
                         runs.update(words[at : at + run] for at in range(len(words) - run + 1))
     lines.discard(())
-    return _Told(frozenset(runs), frozenset(clauses), frozenset(lines))
+    return _Told(frozenset(phrases), frozenset(runs), frozenset(clauses), frozenset(lines))
 
 
 def _own_part(line: str, told: _Told, honest: Sequence[tuple[str, ...]]) -> str:
