@@ -116,10 +116,10 @@ class CoLM:
         names = strategy if strategy is None or isinstance(strategy, str) else list(strategy)
 
         def start() -> AsyncGenerator[Sequence[Trace], None]:
-            job = self._engine.job(
+            job = self._engine._job(
                 source, out, strategy=names, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
             )
-            return self._engine.ready_traces(job)
+            return self._engine._ready_traces(job)
 
         start()  # as in `_stream`
         return Stream(self._running, start, in_groups=True)

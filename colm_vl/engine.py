@@ -125,35 +125,10 @@ class AsyncCoLM:
         batch starts over. If the server or a prompt has changed, only the calls affected are made again.
         `concurrency` is the number of questions processed at the same time. `stats` is updated while the batch runs.
         """
-        job = self.job(
+        job = self._job(
             source, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
         )
         return traces(job, self._pool)
-
-    def ready_traces(self, job: Job) -> AsyncGenerator[Sequence[Trace], None]:
-        """Like `batch`, but traces that are ready at the same time are yielded together."""
-        return ready_traces(job, self._pool)
-
-    def job(
-        self,
-        source: Source,
-        out: str | Path | None = None,
-        *,
-        strategy: str | Iterable[str] | None = None,
-        concurrency: int = 16,
-        limit: int | None = None,
-        fresh: bool = False,
-        stats: BatchStats | None = None,
-        **policy: Any,
-    ) -> Job:
-        """The arguments of `batch`, checked, for `ready_traces`."""
-        self._check_open()
-        chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
-        if concurrency < 1:
-            raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
-        folder = Path(out) if out is not None else None
-        team = self.team.with_policy(**policy) if policy else self.team
-        return Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats())
 
     async def plan(
         self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
@@ -203,6 +178,27 @@ class AsyncCoLM:
             raise ConfigError("no strategy is named", hint=f"one or several of: {', '.join(known())}")
         return [self._choose({**policy, "strategy": name}) for name in wanted]
 
+    def _job(
+        self,
+        source: Source,
+        out: str | Path | None = None,
+        *,
+        strategy: str | Iterable[str] | None = None,
+        concurrency: int = 16,
+        limit: int | None = None,
+        fresh: bool = False,
+        stats: BatchStats | None = None,
+        **policy: Any,
+    ) -> Job:
+        """The arguments of `batch`, checked."""
+        self._check_open()
+        chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
+        if concurrency < 1:
+            raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
+        folder = Path(out) if out is not None else None
+        team = self.team.with_policy(**policy) if policy else self.team
+        return Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats())
+
     # --- execution ---
 
     def _check_open(self) -> None:
@@ -220,6 +216,10 @@ class AsyncCoLM:
         run = Run(query, choice.team, self._pool, store=store)
         await choice.strategy.run(run)
         return run.trace()
+
+    def _ready_traces(self, job: Job) -> AsyncGenerator[Sequence[Trace], None]:
+        """Like `batch`, but traces that are ready at the same time are yielded together. For `CoLM`."""
+        return ready_traces(job, self._pool)
 
     async def _compare(
         self, question: str | Query, images: Images, choices: Iterable[str] | None, chosen: Sequence[Choice]

@@ -203,6 +203,17 @@ def settle_on(run: Run, verdict: Verdict) -> Settlement | None:
     return _settled(run, Settlement(verdict.answer, verdict.choice, "server", (verdict.server,)))
 
 
+async def settle_by_verdict(run: Run, replies: Replies, *, round: int = 1) -> Settlement | None:
+    """Ask the server for a verdict and settle on it. With too few drafts or without a readable verdict, settle on a
+    vote."""
+    if enough(run, replies):
+        said = await verdict(run, replies, round=round)
+        if said is not None and (settlement := settle_on(run, said)):
+            return settlement
+        run.fall_back("vote", "the server gave no readable verdict")
+    return settle_by_vote(run, list(replies.values()))
+
+
 def _settled(run: Run, settlement: Settlement) -> Settlement:
     run.record(settlement)
     return settlement

@@ -1,7 +1,7 @@
 """Immutable values shared by all parts of the project.
 
 A `Trace` is the record of one question: the API returns it, batches store it, the evaluation scores it and the page
-displays it. `to_dict` and `from_dict` convert it to and from JSON of schema `SCHEMA_VERSION`.
+displays it. `to_dict` and `from_dict` convert it to and from JSON, with a schema version.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from colm_vl._trace_schema import SCHEMA_VERSION, upgraded
 from colm_vl.errors import InputError
 from processors.images import Image
 
-SCHEMA_VERSION = 2
-"""Since version 2, `verdict` is a separate stage, `Failure.member` is None if the question as a whole failed, and
-`pictures` are called `images`."""
 MAX_CHOICES = 26
 
 Stage = Literal["select", "draft", "guide", "verdict", "refine", "settle"]
@@ -356,14 +354,7 @@ class Trace:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trace:
         """Also reads earlier versions. Raises `InputError` if the record is not a trace or has a newer schema."""
-        version = data.get("schema_version")
-        if version not in range(1, SCHEMA_VERSION + 1):
-            raise InputError(
-                f"trace of schema {version!r}, expected 1 to {SCHEMA_VERSION}",
-                hint="read it with the version that wrote it",
-            )
-        if version == 1:
-            data = _from_schema_1(data)
+        data = upgraded(data)
         derived = {"answer", "choice", "degraded"}
         try:
             return _trace_adapter().validate_python({k: v for k, v in data.items() if k not in derived})
@@ -374,28 +365,6 @@ class Trace:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Trace:
         return replace(self, metadata=dict(metadata))
-
-
-def _from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
-    """In schema 1, a verdict was a call of the stage `guide`, a failure of the whole question had the member "", and
-    images were called pictures."""
-    answers = str(data.get("strategy", "")) in ("server", "verdict", "moa")
-
-    def renamed(row: Any) -> Any:
-        if not isinstance(row, Mapping):
-            return row  # reported by the validation that follows
-        stage = "verdict" if answers and row.get("stage") == "guide" else row.get("stage")
-        member = row.get("member") or None
-        sent = {"sent": images_for_pictures(row["sent"])} if isinstance(row.get("sent"), Mapping) else {}
-        return {**row, "stage": stage, "member": member, **sent}
-
-    def images_for_pictures(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {("images" if name == "pictures" else name): value for name, value in row.items()}
-
-    changed = {
-        name: [renamed(row) for row in data[name]] for name in ("calls", "failures") if isinstance(data.get(name), list)
-    }
-    return {**images_for_pictures(data), **changed, "schema_version": SCHEMA_VERSION}
 
 
 def _start(text: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from colm_vl._trace_schema import SCHEMA_VERSION
 from colm_vl.batch import settings as records
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import DamageNotes, Lines, dump, replace_file
@@ -17,7 +18,7 @@ from colm_vl.batch.locking import locked
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings, difference
 from colm_vl.errors import InputError
-from colm_vl.types import SCHEMA_VERSION, Trace
+from colm_vl.types import Trace
 
 RUN, CALLS, TRACES, ANSWERS = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl"
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # what damaged JSON may raise

@@ -101,7 +101,7 @@ class _Told:
     lines: frozenset[tuple[str, ...]]
 
     def shares_phrase(self, words: tuple[str, ...]) -> bool:
-        """False for most replies, of which then nothing can be copied. Much faster than looking for copied sentences."""
+        """False for most replies; nothing can be copied in these. Much faster than looking for copied sentences."""
         return not self.phrases.isdisjoint(zip(words, words[1:], words[2:], strict=False))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from colm_vl.run import Run
-from colm_vl.stages import draft, enough, exchange, select, settle_by_vote, settle_on, verdict
+from colm_vl.stages import draft, exchange, select, settle_by_verdict
 from colm_vl.strategies.base import Strategy
 
 
@@ -12,12 +12,7 @@ async def moa(run: Run) -> None:
     replies = await draft(run, await select(run))
     for layer in range(1, run.policy.layers):
         replies = await exchange(run, replies, round=layer)
-    if enough(run, replies):
-        said = await verdict(run, replies, round=run.policy.layers)
-        if said is not None and settle_on(run, said):
-            return
-        run.fall_back("vote", "the server gave no readable verdict")
-    settle_by_vote(run, list(replies.values()))
+    await settle_by_verdict(run, replies, round=run.policy.layers)
 
 
 STRATEGY = Strategy(
