@@ -25,6 +25,8 @@ ColmError, ImageError and FamilyError are defined in `processors.errors`: `proce
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from processors.errors import ColmError, FamilyError, ImageError
@@ -149,3 +151,15 @@ class BadReply(BackendError):
 
 class LoadFailed(BackendError):
     kind = "load_failed"
+
+
+BACKEND_ERRORS: Mapping[str, type[BackendError]] = MappingProxyType(
+    {
+        kind.kind: kind
+        for kind in (
+            BackendError, Unreachable, TimedOut, RateLimited, Unavailable, Refused, ModelNotFound, ContextTooLong,
+            Unsupported, BadReply, LoadFailed,
+        )
+    }
+)  # fmt: skip
+"""The errors of a call by their kind."""

@@ -26,6 +26,8 @@ MOST_CHARACTERS = 200_000
 """Of one text in a request."""
 MOST_DRAFTS = 64
 MOST_PICTURES = 32
+MISSING_PICTURE = "missing_picture"
+"""The code of the error, of status 409, if the service does not have a picture of the request (any more)."""
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 
 Text = Annotated[str, StringConstraints(max_length=MOST_CHARACTERS)]
@@ -207,6 +209,12 @@ class Queued(_Value):
     ahead: int = Field(description="calls that will be served before this one, as it looks now")
 
 
+class Started(_Value):
+    """The call waits no longer."""
+
+    type: Literal["started"] = "started"
+
+
 class TextDelta(_Value):
     """A piece of the reply as it is written."""
 
@@ -235,4 +243,4 @@ class StreamFailed(_Value):
     error: ErrorBody
 
 
-StreamEvent = Annotated[Queued | TextDelta | ReplyDone | StreamFailed, Field(discriminator="type")]
+StreamEvent = Annotated[Queued | Started | TextDelta | ReplyDone | StreamFailed, Field(discriminator="type")]

@@ -163,8 +163,10 @@ class ServiceGuide:
 
 def _given(generation: Generation, kind: type[_Reading]) -> _Reading | None:
     """What a service read in its server's reply. None if the call was only planned, or its record is damaged."""
+    if generation.reading is None:
+        return None
     try:
-        return kind.model_validate({**generation.reading, "text": generation.text}) if generation.reading else None
+        return kind.model_validate({**generation.reading, "text": generation.text})
     except ValidationError:
         return None
 

@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 from colm_vl.backend_pool import BackendPool
-from colm_vl.backends.base import Generation, Message, Request, Sampling
+from colm_vl.backends.base import Generation, Message, QueuePlace, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
 from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, StreamedFields, is_complete
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
@@ -33,6 +33,7 @@ from colm_vl.types import (
     ImageInfo,
     Note,
     Query,
+    Queued,
     Refinement,
     Selection,
     Settlement,
@@ -217,6 +218,9 @@ class Run:
             generation: Generation | None = None
             shown = StreamedFields() if request.schema else None
             async for piece in backend.stream(request):
+                if isinstance(piece, QueuePlace):
+                    self._emit(Queued(key.stage, member.name, piece.ahead, key.round, key.sample))
+                    continue
                 if isinstance(piece, Generation):
                     generation, text = piece, shown.flush() if shown else ""
                 else:

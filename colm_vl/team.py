@@ -308,7 +308,9 @@ def _read_member(
     options_class = registry.options_class(texts["backend"])
     refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty", *own))
     options = validate(options_class, _resolve_model(settings, folder), where)
-    label = _label(settings["model"])
+    label = _label(settings.get("model", options.model))
+    if options.is_guide and role == "client":
+        raise ConfigError(f"{where}: backend {texts['backend']!r} is a guidance service, which cannot be a client")
     return Member(
         texts["name"], role, texts["backend"], options, texts["specialty"], label, shared.prompts, shared.reply_format
     )

@@ -398,6 +398,17 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """A call waits in the queue of a service, which serves `ahead` other calls before it, as it looks now."""
+
+    stage: Stage
+    member: str
+    ahead: int
+    round: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Information for the user, such as a fallback, a dropped name, or that only an animation's first frame is used."""
 
@@ -406,6 +417,7 @@ class Note:
 
 Event = (
     StageStarted
+    | Queued
     | Delta
     | Selection
     | Draft

@@ -23,7 +23,7 @@ import typer
 from typing_extensions import override
 
 from colm_vl import answers, terminal
-from colm_vl.backends.base import Backend, Generation, Message, Request
+from colm_vl.backends.base import Backend, Generation, Message, Piece, Request
 from colm_vl.batch import Questions
 from colm_vl.engine import AsyncCoLM
 from colm_vl.errors import InputError
@@ -99,7 +99,7 @@ class Listener(BackendWrapper):
         return generation
 
     @override
-    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+    async def stream(self, request: Request) -> AsyncIterator[Piece]:
         async for piece in self._inner.backend.stream(request):
             if isinstance(piece, Generation):
                 self.heard.append((request, piece.text))

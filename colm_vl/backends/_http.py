@@ -137,9 +137,14 @@ class HttpSession:
     async def post(self, path: str, body: bytes, *, stream: bool, timed: bool) -> HttpReply:
         """Send JSON. `timed`: the caller applies a timeout; otherwise the request fails after minutes without data."""
         headers = self._headers_of_streams if stream else self._headers_of_posts
-        # Large bodies are sent in pieces, so that the event loop is not blocked.
-        data = body if len(body) < _LARGE_BODY else io.BytesIO(body)
-        return await self._request("POST", path, data, headers, timed=timed)
+        return await self._request("POST", path, _whole_or_in_pieces(body), headers, timed=timed)
+
+    async def head(self, path: str) -> HttpReply:
+        return await self._request("HEAD", path, None, self._headers, timed=True)
+
+    async def put(self, path: str, body: bytes, media_type: str) -> HttpReply:
+        headers = self._headers | {"Content-Type": media_type}
+        return await self._request("PUT", path, _whole_or_in_pieces(body), headers, timed=True)
 
     async def _request(
         self, method: str, path: str, data: bytes | io.BytesIO | None, headers: dict[str, str], *, timed: bool
@@ -160,6 +165,11 @@ class HttpSession:
 
     async def aclose(self) -> None:
         await self._session.close()
+
+
+def _whole_or_in_pieces(body: bytes) -> bytes | io.BytesIO:
+    """Large bodies are sent in pieces, so that the event loop is not blocked."""
+    return body if len(body) < _LARGE_BODY else io.BytesIO(body)
 
 
 @cache

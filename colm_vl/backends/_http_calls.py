@@ -29,6 +29,7 @@ MAX_ERROR_BYTES = 1 << 20
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_C = TypeVar("_C", bound=Call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class HttpCalls:
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
         self._closed_in: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
-    async def whole(self, call: Call, attempt: Callable[[Call], Awaitable[_R]]) -> _R:
+    async def whole(self, call: _C, attempt: Callable[[_C], Awaitable[_R]]) -> _R:
         """Attempt the call until an attempt succeeds or must not be repeated."""
         while True:
             try:
@@ -57,9 +58,7 @@ class HttpCalls:
                 failure = error
             await self._back_off(call, failure)
 
-    async def streamed(
-        self, call: Call, attempt: Callable[[Call], AsyncGenerator[_T, None]]
-    ) -> AsyncGenerator[_T, None]:
+    async def streamed(self, call: _C, attempt: Callable[[_C], AsyncGenerator[_T, None]]) -> AsyncGenerator[_T, None]:
         """Failures before the first piece are retried, later ones are raised."""
         begun = False
         while True:

@@ -104,6 +104,7 @@ class StatusError:
     code: str = ""
     type: str = ""
     param: str = ""
+    hint: str = ""
 
     @classmethod
     def of(cls, status: int, headers: Mapping[str, str], body: bytes) -> StatusError:
@@ -115,7 +116,8 @@ class StatusError:
         error = data["error"] if isinstance(data, dict) and isinstance(data.get("error"), dict) else data
         labels = error if isinstance(error, dict) else {}
         code, kind, param = (_label(labels.get(name)) for name in ("code", "type", "param"))
-        return cls(status, headers, message_of(data), code, kind, param)
+        hint = labels.get("hint")
+        return cls(status, headers, message_of(data), code, kind, param, hint if isinstance(hint, str) else "")
 
     @property
     def searched(self) -> str:

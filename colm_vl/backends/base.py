@@ -113,6 +113,17 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """A call waits at an endpoint that tells its place in the queue: how many calls will be served before it."""
+
+    ahead: int
+
+
+Piece = str | QueuePlace | Generation
+"""What a stream yields."""
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a model supports. `images` is the maximum number in a request: 0 for a text-only model, None if there is no
     known limit. `logprobs` is None if it is not known before the first call. `context` is in tokens."""
@@ -140,8 +151,10 @@ class Backend(Protocol):
 
     async def generate(self, request: Request) -> Generation: ...
 
-    def stream(self, request: Request) -> AsyncIterator[str | Generation]:
-        """Yield the reply's text piece by piece, and last the whole `Generation`. Closing it early cancels the call."""
+    def stream(self, request: Request) -> AsyncIterator[Piece]:
+        """Yield the reply's text piece by piece, and last the whole `Generation`. Closing it early cancels the call.
+
+        Before the text, it can yield the call's place in a queue each time that it changes."""
         ...
 
     async def capabilities(self) -> Capabilities:

@@ -24,7 +24,7 @@ import asyncio
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +33,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from colm_vl.backends import base
 from colm_vl.backends._common import check_pictures, images_sent
 from colm_vl.backends.base import Capabilities, Generation, Request, TokenLogprob
-from colm_vl.errors import BackendError, BadReply, ColmError, ContextTooLong, InputError, RateLimited, TimedOut
+from colm_vl.errors import (
+    BACKEND_ERRORS,
+    BackendError,
+    BadReply,
+    ColmError,
+    ContextTooLong,
+    InputError,
+    RateLimited,
+    TimedOut,
+)
 from colm_vl.types import Usage
 
 
@@ -205,9 +214,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\s*\S+(?:\s+$)?|\s+$", text)
 
 
-def _errors_by_kind() -> dict[str, type[ColmError]]:
-    kinds: list[type[BackendError]] = [BackendError, *BackendError.__subclasses__()]
-    return {kind.kind: kind for kind in kinds} | {InputError.kind: InputError}
+def _errors_by_kind() -> Mapping[str, type[ColmError]]:
+    return {**BACKEND_ERRORS, InputError.kind: InputError}
 
 
 def _error(reply: Reply, model: str) -> ColmError:

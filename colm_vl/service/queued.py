@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
-from colm_vl.backends.base import Backend, Capabilities, Generation, Request
+from colm_vl.backends.base import Backend, Capabilities, Generation, Piece, QueuePlace, Request
 from colm_vl.errors import ColmError, TimedOut
 from colm_vl.service.queue import Caller, FairQueue, Ticket
 
@@ -73,7 +73,7 @@ class QueuedBackend:
                     return piece
         raise AssertionError("a call ends with its generation")
 
-    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+    async def stream(self, request: Request) -> AsyncIterator[Piece]:
         async with aclosing(self._served(request, streamed=True)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -84,7 +84,7 @@ class QueuedBackend:
     async def aclose(self) -> None:
         await self._backend.aclose()
 
-    async def _served(self, request: Request, *, streamed: bool) -> AsyncGenerator[str | Generation, None]:
+    async def _served(self, request: Request, *, streamed: bool) -> AsyncGenerator[Piece, None]:
         here = _VISIT.get() or Visit(OPERATOR)
         request = replace(request, scope=here.caller.name)
         async with self._queue.place(here.caller, self._estimate(request), here.tickets.append) as ticket:
@@ -98,7 +98,7 @@ class QueuedBackend:
                 ticket.tokens = 0
                 raise
 
-    async def _pieces(self, request: Request, streamed: bool) -> AsyncGenerator[str | Generation, None]:
+    async def _pieces(self, request: Request, streamed: bool) -> AsyncGenerator[Piece, None]:
         timeout = None if self._times else request.timeout
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         try:
@@ -107,12 +107,12 @@ class QueuedBackend:
                     generation = await self._backend.generate(request)
                 yield generation
                 return
-            stream = cast("AsyncGenerator[str | Generation, None]", self._backend.stream(request))
+            stream = cast("AsyncGenerator[Piece, None]", self._backend.stream(request))
             async with aclosing(stream):
                 while True:
                     async with asyncio.timeout_at(deadline):
                         piece = await anext(stream, _END)
-                    if not isinstance(piece, (str, Generation)):
+                    if not isinstance(piece, (str, QueuePlace, Generation)):
                         return
                     yield piece
         except TimeoutError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing_extensions import override
 
 from colm_vl.backends import registry
-from colm_vl.backends.base import Backend, Capabilities, Generation, Request
+from colm_vl.backends.base import Backend, Capabilities, Generation, Piece, Request
 from colm_vl.team import Member
 
 
@@ -41,7 +41,7 @@ class BackendWrapper:
     async def generate(self, request: Request) -> Generation:
         return await self._inner.backend.generate(request)
 
-    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+    async def stream(self, request: Request) -> AsyncIterator[Piece]:
         generation = await self.generate(request)
         yield generation.text
         yield generation
