@@ -87,7 +87,7 @@ class VerdictReading(_Value):
 
 class _Spent(_Value):
     usage: Usage = Field(default=Usage(), description="tokens of the server's model")
-    finish_reason: Literal["stop", "length"] = "stop"
+    notes: tuple[str, ...] = Field(default=(), description="remarks, such as that the reply was cut off")
 
 
 class SelectionReply(SelectionReading, _Spent):

@@ -31,7 +31,7 @@ from colm_vl.prompts import ReplyFormat
 from colm_vl.replies import by_heading, distinct_answers, read_draft
 from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
-from colm_vl.types import Failure, Query, Stage
+from colm_vl.types import Failure, Note, Query, Stage
 
 _Reading = TypeVar("_Reading", bound=BaseModel)
 
@@ -158,7 +158,11 @@ class ServiceGuide:
     async def _ask(self, stage: Stage, task: Task, query: Query, round: int = 0) -> Generation | None:
         prompt = Prompt(as_messages(task, query.images))
         generation = await self._run.call(self._server, stage, prompt, round=round, sampling=Sampling())
-        return None if isinstance(generation, Failure) else generation
+        if isinstance(generation, Failure):
+            return None
+        for note in (generation.reading or {}).get("notes", ()):
+            self._run.record(Note(str(note)))
+        return generation
 
 
 def _given(generation: Generation, kind: type[_Reading]) -> _Reading | None:

@@ -167,12 +167,11 @@ class ServiceBackend:
         assert call.started is not None
         return Generation(
             text=read.text,
-            finish_reason=read.finish_reason,
             usage=read.usage,
             sent=Sent(bytes=call.body_bytes) + call.uploaded,
             seconds=asyncio.get_running_loop().time() - call.started,
             attempts=call.attempts,
-            reading=read.model_dump(mode="json", exclude={"text", "usage", "finish_reason"}, exclude_defaults=True),
+            reading=read.model_dump(mode="json", exclude={"text", "usage"}, exclude_defaults=True),
         )
 
     # --- failures ---

@@ -52,6 +52,8 @@ class Refusal(RateLimited):
     """A request or call is not accepted now. `status` is 429 if the caller exceeded its limits, 503 if the whole queue
     is full; `retry_after` is in seconds."""
 
+    kind = "not_admitted"
+
 
 class Ticket:
     """A call that waits in the queue or has a place."""

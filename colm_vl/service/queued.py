@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -28,10 +28,16 @@ _END: Final = object()
 
 @dataclass(slots=True)
 class Visit:
-    """One request to the service. `tickets` are those of its calls of the server."""
+    """One request to the service. `tickets` are those of its calls of the server. `on_change` is called when a call
+    begins to wait, and when it gets its place."""
 
     caller: Caller
+    on_change: Callable[[], None] = lambda: None
     tickets: list[Ticket] = field(default_factory=list)
+
+    def take(self, ticket: Ticket) -> None:
+        self.tickets.append(ticket)
+        self.on_change()
 
     @property
     def ahead(self) -> int | None:
@@ -44,9 +50,9 @@ _VISIT: ContextVar[Visit | None] = ContextVar("colm_vl.service.visit", default=N
 
 
 @contextmanager
-def visit(caller: Caller) -> Generator[Visit, None, None]:
+def visit(caller: Caller, on_change: Callable[[], None] = lambda: None) -> Generator[Visit, None, None]:
     """Calls made within the block, and in tasks started there, are the caller's."""
-    here = Visit(caller)
+    here = Visit(caller, on_change)
     token = _VISIT.set(here)
     try:
         yield here
@@ -87,7 +93,8 @@ class QueuedBackend:
     async def _served(self, request: Request, *, streamed: bool) -> AsyncGenerator[Piece, None]:
         here = _VISIT.get() or Visit(OPERATOR)
         request = replace(request, scope=here.caller.name)
-        async with self._queue.place(here.caller, self._estimate(request), here.tickets.append) as ticket:
+        async with self._queue.place(here.caller, self._estimate(request), here.take) as ticket:
+            here.on_change()
             try:
                 async with aclosing(self._pieces(request, streamed)) as pieces:
                     async for piece in pieces:

@@ -81,7 +81,7 @@ async def test_a_call_that_is_refused_is_a_failure_and_the_team_goes_on() -> Non
             trace = await colm.ask("How many dots?")
     assert trace.answer == "5"
     (failure,) = trace.failures
-    assert failure.kind == "rate_limited"
+    assert failure.kind == "not_admitted"
     assert "1 tokens a day" in failure.message
     assert not server.requests
 

@@ -1,0 +1,136 @@
+"""Guidance for clients elsewhere: their requests become calls of the team's server, by its prompts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from colm_vl.backend_pool import BackendPool
+from colm_vl.errors import ConfigError
+from colm_vl.guidance_protocol import (
+    GuidanceReading,
+    GuidanceRequest,
+    Queued,
+    Reply,
+    ReplyDone,
+    SelectionReading,
+    SelectionRequest,
+    Started,
+    Task,
+    TextDelta,
+    VerdictReading,
+)
+from colm_vl.guides import ServerGuide
+from colm_vl.run import Run
+from colm_vl.service.failures import told
+from colm_vl.service.pictures import PictureStore
+from colm_vl.service.queue import Caller, FairQueue
+from colm_vl.service.queued import QueuedBackend, Visit, visit
+from colm_vl.store import CallsUnderWay
+from colm_vl.team import Member, Team
+from colm_vl.types import Delta, Event, Query
+
+TICK = 1.0
+"""Seconds between two looks at the place in the queue."""
+
+Consulted = Queued | Started | TextDelta | ReplyDone
+
+
+class GuidanceService:
+    """Asks the server of `team`. Equal requests that one caller makes at the same time share a call."""
+
+    def __init__(self, team: Team, server: QueuedBackend, queue: FairQueue, pictures: PictureStore) -> None:
+        """`server` is the backend of the team's server; it is not closed here. Raises `ConfigError` if the team has
+        none."""
+        if team.server is None:
+            raise ConfigError(f"{team.source}: no server", hint="add the table [server]")
+        self.queue = queue
+        self.pictures = pictures
+        self._team = team
+        self._member: Member = team.server
+        self._pool = BackendPool({team.server.name: server})
+        self._stores: defaultdict[str, CallsUnderWay] = defaultdict(CallsUnderWay)
+
+    async def prepare(self, caller: Caller, task: Task) -> Consultation:
+        """Check the request. Raises `Refusal` if it is not accepted now, `MissingPicture`, and `InputError` or
+        `ImageError` if it is invalid."""
+        self.queue.admit(caller)
+        images = await self.pictures.open(caller.name, task.pictures)
+        return Consultation(self, caller, task, Query(task.question, images, task.choices))
+
+
+@dataclass(frozen=True, slots=True)
+class Consultation:
+    """One request that was accepted."""
+
+    service: GuidanceService
+    caller: Caller
+    task: Task
+    query: Query
+
+    async def reply(self) -> Reply:
+        """Raises `BackendError` if the server fails."""
+        async for event in self.events():
+            if isinstance(event, ReplyDone):
+                return self.task.Reply.model_validate(event.reply)
+        raise AssertionError("the events end with the reply")
+
+    async def events(self) -> AsyncGenerator[Consulted, None]:
+        """What happens, as it happens. The last event is the reply. Closing the generator cancels the call."""
+        happened: asyncio.Queue[Event | _Moved | None] = asyncio.Queue()
+        service = self.service
+        run = Run(
+            self.query,
+            service._team,
+            service._pool,
+            emit=happened.put_nowait,
+            store=service._stores[self.caller.name],
+        )
+        with visit(self.caller, lambda: happened.put_nowait(_Moved())) as here:
+            work = asyncio.create_task(self._ask(run))
+        work.add_done_callback(lambda _: happened.put_nowait(None))
+        try:
+            ahead: int | None = None
+            while (event := await _next(happened, here)) is not None:
+                if here.ahead != ahead:
+                    ahead = here.ahead
+                    yield Started() if ahead is None else Queued(ahead=ahead)
+                if isinstance(event, Delta):
+                    yield TextDelta(text=event.text)
+            yield ReplyDone(reply=(await work).model_dump(mode="json"))
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+    async def _ask(self, run: Run) -> Reply:
+        reading = await self._read(ServerGuide(run, self.service._member))
+        trace = run.trace()
+        if reading is None:
+            raise told(trace.failures[-1], self.service.queue.retry_after)
+        return self.task.Reply(**reading.model_dump(), usage=trace.usage, notes=trace.notes)
+
+    async def _read(self, guide: ServerGuide) -> SelectionReading | GuidanceReading | VerdictReading | None:
+        task, query = self.task, self.query
+        if isinstance(task, SelectionRequest):
+            specialties = {client.name: client.specialty for client in task.clients}
+            return await guide.select(query, specialties, task.count)
+        if isinstance(task, GuidanceRequest):
+            return await guide.guide(query, task.shown, round=1)
+        return await guide.verdict(query, task.shown, round=1)
+
+
+class _Moved:
+    """A call of the request has begun to wait, or waits no longer."""
+
+
+async def _next(happened: asyncio.Queue[Event | _Moved | None], here: Visit) -> Event | _Moved | None:
+    """The next event; while a call waits, at least every `TICK` seconds."""
+    if here.ahead is None:
+        return await happened.get()
+    try:
+        async with asyncio.timeout(TICK):
+            return await happened.get()
+    except TimeoutError:
+        return _Moved()
