@@ -28,6 +28,7 @@ from colm_vl.service.failures import told
 from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import Caller, FairQueue
 from colm_vl.service.queued import QueuedBackend, Visit, visit
+from colm_vl.service.streaming import cancelled
 from colm_vl.store import CallsUnderWay
 from colm_vl.team import Member, Team
 from colm_vl.types import Delta, Event, Query
@@ -101,8 +102,7 @@ class Consultation:
                     yield TextDelta(text=event.text)
             yield ReplyDone(reply=(await work).model_dump(mode="json"))
         finally:
-            work.cancel()
-            await asyncio.wait([work])
+            await cancelled(work)
 
     async def _ask(self, run: Run) -> Reply:
         reading = await self._read(ServerGuide(run, self.service._member))

@@ -23,16 +23,18 @@ class MissingPicture(InputError):
 
 
 class PictureTooLarge(InputError):
-    """A picture's file is larger than what may be kept for one key."""
+    """A picture's file has more bytes than allowed."""
 
     kind = "too_large"
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """`each` and `total` are bytes of files for each key and for all; `age` are the seconds after its last use for
-    which a picture is kept. `decoded` are bytes of decoded pictures that are kept to be used again."""
+    """`file` are the bytes of one file, `each` and `total` those of all files of a key and of all keys; `age` are the
+    seconds after its last use for which a picture is kept. `decoded` are bytes of decoded pictures that are kept to be
+    used again."""
 
+    file: int = 32 << 20
     each: int = 128 << 20
     total: int = 1 << 30
     age: float = 3600.0
@@ -75,9 +77,10 @@ class PictureStore:
 
     async def put(self, owner: str, digest: str, data: bytes) -> None:
         """Keep a picture. Raises `InputError` if `digest` is not its SHA-256, and `ImageError` if it cannot be used."""
-        if len(data) > self.limits.each:
+        most = min(self.limits.file, self.limits.each)
+        if len(data) > most:
             raise PictureTooLarge(
-                f"the picture has {len(data):,} bytes; at most {self.limits.each:,} are kept for a key",
+                f"the picture has {len(data):,} bytes; at most {most:,} are allowed",
                 hint="reduce it first, for instance with max_pixels",
             )
         key = _Key(owner, digest)
