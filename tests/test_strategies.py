@@ -310,7 +310,7 @@ def test_a_draft_cannot_leave_its_fence() -> None:
     with scripted({"near": [attack], "far": [FIVE]}, [GUIDANCE]) as colm:
         colm.ask(QUESTION)
         prompt = colm.prompt("server")
-    mark = prompt.split("[begin ")[1].split("]")[0]
+    mark = prompt.split(f"]\n{attack}")[0][-6:]
     fenced = prompt.split(f"[begin {mark}]")[1].split(f"[end {mark}]")[0]
     assert fenced.strip() == attack
     assert prompt.count(f"[end {mark}]") == 2

@@ -1,13 +1,14 @@
 """Finds what a reply only repeats: sentences of its own prompt, or itself over and over.
 
-Small models copy the form that they are to fill in, and are surest of it. Only the profile's instructions are compared:
-a question, its choices and the drafts may honestly be repeated.
+Small models copy the form that they are to fill in, and are surest of it. Only the profile's sentences are compared:
+a question, its choices and the drafts may honestly be repeated. Of its examples, only whole sentences count as copied,
+because replies that follow an example share phrases with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import eq
@@ -30,6 +31,7 @@ _SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+(?=\s|$)|[.!?]|$)\s*")
 _WORD = re.compile(r"\b(?![0-9a-f]{6}\b)\w+")
 """Boundary marks do not count as words, because each prompt has its own."""
 _NON_SPACE = re.compile(r"\S+")
+_QUOTE = re.compile(r"\[begin ([0-9a-f]{6})\].*?(?:\[end \1\]|\Z)", re.DOTALL)
 _MARK = re.compile(r"\[(?:begin|end) [0-9a-f]{1,6}(?:\]|$)")
 
 
@@ -41,13 +43,15 @@ class OwnWords:
     flaws: tuple[Flaw, ...] = ()
 
 
-def own_words(text: str, profile: Profile, choices: Sequence[str] = ()) -> OwnWords:
+def own_words(text: str, profile: Profile, choices: Sequence[str] = (), *, quotes: bool = True) -> OwnWords:
     """The reply without sentences of the profile, and without repetitions. A sentence that is one of the choices,
-    with its letter or without, is an answer in any case."""
+    with its letter or without, is an answer in any case. Without `quotes`, what stands between boundaries is copied."""
     if len(text) > _MAX_COMPARED:
         return OwnWords(text)
     kept = cut_repetition(text)
     flaws: tuple[Flaw, ...] = ("repeated",) if kept != text else ()
+    if not quotes:
+        kept = _QUOTE.sub(r"[begin \1]", kept)
     told = _told(profile)
     if not (_MARK.search(kept) or told.shares_phrase(_words(kept))):
         return OwnWords(kept, flaws)
@@ -85,7 +89,8 @@ def _find_loop(words: Sequence[str]) -> range | None:
                 stop += 1
                 continue
             if stop - start >= needed:
-                return range(start, stop)
+                is_cut_off = stop == len(words) - 1 and words[stop - period].startswith(words[stop])
+                return range(start, stop + is_cut_off)
             start = stop = stop + 1
     return None
 
@@ -111,21 +116,27 @@ def _told(profile: Profile) -> _Told:
     runs: set[tuple[str, ...]] = set()
     clauses: set[tuple[str, ...]] = set()
     lines: set[tuple[str, ...]] = set()
-    for text in profile.instructions:
-        for line in re.split(r"\n|\{\w+\}", text.replace("{boundary}", "")):
-            words = _words(line)
-            lines.add(words)
-            phrases.update(zip(words, words[1:], words[2:], strict=False))
-            for clause in re.split(r"[,;.!?]", _LABEL.sub("", line)):
-                if len(words := _words(clause)) >= _MIN_CLAUSE:
-                    clauses.add(words)
-            for sentence in re.split(r"[.!?]", line):
-                for spoken in (sentence, _LABEL.sub("", sentence)):
-                    words = _words(spoken)
-                    for run in (_RUN, _LONG_RUN):
-                        runs.update(words[at : at + run] for at in range(len(words) - run + 1))
+    for line in _lines((*profile.instructions, *profile.examples)):
+        words = _words(line)
+        lines.add(words)
+        phrases.update(zip(words, words[1:], words[2:], strict=False))
+        said = _LABEL.sub("", line)
+        for clause in (*re.split(r"[,;.!?]", said), *re.split(r"[.!?]", said)):
+            if len(words := _words(clause)) >= _MIN_CLAUSE:
+                clauses.add(words)
+    for line in _lines(profile.instructions):
+        for sentence in re.split(r"[.!?]", line):
+            for spoken in (sentence, _LABEL.sub("", sentence)):
+                words = _words(spoken)
+                for run in (_RUN, _LONG_RUN):
+                    runs.update(words[at : at + run] for at in range(len(words) - run + 1))
     lines.discard(())
     return _Told(frozenset(phrases), frozenset(runs), frozenset(clauses), frozenset(lines))
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        yield from re.split(r"\n|\{\w+\}", text.replace("{boundary}", ""))
 
 
 def _own_part(line: str, told: _Told, honest: Sequence[tuple[str, ...]]) -> str:

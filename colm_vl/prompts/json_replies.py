@@ -10,6 +10,7 @@ from colm_vl.prompts import json_fields
 from colm_vl.prompts.profile import Profile
 from colm_vl.prompts.replies import (
     Example,
+    GuidanceExample,
     LabelledLines,
     ParsedGuidance,
     ParsedReply,
@@ -49,6 +50,12 @@ class JsonObject:
 
     def ask_guidance(self) -> str:
         return self.profile.texts.json_task or self._lines.ask_guidance()
+
+    def guidance_example(self) -> GuidanceExample | None:
+        example = self._lines.guidance_example()
+        if example is None or not self.profile.texts.json_task:
+            return example
+        return example._replace(reply=json_fields.from_lines(example.reply))
 
     def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
         return json_fields.answer_schema(query.letters)

@@ -93,16 +93,15 @@ def guidance_messages(
 
     With `images_hidden`, the prompt says that there are pictures which the server does not see.
     """
-    texts, task = reply_format.profile.texts, reply_format.ask_guidance()
-    told = texts.guide_agreed if len(distinct) == 1 else texts.guide_answers
-    if distinct and told:
-        listed = "\n".join(_one_line(answer)[:_MAX_LISTED] for answer in distinct)
-        boundary = draw_boundary(listed)
-        task = f"{fill(told, boundary=boundary)}\n{_fence(listed, boundary)}\n\n{task}"
-    return (
-        Message("system", (texts.guide_system,)),
-        Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, texts, task))),
-    )
+    texts, example = reply_format.profile.texts, reply_format.guidance_example()
+    turns: list[Message] = []
+    if example is not None:
+        by_number = {f"Model {number}": draft for number, draft in enumerate(example.drafts, 1)}
+        task = _guidance_task(example.answers, reply_format)
+        ask = _with_drafts(Query(example.question), by_number, False, texts, task)
+        turns = [Message("user", (ask,)), Message("assistant", (example.reply,))]
+    ask = _with_drafts(query, drafts, images_hidden, texts, _guidance_task(distinct, reply_format))
+    return Message("system", (texts.guide_system,)), *turns, Message("user", (*_pictures(query), ask))
 
 
 def verdict_messages(
@@ -170,6 +169,16 @@ def _example(query: Query, reply_format: ReplyFormat) -> tuple[Message, ...]:
         return ()
     ask = f"{fill(texts.question, question=example.question)}\n\n{reply_format.ask_answer(query)}"
     return Message("user", (ask,)), Message("assistant", (example.reply,))
+
+
+def _guidance_task(distinct: Sequence[str], reply_format: ReplyFormat) -> str:
+    texts, task = reply_format.profile.texts, reply_format.ask_guidance()
+    told = texts.guide_agreed if len(distinct) == 1 else texts.guide_answers
+    if not (distinct and told):
+        return task
+    listed = "\n".join(_one_line(answer)[:_MAX_LISTED] for answer in distinct)
+    boundary = draw_boundary(listed)
+    return f"{fill(told, boundary=boundary)}\n{_fence(listed, boundary)}\n\n{task}"
 
 
 def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, texts: Texts, task: str) -> str:

@@ -34,8 +34,8 @@ _PLACEHOLDERS = {
 }
 _NEEDED = frozenset({"question", "boundary"})
 _TABLES = (
-    "draft", "solo", "reply", "example", "choice_example", "reason", "drafts", "guide", "guidance", "peers", "refine",
-    "verdict", "select", "json", "check",
+    "draft", "solo", "reply", "example", "choice_example", "reason", "drafts", "guide", "guide_example", "guidance",
+    "peers", "refine", "verdict", "select", "json", "check",
 )  # fmt: skip
 _NAMES = (
     "system",
@@ -46,6 +46,7 @@ _NAMES = (
     "question",
     "reply",
     "reasoned",
+    "drafts",
     "answers",
     "agreed",
     "picture",
@@ -59,6 +60,7 @@ class Texts(Table):
 
     An example, if there is one, is an earlier turn of the conversation. `reason_task` asks for reasoning before the
     answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or the one that all give.
+    `guide_example_drafts` are separated by empty lines, and `guide_example_answers` are their answers, one a line.
     """
 
     model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, name))
@@ -88,6 +90,10 @@ class Texts(Table):
     reason_task: str = ""
     guide_answers: str = ""
     guide_agreed: str = ""
+    guide_example_question: str = ""
+    guide_example_drafts: str = ""
+    guide_example_answers: str = ""
+    guide_example_reply: str = ""
     json_open: str = ""
     json_choice: str = ""
     json_task: str = ""
@@ -129,8 +135,13 @@ class Profile:
     def instructions(self) -> tuple[str, ...]:
         """The sentences by which the model is told what to do and how."""
         texts = self.texts
-        asked = (texts.question, texts.choices, texts.check_picture, texts.check_text)
+        asked = (texts.question, texts.choices, texts.check_picture, texts.check_text, *self.examples)
         return tuple(text for text in self.sentences.values() if text not in asked)
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The texts of the worked examples."""
+        return tuple(text for key, text in self.sentences.items() if "EXAMPLE" in key)
 
     @property
     def check_picture(self) -> str:

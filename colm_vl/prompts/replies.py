@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from colm_vl import answers
-from colm_vl.prompts.copying import own_words
+from colm_vl.prompts.copying import OwnWords, own_words
 from colm_vl.prompts.profile import DEFAULT, Profile, load
 from colm_vl.types import Flaw, Query
 
@@ -72,6 +72,14 @@ class Example(NamedTuple):
     reply: str
 
 
+class GuidanceExample(NamedTuple):
+    question: str
+    drafts: Sequence[str]
+    answers: Sequence[str]
+    """The different answers of the drafts."""
+    reply: str
+
+
 class ReplyFormat(Protocol):
     """How a model is asked to write its reply, and how what it wrote is read."""
 
@@ -95,6 +103,10 @@ class ReplyFormat(Protocol):
 
     def ask_guidance(self) -> str:
         """The end of a prompt that asks for guidance."""
+        ...
+
+    def guidance_example(self) -> GuidanceExample | None:
+        """Drafts with good guidance, to be shown first."""
         ...
 
     def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
@@ -127,6 +139,14 @@ class LabelledLines:
     def ask_guidance(self) -> str:
         return self.profile.texts.guide_task
 
+    def guidance_example(self) -> GuidanceExample | None:
+        texts = self.profile.texts
+        if not (texts.guide_example_question and texts.guide_example_reply):
+            return None
+        drafts = texts.guide_example_drafts.split("\n\n")
+        answers = texts.guide_example_answers.splitlines()
+        return GuidanceExample(texts.guide_example_question, drafts, answers, texts.guide_example_reply)
+
     def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
         return None
 
@@ -137,7 +157,7 @@ class LabelledLines:
         """The last answer that was given counts; a reply of one unlabelled line is its answer."""
         spoken = own_words(without_thinking(text), self.profile, choices)
         lines = _labelled(spoken.text)
-        said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken.text, lines)
+        said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken, lines)
         choice = answers.find_choice(said, choices) if choices else None
         answer = choices[ord(choice) - ord("A")] if choice else ("" if choices else answers.strip_markup(said))
         return ParsedReply(
@@ -150,13 +170,14 @@ class LabelledLines:
         )
 
     def read_guidance(self, text: str) -> ParsedGuidance:
-        spoken = own_words(without_thinking(text), self.profile)
+        spoken = own_words(without_thinking(text), self.profile, quotes=False)
         lines = _labelled(spoken.text)
+        is_loop = not lines and "repeated" in spoken.flaws
         return ParsedGuidance(
             evidence=lines.get("evidence", ""),
             disagreement=lines.get("disagreement", lines.get("disagreements", "")),
             check=lines.get("check", lines.get("checks", "")),
-            own=spoken.text.strip() if has_content(spoken.text) else "",
+            own=spoken.text.strip() if has_content(spoken.text) and not is_loop else "",
             flaws=spoken.flaws,
         )
 
@@ -229,18 +250,22 @@ def _labelled(text: str) -> dict[str, str]:
     return found
 
 
-def _unlabelled_answer(text: str, lines: Mapping[str, str]) -> str:
-    """A model that ignores the labels but says "the answer is …", or just writes one short line, has answered."""
+def _unlabelled_answer(spoken: OwnWords, lines: Mapping[str, str]) -> str:
+    """The answer of a model that ignores the labels but says "the answer is …", or just writes one short line. A line
+    that it repeated over and over is none."""
     if lines.keys() - {"caption"}:
         return ""
+    text = spoken.text
     for found in reversed(list(_ANSWER_IS.finditer(text))):
         # In steps, over a bounded text: one pattern for all of it takes minutes over a reply of spaces.
         rest = text[found.end() : found.end() + _MAX_SENTENCE].lstrip().removeprefix(":").lstrip()
         end = _SENTENCE_END.search(rest, 1)
         if sentence := rest[: end.start() if end else None].strip():
             return sentence
+    if lines or "repeated" in spoken.flaws:
+        return ""
     written = [line.strip() for line in text.splitlines() if line.strip()]
-    return written[0] if not lines and len(written) == 1 and len(written[0]) <= 200 else ""
+    return written[0] if len(written) == 1 and len(written[0]) <= 200 else ""
 
 
 def _find_answer(text: str, said: str) -> tuple[int, int] | None:

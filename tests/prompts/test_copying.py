@@ -104,6 +104,19 @@ def test_a_boundary_matches_any_boundary() -> None:
     assert (read.own, read.flaws) == ("", ("copied",))
 
 
+def test_drafts_that_the_server_repeats_are_no_guidance() -> None:
+    quoted = "Here they are:\n[begin fb333e]\nAnswer: 5\n[end fb333e]\n[begin 0a1b2c]\nAnswer: 4"
+    read = prompts.LABELLED_LINES.read_guidance(f"Evidence: five dots\n{quoted}")
+    assert (read.own, read.flaws) == ("Evidence: five dots\nHere they are:", ("copied",))
+
+
+def test_guidance_that_follows_the_example_is_honest_and_the_example_itself_is_copied() -> None:
+    texts = prompts.LABELLED_LINES.profile.texts
+    read = prompts.LABELLED_LINES.read_guidance("Disagreement: One draft says Africa and the other says Kenya.")
+    assert (read.disagreement, read.flaws) == ("One draft says Africa and the other says Kenya.", ())
+    assert prompts.LABELLED_LINES.read_guidance(texts.guide_example_reply).own == ""
+
+
 @pytest.mark.parametrize(
     "text", [GUIDE_FORM, f"Write guidance in these three lines:\n{GUIDE_FORM}", "Evidence:\nCheck:"]
 )
@@ -123,6 +136,7 @@ def test_guidance_in_its_own_words_stays() -> None:
     [
         ("Caption: the " + "the " * 100, "Caption: the"),
         ("Answer: 5\n" * 40, "Answer: 5"),
+        ("Check: all of it. " * 20 + "Chec", "Check: all of it."),
         ("Look: I see one dot. " + "It is red. " * 30 + "It is", "Look: I see one dot. It is red."),
         ("Evidence: " + "it is red, and " * 20 + "Check: all of it", "Evidence: it is red, and Check: all of it"),
         ("Answer: ha ha ha", "Answer: ha ha ha"),
@@ -134,6 +148,13 @@ def test_a_loop_is_cut_at_its_first_repetition(text: str, read: str) -> None:
     own = prompts.own_words(text, POCKET.profile)
     assert own.text.strip() == read
     assert own.flaws == (("repeated",) if len(text) > 60 else ())
+
+
+@pytest.mark.parametrize("text", ["7 " * 100, " 4" * 80 + " 9" * 100, "red\n" * 50])
+def test_a_loop_without_labels_says_nothing(text: str) -> None:
+    assert POCKET.read_answer(text).answer == ""
+    assert POCKET.read_guidance(f"none {text}").own == ""
+    assert POCKET.read_answer("The answer is 5. " * 50).answer == "5"
 
 
 @pytest.mark.parametrize(

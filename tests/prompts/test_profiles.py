@@ -183,7 +183,7 @@ def test_the_server_is_told_where_the_drafts_differ() -> None:
         assert "\n(A) red\n(B) blue\n[end " in colm.prompt("server")
     with scripted({"near": [FIVE], "far": [FIVE.replace("5", "five")]}, [GUIDANCE]) as colm:
         colm.ask("How many?")
-        assert "All drafts give the answer" in colm.prompt("server")
+        assert "The one answer of all drafts" in colm.prompt("server")
 
 
 def test_a_listed_answer_stands_between_boundaries() -> None:
