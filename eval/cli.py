@@ -34,6 +34,12 @@ LimitOption = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Process only a random sample of N questions, the same every time."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A key of the policy, such as rounds=2; can be given several times."
+    ),
+]
 ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Number of questions processed at a time.")]
 SplitOption = Annotated[str, typer.Option(help="The split; by default the benchmark's first.")]
 
@@ -93,6 +99,7 @@ def run(
     split: SplitOption = "",
     subjects: SubjectsOption = "",
     limit: LimitOption = None,
+    settings: SetOption = None,
     concurrency: ConcurrencyOption = 16,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again from the beginning. The old run is kept beside the new one.")
@@ -100,6 +107,7 @@ def run(
 ) -> None:
     """Run a benchmark on a team, with several strategies on the same drafts."""
     from colm_vl import CoLM
+    from colm_vl.policies import read_settings
 
     from .benchmarks.registry import find
     from .evaluator import plan
@@ -112,7 +120,8 @@ def run(
     planned = plan(find(benchmark), data, split, _split_commas(subjects), limit)
     try:
         # The strategy in the team file is not used here, and may need a server that the team does not have.
-        with CoLM.from_team(team, strategy=names[0]) as colm, ProgressBar(len(planned.items) * len(names)) as progress:
+        policy = read_settings(settings or ()) | {"strategy": names[0]}
+        with CoLM.from_team(team, **policy) as colm, ProgressBar(len(planned.items) * len(names)) as progress:
             traces = run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh)
             answered = sum(map(progress.count, traces))
     except KeyboardInterrupt:

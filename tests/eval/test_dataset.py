@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -246,3 +248,15 @@ def test_the_error_for_a_missing_absolute_path_does_not_mention_relative_ones(
     with pytest.raises(InputError) as told:
         list(plan(find("ai2d"), Path("q.jsonl")).questions)
     assert "relative" in str(told.value.hint)
+
+
+def test_a_seed_gives_other_questions_of_the_pocket_world() -> None:
+    benchmark = find("pocket")
+    first, again, other, fixed = (
+        [item.question for item in islice(benchmark.load(replace(benchmark.source(None, split), images=False)), 30)]
+        for split in ("fresh-5", "fresh-5", "fresh-6", "test")
+    )
+    assert first == again
+    assert len({tuple(first), tuple(other), tuple(fixed)}) == 3
+    with pytest.raises(InputError, match="split"):
+        benchmark.source(None, "fresh-x")
