@@ -30,6 +30,7 @@ from colm_vl.types import (
     Failure,
     Guidance,
     Note,
+    Queued,
     Refinement,
     Selection,
     StageStarted,
@@ -58,6 +59,7 @@ class Conversation:
         self._console = console
         self._writing: dict[str, str] = {}
         self._before: dict[str, ClientReply] = {}
+        self._waiting: dict[str, int] = {}  # in the queue of a service: the number of calls before theirs
         self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Conversation:
@@ -76,7 +78,10 @@ class Conversation:
             case StageStarted():
                 self._writing = dict.fromkeys(event.members, "")
                 self._print(Text(f"{STAGE_TITLES[event.stage]}{_of_round(event.round)}", style="bold"))
+            case Queued():
+                self._waiting[event.member] = event.ahead
             case Delta():
+                self._waiting.pop(event.member, None)
                 self._writing[event.member] = self._writing.get(event.member, "") + event.text
             case Selection():
                 self._show_selection(event)
@@ -108,6 +113,7 @@ class Conversation:
 
     def _finished(self, member: str, body: RenderableType) -> None:
         self._writing.pop(member, None)
+        self._waiting.pop(member, None)
         table = Table.grid(padding=(0, 2))
         table.add_column(min_width=10, style="cyan", no_wrap=True)
         table.add_column(ratio=1)
@@ -117,11 +123,17 @@ class Conversation:
     def _print(self, what: RenderableType) -> None:
         self._console.print(what)
 
+    def _place(self, member: str) -> str:
+        ahead = self._waiting.get(member)
+        if ahead is None:
+            return ""
+        return f"in the queue of the service, {ahead} {'call' if ahead == 1 else 'calls'} ahead"
+
     def _refresh(self) -> None:
         if not self._live:
             return
         rows = [
-            Text(f"  {member} … ", style="dim")
+            Text(f"  {member} … {self._place(member)}", style="dim")
             + Text("\n".join(clean(text).splitlines()[-_PREVIEW_LINES:]), style="dim")
             for member, text in self._writing.items()
         ]

@@ -119,7 +119,7 @@ class ServerGuide:
 
         prompt = self._run.prompt(self._server, build, asks="answer")
         generation = await self._run.call(self._server, "verdict", prompt, round=round)
-        return None if isinstance(generation, Failure) else _read_verdict(generation, query, self._reply_format)
+        return None if isinstance(generation, Failure) else read_verdict(generation, query, self._reply_format)
 
 
 class ServiceGuide:
@@ -153,7 +153,7 @@ class ServiceGuide:
         generation = await self._ask("verdict", task, query, round)
         if generation is None:
             return None
-        return _given(generation, VerdictReading) or _read_verdict(generation, query, prompts.LABELLED_LINES)
+        return read_verdict(generation, query, prompts.LABELLED_LINES)
 
     async def _ask(self, stage: Stage, task: Task, query: Query, round: int = 0) -> Generation | None:
         prompt = Prompt(as_messages(task, query.images))
@@ -193,7 +193,10 @@ def _read_guidance(generation: Generation, reply_format: ReplyFormat) -> Guidanc
     )
 
 
-def _read_verdict(generation: Generation, query: Query, reply_format: ReplyFormat) -> VerdictReading:
+def read_verdict(generation: Generation, query: Query, reply_format: ReplyFormat) -> VerdictReading:
+    """What a service read, or what `reply_format` reads in the text of a model."""
+    if (given := _given(generation, VerdictReading)) is not None:
+        return given
     said = read_draft("", generation, query.choices, reply_format)
     return VerdictReading(
         text=said.text,

@@ -15,8 +15,10 @@ import PIL.ImageDraw
 
 from colm_vl import prompts
 from colm_vl.backend_pool import BackendPool
-from colm_vl.backends.base import Backend, Capabilities, Generation, Memory, Message, Request, Sampling
+from colm_vl.backends.base import Backend, Capabilities, Generation, Memory, Message, QueuePlace, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut, Unsupported
+from colm_vl.guidance_protocol import VerdictRequest, as_messages
+from colm_vl.guides import read_verdict
 from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, is_complete
 from colm_vl.team import Member, Team
 from colm_vl.types import Query, Stage
@@ -178,8 +180,6 @@ class _Examination:
         it any more, and no grammar compiled."""
         replies = [await self._stream(query) for query in queries]
         timed = replies[-1]
-        formats = ["json"] if await self._follows_schema(queries[0]) else []
-        formats += ["lines"] if all(reply.answer for reply in replies) else []
         sees = all(reply.says(colour) for reply, colour in zip(replies, _COLOURS, strict=True))
         return Health(
             self.member,
@@ -188,10 +188,16 @@ class _Examination:
             logprobs=can.logprobs if can.logprobs is not None else timed.generation.logprobs is not None,
             detail=can.detail,
             sees=sees if can.images != 0 else None,
-            formats=tuple(formats),
+            formats=await self._formats(queries[0], replies),
             first_token=timed.first,
             speed=timed.speed,
         )
+
+    async def _formats(self, query: Query, replies: Sequence[_Reply]) -> tuple[str, ...] | None:
+        if self.member.options.is_guide:  # the service reads its server's replies itself
+            return None
+        formats = ["json"] if await self._follows_schema(query) else []
+        return (*formats, "lines") if all(reply.answer for reply in replies) else tuple(formats)
 
     async def _follows_schema(self, query: Query) -> bool:
         try:
@@ -202,32 +208,47 @@ class _Examination:
         return bool(reply.answer) and not reply.generation.plain and is_complete(reply.generation.text)
 
     async def _stream(self, query: Query, *, schema: bool = False) -> _Reply:
-        stage, profile = _stage(self.member), self.team.prompts_of(self.member)
-        lines, as_json = LabelledLines(profile), JsonObject(profile)
-
-        def messages(reply_format: ReplyFormat) -> tuple[Message, ...]:
-            return prompts.draft_messages(query, self.member.specialty, reply_format=reply_format)
-
-        request = Request(
-            messages(as_json if schema else lines),
-            Sampling(min(self.team.policy.sampling_for(stage).max_tokens, _TOKENS)),
-            timeout=self.team.policy.timeout(stage),
-            schema=as_json.answer_schema(query) if schema else None,
-            plain=messages(lines) if schema else None,
-            stage=stage,
-        )
         begun = time.monotonic()
         first = last = 0.0
         generation: Generation | None = None
-        async for piece in self.backend.stream(request):
+        async for piece in self.backend.stream(self._request(query, schema)):
+            if isinstance(piece, QueuePlace):
+                continue
             last = time.monotonic() - begun
             first = first or last
             if isinstance(piece, Generation):
                 generation = piece
         if generation is None:
             raise BadReply("the reply ended before it was complete")
-        read = (as_json if schema else lines).read_answer(generation.text)
-        return _Reply(generation, read.answer, first, last)
+        return _Reply(generation, self._answer(query, generation, schema), first, last)
+
+    def _request(self, query: Query, schema: bool) -> Request:
+        """A guidance service is asked for a verdict, a model by the prompt of a draft."""
+        stage = _stage(self.member)
+        timeout = self.team.policy.timeout(stage)
+        if self.member.options.is_guide:
+            task = VerdictRequest(question=query.question, choices=query.choices)
+            return Request(as_messages(task, query.images), timeout=timeout, stage=stage)
+
+        def messages(reply_format: ReplyFormat) -> tuple[Message, ...]:
+            return prompts.draft_messages(query, self.member.specialty, reply_format=reply_format)
+
+        lines, as_json = self._reply_format(False), self._reply_format(True)
+        return Request(
+            messages(as_json if schema else lines),
+            Sampling(min(self.team.policy.sampling_for(stage).max_tokens, _TOKENS)),
+            timeout=timeout,
+            schema=as_json.answer_schema(query) if schema else None,
+            plain=messages(lines) if schema else None,
+            stage=stage,
+        )
+
+    def _answer(self, query: Query, generation: Generation, schema: bool) -> str:
+        return read_verdict(generation, query, self._reply_format(schema)).answer
+
+    def _reply_format(self, schema: bool) -> ReplyFormat:
+        profile = self.team.prompts_of(self.member)
+        return JsonObject(profile) if schema else LabelledLines(profile)
 
 
 def _circle(colour: str) -> Image:

@@ -245,7 +245,8 @@ def _writing(view: View, place: ReplyKey) -> str:
         return ""
     so_far = "several answers at once" if view.samples else view.writing[place]
     if not so_far.strip():
-        return tag("p", "thinking", "cv-idle cv-busy")
+        waits = f"waiting for the server, {view.ahead[place]} before" if place in view.ahead else "thinking"
+        return tag("p", waits, "cv-idle cv-busy")
     return tag("p", text(so_far), "cv-writing cv-busy")
 
 

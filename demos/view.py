@@ -18,6 +18,7 @@ from colm_vl import (
     Guidance,
     Image,
     Note,
+    Queued,
     Refinement,
     Selection,
     Settlement,
@@ -63,7 +64,8 @@ class View:
     """The state of one question on the page.
 
     `truth` is the right answer if the example or the visitor gave one; it is not sent to models. `thumbnails` are data
-    URIs. `writing` holds unfinished replies. `line` is None unless the question is waiting.
+    URIs. `writing` holds unfinished replies; `ahead` is the number of calls before a member's call in the queue of a
+    service. `line` is None unless the question is waiting.
     """
 
     question: str
@@ -77,6 +79,7 @@ class View:
     seconds: float = 0.0
     stage: StageStarted | None = None
     writing: dict[ReplyKey, str] = field(default_factory=dict)
+    ahead: dict[ReplyKey, int] = field(default_factory=dict)
     drafts: dict[str, list[Draft]] = field(default_factory=dict)
     guidance: dict[int, Guidance] = field(default_factory=dict)
     refinements: dict[tuple[int, str], Refinement] = field(default_factory=dict)
@@ -108,6 +111,8 @@ class View:
             case StageStarted():
                 self.stage, self.phase = event, "running"
                 self.writing = {ReplyKey(event.stage, name, event.round): "" for name in event.members}
+            case Queued():
+                self.ahead[ReplyKey(event.stage, event.member, event.round, event.sample)] = event.ahead
             case Delta():
                 place = ReplyKey(event.stage, event.member, event.round, event.sample)
                 self.writing[place] = self.writing.get(place, "") + event.text

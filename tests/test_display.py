@@ -9,8 +9,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from colm_vl.backends.base import Memory
-from colm_vl.display import health_table
+from colm_vl.display import Conversation, health_table
 from colm_vl.health import Health
+from colm_vl.types import Delta, Queued, StageStarted
 from tests.teams import FIVE, scripted
 
 
@@ -81,3 +82,16 @@ def test_eighty_columns_show_a_table_of_what_was_found() -> None:
     ]
     assert "gone: script (scripted); connection refused (start it)" in shown
     assert "2.0 GB are free. Set quantization" in " ".join(shown.split())
+
+
+def test_a_call_that_waits_in_the_queue_of_a_service_is_shown_until_it_is_answered() -> None:
+    console = Console(width=100, file=io.StringIO(), force_terminal=True)
+    with Conversation(console) as conversation:
+        conversation.show(StageStarted("guide", ("server",), 1))
+        conversation.show(Queued("guide", "server", 3, 1))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        conversation.show(Delta("guide", "server", "Evidence: five", 1))
+        later = console.file.getvalue().removeprefix(shown)  # type: ignore[attr-defined]
+    assert "in the queue of the service, 3 calls ahead" in shown
+    assert "in the queue" not in later
+    assert "Evidence: five" in later

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +20,8 @@ from tests.teams import FIVE, FOUR, GUIDANCE
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLM_TEST_KEY", "ann")
-    monkeypatch.setenv("COLM_TEST_OTHER_KEY", "bob")
+    monkeypatch.setenv("COLM_TEST_KEY", "key-of-ann")
+    monkeypatch.setenv("COLM_TEST_OTHER_KEY", "key-of-bob")
 
 
 async def last(events: list[Event]) -> Trace:
@@ -121,7 +123,43 @@ async def test_two_clients_of_one_key_share_an_equal_call_and_two_keys_never(dot
         async with client(url) as first, client(url) as second, client(url, key="COLM_TEST_OTHER_KEY") as other:
             traces = await asyncio.gather(*(colm.ask(dots) for colm in (first, second, other)))
     assert {trace.guidance[0].text for trace in traces} == {GUIDANCE}
-    assert sorted(request.scope for request in server.requests) == ["ann", "bob"]
+    assert sorted(request.scope for request in server.requests) == ["key-of-ann", "key-of-bob"]
+
+
+async def test_a_batch_is_resumed_without_asking_the_service_again(dots: Query, tmp_path: Path) -> None:
+    server = ScriptedBackend([GUIDANCE])
+    queries = [replace(dots, question=f"How many {number}?", choices=("5", "4")) for number in range(3)]
+
+    async def batch(url: str, *strategies: str) -> list[Trace]:
+        async with client(url) as colm:
+            return [trace async for trace in colm.batch(queries, tmp_path / "run", strategy=strategies)]
+
+    with Guided(server).running() as url:
+        first = await batch(url, "colm", "verdict")
+        asked = len(server.requests)
+        (tmp_path / "run" / "traces.jsonl").unlink()
+        again = await batch(url, "colm", "verdict")
+    assert asked == len(server.requests) == 6
+    assert [trace.guidance for trace in again] == [trace.guidance for trace in first]
+    assert [trace.verdict for trace in again] == [trace.verdict for trace in first]
+    assert all(trace.guidance[0].check == "count the dots in the corner" for trace in again[::2])
+
+
+async def test_a_check_asks_the_service_for_verdicts() -> None:
+    colours = ScriptedBackend(["Answer: red", "Answer: blue"])
+    with Guided(colours).running() as url:
+        async with client(url) as colm:
+            _, health = await colm.check()
+    assert (health.member.name, health.problem, health.sees, health.formats) == ("server", "", True, None)
+    async with client(url, server={"max_retries": 0}) as colm:
+        _, health = await colm.check()
+    assert "cannot be reached" in health.problem
+
+
+async def test_a_batch_with_a_service_is_planned_without_calling_it(dots: Query) -> None:
+    async with client("http://127.0.0.1:9", strategy="colm") as colm:
+        plan = await colm.plan([dots])
+    assert {call.stage for call in plan.calls} == {"draft", "guide", "refine"}
 
 
 async def test_a_guidance_service_cannot_be_a_client() -> None:

@@ -1,0 +1,159 @@
+"""A guidance service that fails, is full, or is left by its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+
+from colm_vl import Query
+from colm_vl.backends.scripted import Reply, ScriptedBackend
+from colm_vl.service.queue import Caller, FairQueue, Quota
+from tests.service.guided import Guided, client
+from tests.service.test_queued import waiting
+from tests.teams import GUIDANCE
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLM_TEST_KEY", "key-of-ann")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the service runs in another thread
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        ("timed_out", "timed_out", "did not answer in time"),
+        ("context_too_long", "context_too_long", "does not fit the context"),
+        ("unsupported", "unsupported", "does not take these pictures"),
+        ("model_not_found", "unavailable", "failed or cannot be reached"),
+        ("refused", "unavailable", "failed or cannot be reached"),
+    ],
+)
+async def test_a_failure_of_its_server_is_told_by_its_kind_without_details(
+    error: str, kind: str, said: str, dots: Query
+) -> None:
+    server = ScriptedBackend([Reply(error=error, text="secret-model at http://10.0.0.7:8000 said no")])
+    with Guided(server).running() as url:
+        async with client(url, server={"max_retries": 0}) as colm:
+            trace = await colm.ask(dots)
+    assert trace.answer == "5"
+    (failure,) = trace.failures
+    assert (failure.kind, failure.member) == (kind, "server")
+    assert said in failure.message
+    assert "secret-model" not in failure.message + failure.hint
+    assert "10.0.0.7" not in failure.message + failure.hint
+
+
+async def test_a_temporary_failure_is_retried(dots: Query) -> None:
+    server = ScriptedBackend([Reply(error="unavailable", times=2), GUIDANCE])
+    with Guided(server).running() as url:
+        async with client(url) as colm:
+            trace = await colm.ask(dots)
+    assert trace.guidance
+    assert next(call.attempts for call in trace.calls if call.stage == "guide") == 3
+
+
+async def test_who_asks_too_often_is_told_to_wait(dots: Query) -> None:
+    once = Caller("ann", quota=Quota(requests_per_minute=1))
+    with Guided(callers={"key-of-ann": once}).running() as url:
+        async with client(url, server={"max_retries": 0}) as colm:
+            await colm.ask("How many?")
+            trace = await colm.ask("How many dots?")
+    (failure,) = trace.failures
+    assert failure.kind == "rate_limited"
+    assert "1 requests a minute" in failure.message
+
+
+async def test_a_full_queue_refuses_and_the_client_asks_again(dots: Query) -> None:
+    server = ScriptedBackend([Reply(text=GUIDANCE, delay=0.2)])
+    guided = Guided(server, FairQueue(1, max_waiting=1))
+    with guided.running() as url:
+        async with client(url, server={"max_retries": 8}) as colm:
+            traces = await asyncio.gather(*(colm.ask(f"How many {number}?") for number in range(4)))
+    assert [len(trace.guidance) for trace in traces] == [1] * 4
+
+
+async def test_a_client_that_goes_away_frees_its_place_and_cancels_the_call(dots: Query) -> None:
+    server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
+    queue = FairQueue(1)
+    with Guided(server, queue).running() as url:
+        async with client(url) as colm:
+            tasks = [asyncio.create_task(colm.ask(f"How many {number}?", dots.images)) for number in range(3)]
+            await waiting(queue, 2)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await until(lambda: (queue.serving, queue.waiting) == (0, 0))
+
+
+async def test_the_time_in_the_queue_does_not_count(dots: Query) -> None:
+    server = ScriptedBackend([Reply(text=GUIDANCE, delay=0.4)])
+    with Guided(server, FairQueue(1)).running() as url:
+        async with client(url, timeouts={"guide": 1.0}) as colm:
+            traces = await asyncio.gather(*(colm.ask(f"How many {number}?") for number in range(5)))
+    assert not [trace.failures for trace in traces if trace.failures]
+
+
+async def test_a_call_that_takes_too_long_is_given_up(dots: Query) -> None:
+    server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
+    queue = FairQueue(1)
+    with Guided(server, queue).running() as url:
+        async with client(url, timeouts={"guide": 0.2}) as colm:
+            trace = await colm.ask(dots)
+        await until(lambda: queue.serving == 0)
+    (failure,) = trace.failures
+    assert (failure.kind, failure.message) == ("timed_out", "server: no reply within 0.2 s")
+
+
+async def test_a_service_that_is_down_is_a_failure_and_the_drafts_decide(dots: Query) -> None:
+    with Guided().running() as url:
+        pass
+    async with client(url, server={"max_retries": 0}) as colm:
+        trace = await colm.ask(dots)
+    assert (trace.answer, trace.fallback) == ("5", "vote")
+    assert trace.failures[0].kind == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "kind", "said"),
+    [
+        ("<html>Sign in</html>", "text/html", "bad_reply", "no stream of events"),
+        ("data: {}\n\n", "text/event-stream", "bad_reply", "garbled"),
+        ("data: nonsense\n\n", "text/event-stream", "bad_reply", "garbled"),
+        (": keep-alive\n\n", "text/event-stream", "bad_reply", "ended before"),
+        ('data: {"type": "reply", "reply": {"flaws": 3}}\n\n', "text/event-stream", "bad_reply", "not as its protocol"),
+        (
+            'data: {"type": "error", "error": {"message": "key-of-ann is wrong", "type": "refused"}}\n\n',
+            "text/event-stream",
+            "refused",
+            r"\[key\] is wrong",
+        ),
+    ],
+)
+async def test_replies_that_are_none_are_told_in_one_line(
+    body: str, content_type: str, kind: str, said: str, dots: Query
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(text=body, content_type=content_type)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with client(f"http://127.0.0.1:{runner.addresses[0][1]}", server={"max_retries": 0}) as colm:
+            trace = await colm.ask("How many?")
+    finally:
+        await runner.cleanup()
+    (failure,) = trace.failures
+    assert failure.kind == kind
+    assert pytest.raises(AssertionError, match=said).matches(AssertionError(failure.message)), failure.message
