@@ -20,6 +20,7 @@ from colm_vl.display import Conversation, HealthProgress, health_table, summary
 from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.extras import part
+from colm_vl.service import cli as service_cli
 from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
 from colm_vl.types import Event
 
@@ -214,6 +215,8 @@ def check(
 
 # These modules import no more than this one does; packages of an extra are imported when a command runs.
 app.add_typer(part("eval.cli").app, name="eval")
+app.command("serve", help=service_cli.HELP)(service_cli.serve)
+app.add_typer(service_cli.keys_app, name="keys")
 app.command("page", help=part("demos.image_qa").HELP)(part("demos.image_qa").serve)
 
 

@@ -1,0 +1,45 @@
+"""The application: one function per part adds its routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from colm_vl import __version__
+from colm_vl.service import errors, probes
+from colm_vl.service.access import AccessMiddleware
+from colm_vl.service.context import Service
+
+_PARTS = (probes.add_routes,)
+
+
+def create_app(service: Service) -> FastAPI:
+    """The ASGI application. It closes the service when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await service.aclose()
+
+    # The interactive pages would load scripts from another host.
+    app = FastAPI(
+        title="colm-vl", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.service = service
+    errors.add_handlers(app)
+    for add_routes in _PARTS:
+        add_routes(app)
+    app.add_middleware(AccessMiddleware, service=service)
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    return app

@@ -1,0 +1,107 @@
+"""The commands `colm-vl serve` and `colm-vl keys`. Packages of the extra are imported when `serve` runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from colm_vl._tables import validate
+from colm_vl.errors import ConfigError
+from colm_vl.extras import require
+from colm_vl.service import keys
+from colm_vl.service.keys import KeyRing, QuotaTable
+from colm_vl.service.settings import Settings
+from colm_vl.team import Team
+
+HELP = """Serve the team as an OpenAI-compatible vision model.
+
+Without --team, the pocket team answers: tiny models that only understand a small world of drawn pictures.
+
+    colm-vl serve --team team.toml --port 8700
+
+Without --keys, only this machine can use the service. To serve others, make a key for each of them with colm-vl keys
+add, and pass the file:
+
+    colm-vl serve --team team.toml --host 0.0.0.0 --keys keys.toml
+"""
+
+keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the keys of colm-vl serve.")
+
+KeysOption = Annotated[Path, typer.Option("--keys", help="The file of keys.")]
+_KEYS = Path("keys.toml")
+
+
+def serve(
+    team: Annotated[Path | None, typer.Option("--team", "-t", help="A team file. Default: the pocket team.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8700,
+    key_file: Annotated[
+        Path | None, typer.Option("--keys", help="The file of keys. Default: none, and only loopback.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of limits (docs/service.md lists them).")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
+) -> None:
+    require("fastapi", "serve")
+    require("uvicorn", "serve")
+    from colm_vl.service import server
+    from colm_vl.service.context import Service
+
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(name)s: %(message)s")
+    ring = KeyRing(key_file) if key_file else None
+    service = Service(
+        Team.load(team) if team else Team.pocket(), settings=Settings.load(config) if config else None, keys=ring
+    )
+    with server.listen(host, port, keys=ring is not None) as listener:
+        address, bound = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        typer.echo(f"colm-vl: http://{shown}:{bound}/v1  (Ctrl-C ends it)")
+        server.serve(service, listener)
+
+
+@keys_app.command("add")
+def add_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    weight: Annotated[float, typer.Option(help="Share of the server while several callers wait.")] = 1.0,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=NUMBER",
+            help="requests_per_minute, at_once (calls of the server) or tokens_per_day. Repeatable.",
+        ),
+    ] = None,
+    file: KeysOption = _KEYS,
+) -> None:
+    """Make a key and print it. It cannot be shown again."""
+    typer.echo(keys.add(file, name, weight, _quota(quota or [])))
+
+
+@keys_app.command("list")
+def list_keys(file: KeysOption = _KEYS) -> None:
+    """List the keys by name, with their weights and quotas."""
+    columns = ("requests_per_minute", "at_once", "tokens_per_day")
+    table = Table("name", "weight", *(column.replace("_", " ") for column in columns), box=None)
+    for name, entry in keys.read(file).items():
+        limits = [getattr(entry, column) for column in columns]
+        table.add_row(name, f"{entry.weight:g}", *("-" if limit is None else f"{limit:,}" for limit in limits))
+    Console().print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(name: Annotated[str, typer.Argument(help="Whose key it is.")], file: KeysOption = _KEYS) -> None:
+    """Remove a key. A running service refuses it from then on."""
+    keys.revoke(file, name)
+
+
+def _quota(settings: list[str]) -> QuotaTable:
+    limits = {}
+    for setting in settings:
+        key, equals, number = setting.partition("=")
+        if not equals or not number.isdecimal():
+            raise ConfigError(f"--quota {setting!r}: expected KEY=NUMBER", hint="such as --quota at_once=2")
+        limits[key] = int(number)
+    return validate(QuotaTable, limits, "--quota")

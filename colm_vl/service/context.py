@@ -1,0 +1,89 @@
+"""What all parts of the service share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from colm_vl.backends import registry
+from colm_vl.backends.base import Backend
+from colm_vl.engine import AsyncCoLM
+from colm_vl.health import Health
+from colm_vl.service.errors import NO_RETRY, ApiError
+from colm_vl.service.keys import KeyRing
+from colm_vl.service.queue import FairQueue
+from colm_vl.service.queued import QueuedBackend
+from colm_vl.service.settings import Settings
+from colm_vl.team import Team
+
+
+class Service:
+    """A team behind HTTP, for one event loop. `backends` replaces those of members, as for `AsyncCoLM`; the server's
+    is put behind the queue. Without `keys`, every caller is anonymous."""
+
+    def __init__(
+        self,
+        team: Team,
+        *,
+        settings: Settings | None = None,
+        keys: KeyRing | None = None,
+        backends: Mapping[str, Backend] | None = None,
+    ) -> None:
+        self.team = team
+        self.settings = settings or Settings()
+        self.keys = keys
+        limits = self.settings.queue
+        self.queue = FairQueue(limits.places, max_waiting=limits.waiting, max_waiting_each=limits.waiting_each)
+        members = dict(backends or {})
+        if server := team.server:
+            own = members.get(server.name) or registry.connect(server.backend, server.options)
+            times = server.options.keeps_time
+            members[server.name] = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
+        self.colm = AsyncCoLM(team, backends=members)
+        self.started = int(time.time())
+        self.stopping = False
+        self._under_way: set[asyncio.Timeout] = set()
+        self._check: asyncio.Task[Sequence[Health]] | None = None
+        self._checked = 0.0
+
+    @asynccontextmanager
+    async def under_way(self) -> AsyncGenerator[None, None]:
+        """Work that may end before the service does, but not after its grace time: it then raises `ApiError`."""
+        scope = asyncio.timeout(None)
+        self._under_way.add(scope)
+        try:
+            async with scope:
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise ApiError(503, "the service was stopped", code="stopped", headers=NO_RETRY) from None
+        finally:
+            self._under_way.discard(scope)
+
+    def cancel_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for scope in list(self._under_way):
+            scope.reschedule(now)
+
+    async def failing(self) -> Sequence[str]:
+        """The members that do not answer. They are asked at most once in `Settings.ready_for` seconds."""
+        now = time.monotonic()
+        if self._check is None or (self._check.done() and now - self._checked > self.settings.ready_for):
+            self._checked = now
+            self._check = asyncio.create_task(self._ask_members())
+        return [health.member.name for health in await asyncio.shield(self._check) if not health.works]
+
+    async def aclose(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+            await asyncio.wait([self._check])
+        await self.colm.aclose()
+
+    async def _ask_members(self) -> Sequence[Health]:
+        try:
+            return await self.colm.check()
+        finally:
+            self._checked = time.monotonic()

@@ -1,0 +1,88 @@
+"""Access, probes and errors of the service."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from colm_vl.cli import app as command_line
+from colm_vl.service import keys
+from colm_vl.service.keys import QuotaTable
+from tests.service import hosted
+from tests.service.hosted import client, service, team
+
+
+async def test_probes_need_no_key_and_tell_whether_the_members_answer(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    keys.add(file, "ann", 1.0, QuotaTable())
+    async with client(service(keys=file)) as http:
+        assert (await http.get("/health")).json() == {"status": "ok"}
+        assert (await http.get("/ready")).json() == {"ready": True, "failing": []}
+    broken = team(server=[{"error": "unreachable", "text": "http://10.1.2.3:8000 refused the connection"}])
+    async with client(service(broken)) as http:
+        answer = await http.get("/ready")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False, "failing": ["server"]})
+
+
+async def test_a_key_counts_until_it_is_revoked(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    ann, bob = (keys.add(file, name, 1.0, QuotaTable()) for name in ("ann", "bob"))
+    assert ann not in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    async with client(service(keys=file)) as http:
+
+        async def status(key: str, scheme: str = "Bearer") -> int:
+            return (await http.get("/nowhere", headers={"Authorization": f"{scheme} {key}"})).status_code
+
+        assert [await status(ann), await status(bob), await status(ann, "bearer")] == [404, 404, 404]
+        assert [await status(ann[:-1]), await status(""), await status(ann, "Basic")] == [401, 401, 401]
+        keys.revoke(file, "ann")
+        assert [await status(ann), await status(bob)] == [401, 404]
+        answer = await http.get("/nowhere")
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert answer.json()["error"]["type"] == "refused"
+        file.write_text("not TOML")
+        assert [await status(ann), await status(bob)] == [401, 404]
+
+
+async def test_a_body_that_is_too_long_is_not_read() -> None:
+    async with client(service(settings={"limits": {"body_bytes": 1024}})) as http:
+        answer = await http.post("/health", content=b"x" * 1025)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_keys_are_managed_on_the_command_line(tmp_path: Path) -> None:
+    file = str(tmp_path / "keys.toml")
+    run = CliRunner().invoke
+    made = run(command_line, ["keys", "add", "ann", "--weight", "2", "--quota", "tokens_per_day=5000", "--keys", file])
+    assert made.exit_code == 0
+    assert keys.KeyRing(Path(file)).find(made.output.strip()) is not None
+    assert "5,000" in run(command_line, ["keys", "list", "--keys", file]).output
+    again = run(command_line, ["keys", "add", "ann", "--keys", file])
+    assert "has a key 'ann'" in str(again.exception)
+    unknown = run(command_line, ["keys", "add", "bob", "--quota", "tokens=1", "--keys", file])
+    assert "--quota: unknown key 'tokens'" in str(unknown.exception)
+    assert run(command_line, ["keys", "revoke", "ann", "--keys", file]).exit_code == 0
+    assert keys.read(Path(file)) == {}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_without_keys_only_loopback_is_served(host: str) -> None:
+    result = CliRunner().invoke(command_line, ["serve", "--host", host, "--port", "0"])
+    assert "there are no keys" in str(result.exception)
+
+
+def test_sigterm_ends_the_process_with_status_0() -> None:
+    with hosted.process() as served:
+        assert httpx.get(f"{served.url}/health").json() == {"status": "ok"}
+        begun = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(20) == 0
+        assert time.monotonic() - begun < 10
+        assert served.process.stderr is not None
+        assert served.process.stderr.read() == ""
