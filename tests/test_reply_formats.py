@@ -50,6 +50,19 @@ def test_an_endpoint_that_takes_a_schema_is_asked_under_one() -> None:
     assert AS_JSON in prompts[3]
 
 
+def test_reasoning_has_a_field_before_the_answer() -> None:
+    said = {"caption": "dots", "reasoning": "3 + 2 dots. So it is 5.", "answer": "5", "confidence": 90}
+    with Endpoint(lambda seen: json.dumps(said)) as endpoint, CoLM(team(endpoint)) as colm:
+        draft = colm.ask("How many dots?", strategy="vote", reason=True).drafts[0]
+        plain = colm.ask("How many dots?", strategy="vote")
+        fields = [list(seen.body["response_format"]["json_schema"]["schema"]["properties"]) for seen in endpoint.seen]
+    assert fields[0] == ["caption", "reasoning", "answer", "confidence"]
+    assert fields[-1] == ["caption", "answer", "confidence"]
+    assert "field reasoning" in endpoint.seen[0].text
+    assert '"reasoning": "A saw cuts' in endpoint.seen[0].text
+    assert (draft.caption, draft.answer, plain.answer) == ("dots", "5", "5")
+
+
 def test_one_that_refuses_is_tried_once_and_asked_for_lines_from_then_on() -> None:
     with Endpoint(in_form, refuses={"response_format"}) as endpoint, CoLM(team(endpoint)) as colm:
         for _ in range(2):

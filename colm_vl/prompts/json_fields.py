@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic_core import from_json
 
-ANSWER_FIELDS = ("caption", "answer", "confidence")
+ANSWER_FIELDS = ("caption", "reasoning", "answer", "confidence")
 GUIDANCE_FIELDS = ("evidence", "disagreement", "check")
 _FIELDS = frozenset(ANSWER_FIELDS + GUIDANCE_FIELDS)
 _FENCE = re.compile(r"\s*(?:```\w*\s*)?")
@@ -99,16 +99,16 @@ class StreamedFields:
         return fresh
 
 
-def answer_schema(letters: Sequence[str]) -> Mapping[str, object]:
+def answer_schema(letters: Sequence[str], *, reason: bool = False) -> Mapping[str, object]:
     """The schema of a draft, a refinement or a verdict. With choices, the answer is one of their letters."""
     answer = {"enum": list(letters)} if letters else {"type": "string", "minLength": 1, "maxLength": 300}
-    return _object(
-        {
-            "caption": {"type": "string", "maxLength": 240},
-            "answer": {"type": "string", **answer},
-            "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
-        }
-    )
+    fields = {
+        "caption": {"type": "string", "maxLength": 240},
+        "reasoning": {"type": "string", "minLength": 1, "maxLength": 1200},
+        "answer": {"type": "string", **answer},
+        "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
+    }
+    return _object({name: fields[name] for name in ANSWER_FIELDS if reason or name != "reasoning"})
 
 
 def guidance_schema() -> Mapping[str, object]:

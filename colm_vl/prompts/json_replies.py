@@ -39,7 +39,7 @@ class JsonObject:
     def ask_answer(self, query: Query) -> str:
         texts = self.profile.texts
         own = texts.json_choice if query.choices else texts.json_open
-        return reasoned(self, own) if own else self._lines.ask_answer(query)
+        return reasoned(self, own, texts.json_reason or texts.reason_task) if own else self._lines.ask_answer(query)
 
     def example(self, query: Query) -> Example | None:
         """The profile's example with its reply as an object, if objects are asked for."""
@@ -58,7 +58,7 @@ class JsonObject:
         return example._replace(reply=json_fields.from_lines(example.reply))
 
     def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
-        return json_fields.answer_schema(query.letters)
+        return json_fields.answer_schema(query.letters, reason=self.reason)
 
     def guidance_schema(self) -> Mapping[str, Any] | None:
         return json_fields.guidance_schema()

@@ -45,6 +45,7 @@ _NAMES = (
     "task",
     "question",
     "reply",
+    "reason",
     "reasoned",
     "drafts",
     "answers",
@@ -58,8 +59,8 @@ _KEYS = {f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in _NAM
 class Texts(Table):
     """Every sentence of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`.
 
-    An example, if there is one, is an earlier turn of the conversation. `reason_task` asks for reasoning before the
-    answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or the one that all give.
+    An example, if there is one, is an earlier turn of the conversation. `reason_task` and `json_reason` ask for reasoning
+    before the answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or the one that all give.
     `guide_example_drafts` are separated by empty lines, and `guide_example_answers` are their answers, one a line.
     """
 
@@ -97,6 +98,7 @@ class Texts(Table):
     json_open: str = ""
     json_choice: str = ""
     json_task: str = ""
+    json_reason: str = ""
     check_picture: str = ""
     check_text: str = ""
 

@@ -14,6 +14,7 @@ from colm_vl.types import Flaw, Query
 
 _LABELS = (
     "caption",
+    "reasoning",
     "answer",
     "confidence",
     "evidence",
@@ -131,7 +132,7 @@ class LabelledLines:
 
     def ask_answer(self, query: Query) -> str:
         texts = self.profile.texts
-        return reasoned(self, texts.reply_choice if query.choices else texts.reply_open)
+        return reasoned(self, texts.reply_choice if query.choices else texts.reply_open, texts.reason_task)
 
     def example(self, query: Query) -> Example | None:
         return example_of(self, query)
@@ -182,9 +183,8 @@ class LabelledLines:
         )
 
 
-def reasoned(reply_format: ReplyFormat, ask: str) -> str:
+def reasoned(reply_format: ReplyFormat, ask: str, task: str) -> str:
     """What asks for an answer, and for reasoning before it if that is wanted."""
-    task = reply_format.profile.texts.reason_task
     return f"{ask}\n{task}" if reply_format.reason and task else ask
 
 
@@ -253,7 +253,7 @@ def _labelled(text: str) -> dict[str, str]:
 def _unlabelled_answer(spoken: OwnWords, lines: Mapping[str, str]) -> str:
     """The answer of a model that ignores the labels but says "the answer is …", or just writes one short line. A line
     that it repeated over and over is none."""
-    if lines.keys() - {"caption"}:
+    if lines.keys() - {"caption", "reasoning"}:
         return ""
     text = spoken.text
     for found in reversed(list(_ANSWER_IS.finditer(text))):

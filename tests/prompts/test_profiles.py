@@ -201,6 +201,7 @@ def test_reasoning_before_the_answer_is_a_choice() -> None:
             assert colm.ask("How many?").answer == "5"
             told.append(colm.prompt("near"))
     assert "step by step" in reasoned[0]
+    assert "\nReasoning: A saw cuts" in reasoned[0]
     assert "step by step" not in plain[0]
     with pytest.raises(ConfigError, match="policy: reason: the prompt profile 'pocket' has no text for it"):
         scripted({"near": [FIVE]}, reason=True, prompts="pocket")
