@@ -28,7 +28,7 @@ from colm_vl.guidance_protocol import (
     described,
 )
 from colm_vl.prompts import ReplyFormat
-from colm_vl.replies import by_heading, distinct_answers, read_draft
+from colm_vl.replies import by_heading, distinct_answers, read_draft, shown_to_others
 from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
 from colm_vl.types import Failure, Note, Query, Stage
@@ -70,7 +70,7 @@ def show(run: Run, replies: Replies) -> ShownDrafts:
     if not run.policy.blind:
         texts = by_heading(run.team, replies)
     else:
-        shuffled = [reply.text for reply in replies.values()]
+        shuffled = [shown_to_others(reply) for reply in replies.values()]
         random.Random(f"{run.policy.seed} {run.query.question}").shuffle(shuffled)
         texts = {f"Model {number}": text for number, text in enumerate(shuffled, 1)}
     return ShownDrafts(texts, distinct_answers(replies), run.images_hidden)

@@ -11,6 +11,8 @@ from colm_vl.prompts import ReplyFormat
 from colm_vl.team import Team
 from colm_vl.types import ClientReply, Confidence, Draft, Flaw, Note
 
+NO_ANSWER = "no readable answer"
+
 _FLAWS: Mapping[Flaw, str] = {"copied": "copied its prompt", "repeated": "repeated itself and was cut there"}
 
 
@@ -28,6 +30,12 @@ def notes_on(member: str, flaws: Sequence[Flaw], missing: str = "") -> Sequence[
     return [Note(f"{member}: {'; '.join([*told, missing] if missing else told)}")] if told or missing else []
 
 
+def shown_to_others(reply: ClientReply) -> str:
+    """A reply as it stands in the prompts of other models. One that only repeats its prompt, or itself, is left out."""
+    is_empty = reply.flaws and not reply.readable and not reply.caption
+    return NO_ANSWER if is_empty else reply.text
+
+
 def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, str]:
     """The replies' texts by heading. A number makes headings unique if two clients would have the same one."""
     texts: dict[str, str] = {}
@@ -36,7 +44,7 @@ def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, s
         number = 1
         while (unique := heading if number == 1 else f"{heading} {number}") in texts:
             number += 1
-        texts[unique] = reply.text
+        texts[unique] = shown_to_others(reply)
     return texts
 
 

@@ -59,9 +59,10 @@ _KEYS = {f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in _NAM
 class Texts(Table):
     """Every sentence of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`.
 
-    An example, if there is one, is an earlier turn of the conversation. `reason_task` and `json_reason` ask for reasoning
-    before the answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or the one that all give.
-    `guide_example_drafts` are separated by empty lines, and `guide_example_answers` are their answers, one a line.
+    An example, if there is one, is an earlier turn of the conversation. `reason_task` and `json_reason` ask for
+    reasoning before the answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or
+    the one that all give. `guide_example_drafts` are separated by empty lines, and `guide_example_answers` are their
+    answers, one a line.
     """
 
     model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, name))

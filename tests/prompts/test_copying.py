@@ -175,6 +175,17 @@ def test_a_copy_is_told_and_neither_counted_nor_shown() -> None:
     assert "server: copied its prompt; its guidance says nothing of its own" in trace.notes
 
 
+@pytest.mark.parametrize("blind", [False, True])
+def test_the_server_is_not_shown_a_copy(blind: bool) -> None:
+    seen = f"Caption: five dots\n{FORM}"
+    with scripted({"near": [FORM], "far": [FOUR], "third": [seen]}, [GUIDANCE], prompts="pocket", blind=blind) as colm:
+        colm.ask("How many?")
+        prompt = colm.prompt("server")
+    assert "]\nno readable answer\n[" in prompt
+    assert prompt.count("as short as it can be") == 1  # what is seen in a picture is evidence without an answer, too
+    assert seen in prompt
+
+
 def test_clients_are_shown_what_the_server_wrote_itself() -> None:
     with scripted({"near": [FIVE]}, [f"{GUIDE_FORM}\n{GUIDANCE}"], prompts="pocket") as colm:
         trace = colm.ask("How many?")
