@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from colm_vl.backends.base import Request
 from colm_vl.errors import Unsupported
 from colm_vl.types import Sent
+from processors.images import Image
 
 # "Ġ", "▁" and "Ċ" represent white space in vocabularies.
 _LETTER = re.compile(r"[\s\"'(\[*{:ĠĊ▁]{0,4}([A-Z])[\s\"')\]*}.,:;ĠĊ▁]{0,4}")
@@ -46,12 +47,11 @@ def summed(letters: Iterable[tuple[str, float]]) -> Mapping[str, float]:
     return {letter: math.log(mass) for letter, mass in total.items() if mass > 0}
 
 
-def images_sent(request: Request, max_pixels: int | None) -> Sent:
-    """The pictures that the model gets and their pixels, after reducing each to `max_pixels`; `bytes` is 0."""
-    images = request.images
+def images_sent(images: Sequence[Image], max_pixels: int | None) -> Sent:
+    """The number of pictures and their pixels, after reducing each to `max_pixels`; `bytes` is 0."""
     if not images:
         return Sent()
-    shown = images if max_pixels is None else tuple(image.thumbnail(max_pixels) for image in images)
+    shown = images if max_pixels is None else [image.thumbnail(max_pixels) for image in images]
     return Sent(images=len(images), pixels=sum(image.pixels for image in shown))
 
 

@@ -18,8 +18,7 @@ _BUSY_STATUSES = frozenset({503, 504, 529})
 @dataclass(slots=True)
 class Call:
     """The state of one call. Times are those of the event loop. `asked_wait` is the time in seconds that the last
-    refusal asked to wait. `crowded`: the last attempt was refused because of too many concurrent requests. `plain`:
-    `Request.plain` is sent, because the endpoint does not support schemas."""
+    refusal asked to wait. `crowded`: the last attempt was refused because of too many concurrent requests."""
 
     request: Request
     images: tuple[Image, ...]
@@ -30,7 +29,6 @@ class Call:
     asked_wait: float | None = None
     crowded: bool = False
     body_bytes: int = 0
-    plain: bool = False
 
     def resume(self, now: float, waited: float) -> None:
         """Start the clock, or continue it after `waited` seconds in the queue."""

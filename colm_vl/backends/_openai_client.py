@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from colm_vl.backends._common import check_pictures, images_sent
@@ -16,6 +17,7 @@ from colm_vl.backends._http_call import Call
 from colm_vl.backends._http_calls import MAX_ERROR_BYTES, HttpCalls
 from colm_vl.backends._http_endpoint import Endpoint
 from colm_vl.backends._http_errors import StatusError, Target, of_status, refused_parameter, retry_after
+from colm_vl.backends._openai_media import KeptPictures, Named
 from colm_vl.backends._openai_reply import ModelList, ReplyReader, most_bytes, parse_chunk, parse_completion
 from colm_vl.backends._openai_request import DISPENSABLE, encode_body, encode_messages, parameters
 from colm_vl.backends.base import Capabilities, Generation, Request
@@ -28,6 +30,7 @@ from colm_vl.errors import (
     Unsupported,
 )
 from colm_vl.types import Sent
+from processors.images import Image
 
 if TYPE_CHECKING:
     from colm_vl.backends.openai import Options
@@ -37,6 +40,15 @@ _MAX_MODELS_BYTES = 4 << 20
 _END: Final = object()
 
 
+@dataclass(slots=True)
+class _ChatCall(Call):
+    """`plain`: `Request.plain` is sent, because the endpoint does not support schemas. `names` are those of pictures
+    that the endpoint keeps."""
+
+    plain: bool = False
+    names: Mapping[Image, Named] = field(default_factory=dict)
+
+
 class OpenAIBackend:
     """A model at an endpoint. Each event loop in which it is used has its own connections."""
 
@@ -44,6 +56,7 @@ class OpenAIBackend:
         self._options = options
         self._target = Target(repr(options.model), options.base_url, key, options.api_key_env)
         self._calls = HttpCalls(options, self._target)
+        self._kept = KeptPictures() if options.engine == "vllm" else None
 
     async def generate(self, request: Request) -> Generation:
         return await self._calls.whole(self._begin(request), self._attempt)
@@ -79,11 +92,11 @@ class OpenAIBackend:
 
     # --- one attempt ---
 
-    def _begin(self, request: Request) -> Call:
+    def _begin(self, request: Request) -> _ChatCall:
         check_pictures(request, self._options.max_images, self._options.model)
-        return Call(request, request.images)
+        return _ChatCall(request, request.images)
 
-    async def _attempt(self, call: Call) -> Generation:
+    async def _attempt(self, call: _ChatCall) -> Generation:
         messages = await self._messages(call)
         async with self._calls.in_place(call):
             body = await self._calls.in_time(call, self._exchange(call, messages))
@@ -92,7 +105,7 @@ class OpenAIBackend:
         reader.add(parse_completion(body, self._target))
         return self._generation(call, reader)
 
-    async def _attempt_stream(self, call: Call) -> AsyncGenerator[str | Generation, None]:
+    async def _attempt_stream(self, call: _ChatCall) -> AsyncGenerator[str | Generation, None]:
         max_tokens = call.request.sampling.max_tokens
         messages = await self._messages(call)
         async with self._calls.in_place(call):
@@ -109,21 +122,27 @@ class OpenAIBackend:
                 reply.close()
         yield self._generation(call, reader)
 
-    async def _messages(self, call: Call) -> list[bytes]:
+    async def _messages(self, call: _ChatCall) -> list[bytes]:
         options, request = self._options, call.request
         call.plain = self._must_be_plain(call)
         if call.plain and request.plain is None:
             raise self._no_schema()
         messages = request.plain if call.plain and request.plain else request.messages
+        if self._kept is not None:
+            call.names = self._kept.names(request, options.max_pixels)
 
         def encode() -> list[bytes]:
-            return encode_messages(messages, max_pixels=options.max_pixels, detail=options.detail)
+            return encode_messages(messages, max_pixels=options.max_pixels, detail=options.detail, names=call.names)
 
-        if not call.images or all(image.has_data_uri(options.max_pixels) for image in call.images):
+        if all(image.has_data_uri(options.max_pixels) for image in self._sent(call)):
             return encode()
         return await asyncio.to_thread(encode)  # so that the event loop is not blocked
 
-    def _must_be_plain(self, call: Call) -> bool:
+    def _sent(self, call: _ChatCall) -> Sequence[Image]:
+        """The pictures whose bytes are sent."""
+        return [image for image in call.images if image not in call.names or not call.names[image].kept]
+
+    def _must_be_plain(self, call: _ChatCall) -> bool:
         refused = self._endpoint.refused[self._options.model]
         return call.request.schema is not None and "response_format" in refused
 
@@ -133,14 +152,14 @@ class OpenAIBackend:
             hint='set reply_format = "auto" or "lines"',
         )
 
-    async def _exchange(self, call: Call, messages: list[bytes]) -> bytes:
+    async def _exchange(self, call: _ChatCall, messages: list[bytes]) -> bytes:
         reply = await self._send(call, messages, stream=False)
         try:
             return await self._calls.told(reply.read(most_bytes(call.request.sampling.max_tokens, stream=False)))
         finally:
             reply.close()
 
-    async def _send(self, call: Call, messages: list[bytes], *, stream: bool) -> HttpReply:
+    async def _send(self, call: _ChatCall, messages: list[bytes], *, stream: bool) -> HttpReply:
         """Send the request, leaving out parameters that the endpoint refuses, until one is accepted."""
         session = self._calls.session()
         model = self._options.model
@@ -156,7 +175,9 @@ class OpenAIBackend:
             if 200 <= reply.status < 300:
                 return reply
             failure = await self._calls.status_error(reply, most=MAX_ERROR_BYTES + len(body))
-            if not self._learn(failure, [name for name in DISPENSABLE if name in settings]):
+            if self._kept is not None and self._kept.lacks(call.names.values(), failure):
+                messages = await self._messages(call)
+            elif not self._learn(failure, [name for name in DISPENSABLE if name in settings]):
                 await self._raise_status(call, failure)
 
     def _learn(self, failure: StatusError, sent: Collection[str]) -> bool:
@@ -171,7 +192,7 @@ class OpenAIBackend:
             endpoint.learn_refusal(self._options.model, parameter)
         return True
 
-    async def _raise_status(self, call: Call, failure: StatusError) -> NoReturn:
+    async def _raise_status(self, call: _ChatCall, failure: StatusError) -> NoReturn:
         call.asked_wait = retry_after(failure.headers)
         error = of_status(failure, self._target)
         if isinstance(error, ModelNotFound):
@@ -191,8 +212,10 @@ class OpenAIBackend:
                     return
                 yield parse_chunk(data, self._target)
 
-    def _generation(self, call: Call, reader: ReplyReader) -> Generation:
+    def _generation(self, call: _ChatCall, reader: ReplyReader) -> Generation:
         reader.check_complete()
+        if self._kept is not None:
+            self._kept.learn(call.names.values())
         endpoint = self._endpoint
         known = endpoint.gives_logprobs.get(self._options.model)
         if "logprobs" not in endpoint.refused[self._options.model] and not known:
@@ -202,7 +225,7 @@ class OpenAIBackend:
             text=reader.text,
             finish_reason=reader.finish_reason or "stop",
             usage=reader.usage,
-            sent=Sent(bytes=call.body_bytes) + images_sent(call.request, self._options.max_pixels),
+            sent=Sent(bytes=call.body_bytes) + images_sent(self._sent(call), self._options.max_pixels),
             logprobs=reader.logprobs,
             seconds=asyncio.get_running_loop().time() - call.started,
             attempts=call.attempts,

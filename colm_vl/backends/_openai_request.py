@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
+from colm_vl.backends._openai_media import Named
 from colm_vl.backends.base import Message, Request
+from processors.images import Image
 
 # Parameters that endpoints can refuse, and that can be left out or have another name.
 DISPENSABLE: Final = (
@@ -44,15 +47,22 @@ def parameters(request: Request, *, stream: bool, refused: Collection[str]) -> d
     return kept if "max_tokens" in kept else kept | {"max_completion_tokens": sampling.max_tokens}
 
 
-def encode_messages(messages: Sequence[Message], *, max_pixels: int | None, detail: str | None) -> list[bytes]:
+def encode_messages(
+    messages: Sequence[Message],
+    *,
+    max_pixels: int | None,
+    detail: str | None,
+    names: Mapping[Image, Named] = MappingProxyType({}),
+) -> list[bytes]:
     """The conversation as pieces of a JSON array. Equal messages give equal bytes, as prefix caches require.
 
-    Pictures that are not yet encoded are encoded here, which takes tens of milliseconds for large ones.
+    Pictures that are not yet encoded are encoded here, which takes tens of milliseconds for large ones. Those with a
+    name have it as their uuid.
     """
     # Conversations without pictures use strings as content: servers of text-only models often support nothing else.
     if not any(message.images for message in messages):
         return [_json([{"role": message.role, "content": message.text} for message in messages])]
-    end = b'","detail":' + _json(detail) + b"}}" if detail else b'"}}'
+    end = b'","detail":' + _json(detail) + b"}" if detail else b'"}'
     pieces = [b"["]
     for number, message in enumerate(messages):
         pieces.append(b"," if number else b"")
@@ -64,9 +74,13 @@ def encode_messages(messages: Sequence[Message], *, max_pixels: int | None, deta
             pieces.append(b"," if place else b"")
             if isinstance(part, str):
                 pieces.append(_json({"type": "text", "text": part}))
+                continue
+            name = names.get(part)
+            if name is not None and name.kept:
+                pieces.append(b'{"type":"image_url","image_url":null')
             else:
-                uri = part.data_uri_bytes(max_pixels)
-                pieces += (b'{"type":"image_url","image_url":{"url":"', uri, end)
+                pieces += (b'{"type":"image_url","image_url":{"url":"', part.data_uri_bytes(max_pixels), end)
+            pieces.append(b"}" if name is None else b',"uuid":' + _json(name.uuid) + b"}")
         pieces.append(b"]}")
     pieces.append(b"]")
     return pieces

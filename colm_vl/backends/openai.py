@@ -30,7 +30,13 @@ class Options(_http_options.Options):
     """The model's address, and what its endpoint supports beyond chat completions."""
 
     tries_schema = True
+    neutral = _http_options.Options.neutral | {"engine"}
 
+    engine: Literal["vllm"] | None = Field(
+        default=None,
+        description="the engine at the endpoint, if its extensions are to be used: vllm is sent each picture once, and "
+        "its uuid from then on",
+    )
     detail: Literal["auto", "low", "high"] | None = Field(
         default=None, description="the detail setting of pictures, if the endpoint supports it"
     )

@@ -162,7 +162,7 @@ class ScriptedBackend:
                 reply.cached_tokens,
                 len(words) if reply.completion_tokens is None else reply.completion_tokens,
             ),
-            sent=images_sent(request, self._options.max_pixels),
+            sent=images_sent(request.images, self._options.max_pixels),
             logprobs=tuple(TokenLogprob(word, math.log(probability)) for word in words) if probability else None,
             seconds=reply.delay,
         )

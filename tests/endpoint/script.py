@@ -81,7 +81,7 @@ class Seen:
     @property
     def pictures(self) -> list[str]:
         """Data URIs."""
-        return [part["image_url"]["url"] for part in self.parts if part["type"] == "image_url"]
+        return [part["image_url"]["url"] for part in self.parts if part["type"] == "image_url" and part["image_url"]]
 
 
 Answer = str | Reply | Fault
