@@ -25,13 +25,13 @@ def read_draft(
 
 
 def notes_on(member: str, flaws: Sequence[Flaw], missing: str = "") -> Sequence[Note]:
-    """What the user should know of a reply: what was cut out of it, and what is `missing` after that."""
+    """Notes for the user: what was removed from a reply, and what is `missing` in the rest."""
     told = [_FLAWS[flaw] for flaw in flaws]
     return [Note(f"{member}: {'; '.join([*told, missing] if missing else told)}")] if told or missing else []
 
 
 def shown_to_others(reply: ClientReply) -> str:
-    """A reply as it stands in the prompts of other models. One that only repeats its prompt, or itself, is left out."""
+    """The text of a reply in the prompts of other models. A reply without own content is replaced by `NO_ANSWER`."""
     is_empty = reply.flaws and not reply.readable and not reply.caption
     return NO_ANSWER if is_empty else reply.text
 
@@ -49,7 +49,7 @@ def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, s
 
 
 def distinct_answers(replies: Mapping[str, ClientReply]) -> Sequence[str]:
-    """The different answers that were given, as the first client that gave each wrote it."""
+    """The different answers, each in the words of the first client that gave it."""
     first: list[ClientReply] = []
     for reply in replies.values():
         if reply.readable and not any(answers.same_reply(reply, other) for other in first):
@@ -67,8 +67,8 @@ def _confidence(generation: Generation, read: prompts.ParsedReply) -> Confidence
 
 
 def _answer_probability(generation: Generation, read: prompts.ParsedReply) -> float | None:
-    """Of a choice, the probability of its letter among the letters, where theirs are known; else the mean probability
-    of the tokens that the answer is written in. None without log-probabilities."""
+    """For a choice, the probability of its letter relative to all letters, if these are known; otherwise the mean
+    probability of the answer's tokens. None without log-probabilities."""
     if not generation.logprobs or read.answer_span is None:
         return None
     written = "".join(token.token for token in generation.logprobs)

@@ -1,4 +1,4 @@
-"""What each stage says to a model (`messages`), in which words (`profile`), and how replies are read (`replies`)."""
+"""The messages of each stage (`messages`), their texts (`profile`), and how replies are read (`replies`)."""
 
 from colm_vl.prompts.copying import OwnWords, own_words
 from colm_vl.prompts.json_fields import StreamedFields, is_complete

@@ -1,8 +1,8 @@
-"""Finds what a reply only repeats: sentences of its own prompt, or itself over and over.
+"""Find sentences that a reply copies from its own prompt, and parts that it repeats again and again.
 
-Small models copy the form that they are to fill in, and are surest of it. Only the profile's sentences are compared:
-a question, its choices and the drafts may honestly be repeated. Of its examples, only whole sentences count as copied,
-because replies that follow an example share phrases with it.
+Small models copy the form that they should fill in, with high probabilities. Replies are compared with the texts of
+the profile only, because a good reply may repeat the question, its choices or a draft. Of the profile's examples, only
+whole sentences count as copied, because a good reply shares phrases with an example.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from colm_vl.types import Flaw
 _RUN, _LONG_RUN, _LONG = 5, 4, 8
 """This many consecutive words of an instruction count as copied: 5, or 4 in a sentence of at least 8 words."""
 _SHARE = 0.6
-"""Share of a sentence's words that must be copied for the sentence to count as copied."""
+"""A sentence counts as copied if at least this share of its words is."""
 _MIN_CLAUSE = 3
 _MIN_REPEATS, _MIN_REPEATED_WORDS, _MAX_PERIOD = 4, 8, 60
 _SEARCHED_WORDS, _MAX_LOOPS = 4_000, 8
 _MAX_COMPARED = 50_000
-"""Characters; no model that copies its prompt writes so much."""
+"""Characters. Longer replies are not compared."""
 
 _LABEL = re.compile(r"^[\s>#*_\-•\d.)]*(?:[A-Za-z]+ )?[A-Za-z]+[*_`]*\s*[:：=][*_`]*")
 _SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+(?=\s|$)|[.!?]|$)\s*")
@@ -37,15 +37,15 @@ _MARK = re.compile(r"\[(?:begin|end) [0-9a-f]{1,6}(?:\]|$)")
 
 @dataclass(frozen=True, slots=True)
 class OwnWords:
-    """What is left of a reply, and what was taken out of it."""
+    """A reply without its copied and repeated parts, and the kinds of parts that were removed."""
 
     text: str
     flaws: tuple[Flaw, ...] = ()
 
 
 def own_words(text: str, profile: Profile, choices: Sequence[str] = (), *, quotes: bool = True) -> OwnWords:
-    """The reply without sentences of the profile, and without repetitions. A sentence that is one of the choices,
-    with its letter or without, is an answer in any case. Without `quotes`, what stands between boundaries is copied."""
+    """Remove copied sentences and repetitions from a reply. A sentence that equals one of the choices, with or without
+    its letter, is never removed. Without `quotes`, text between boundaries is removed as well."""
     if len(text) > _MAX_COMPARED:
         return OwnWords(text)
     kept = cut_repetition(text)
@@ -60,13 +60,13 @@ def own_words(text: str, profile: Profile, choices: Sequence[str] = (), *, quote
     own = [_own_part(_MARK.sub("", line), told, honest) for line in lines]
     if own == lines:
         return OwnWords(kept, flaws)
-    # Beside a copied line, a line that stands in the prompt word for word, such as an example's answer, is copied, too.
+    # If one line is copied, other lines that are in the prompt word for word, such as an example's answer, are, too.
     own = ["" if _words(line) in told.lines else line for line in own]
     return OwnWords("".join(own), ("copied", *flaws))
 
 
 def cut_repetition(text: str) -> str:
-    """The text with only the first of what is repeated again and again, be it a word, a phrase or several lines."""
+    """Remove repetitions of a word, a phrase or several lines, except for the first."""
     for _ in range(_MAX_LOOPS):
         found = list(_NON_SPACE.finditer(text))[-_SEARCHED_WORDS:]
         loop = _find_loop([match[0].casefold() for match in found])
@@ -77,7 +77,7 @@ def cut_repetition(text: str) -> str:
 
 
 def _find_loop(words: Sequence[str]) -> range | None:
-    """The repetitions, without the first time."""
+    """The repetitions after the first."""
     repeated = len(words) - len(set(words))
     for period in range(1, min(_MAX_PERIOD, repeated // (_MIN_REPEATS - 1)) + 1):
         needed = max(_MIN_REPEATS * period, _MIN_REPEATED_WORDS) - period
@@ -140,7 +140,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _own_part(line: str, told: _Told, honest: Sequence[tuple[str, ...]]) -> str:
-    """A line without its copied sentences; the label goes with the last of them."""
+    """Remove the copied sentences of a line, and its label if no other sentences remain."""
     label = match[0] if (match := _LABEL.match(line)) else ""
     said = line[len(label) :]
     kept = "".join(sentence for sentence in _sentences(said) if not _is_copied(_words(sentence), told, honest))

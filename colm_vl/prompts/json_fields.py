@@ -1,4 +1,4 @@
-"""Reads the fields of replies that are JSON objects, also if they are incomplete."""
+"""Read the fields of replies that are JSON objects, including incomplete ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CONTROLS = re.compile(r"[\x00-\x1f]")
 
 
 def read_fields(text: str) -> Mapping[str, str] | None:
-    """The fields of a reply by name, in the order in which they were written, each on one line. None if the text is
-    no such object. Of an object that is incomplete, the fields that have begun."""
+    """The fields of a reply by name, in the order of the reply, each on one line; of an incomplete object, the fields
+    that have begun. None if the text is not such an object."""
     start = text.find("{", _FENCE.match(text).end())  # type: ignore[union-attr]  # it matches nothing, too
     if start < 0 or _FENCE.fullmatch(text[:start]) is None:
         return None
     try:
-        # Line breaks within a string are no JSON, and between fields they mean nothing.
+        # Line breaks are not allowed in JSON strings, and have no meaning between fields.
         found = from_json(_CONTROLS.sub(" ", text[start:]), allow_partial="trailing-strings")
     except ValueError:
         return None
@@ -46,9 +46,9 @@ def is_complete(text: str) -> bool:
 
 
 def find_answer(text: str) -> tuple[int, int] | None:
-    """Where the value of the field `answer` stands in the text, without its quotation marks. A quotation mark within
-    another field is escaped, so that none looks like this one."""
-    *_, found = (None, *_ANSWER.finditer(text))  # the last: what was only thought stands before
+    """The position of the value of the field `answer` in the text, without quotation marks. Quotation marks inside
+    other fields are escaped, so the name of this field cannot occur there."""
+    *_, found = (None, *_ANSWER.finditer(text))  # the last, because a `<think>` part may contain others
     return found.span(found.lastindex or 0) if found else None
 
 
@@ -68,8 +68,7 @@ def from_lines(text: str) -> str:
 
 
 class StreamedFields:
-    """What to show of a reply while it is written: of a JSON object, the texts of its fields as labelled lines; of
-    anything else, the text itself."""
+    """The text to show of a reply while it is generated: labelled lines for a JSON object, other replies unchanged."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -125,7 +124,7 @@ def _object(properties: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _begins_object(text: str) -> bool | None:
-    """None while that cannot be told."""
+    """None as long as the text is too short to decide."""
     begun = text.lstrip()
     if not begun or (begun.startswith("`") and re.fullmatch(r"`{1,3}|```\w*\s*", begun)):
         return None

@@ -26,7 +26,7 @@ from colm_vl.types import Query
 class JsonObject:
     """An object under a schema, such as `{"caption": "…", "answer": "5", "confidence": 90}`.
 
-    A profile without sentences for it asks for lines: then only the decoding is constrained.
+    If the profile has no texts for it, the prompt asks for lines, and only the decoding is constrained.
     """
 
     profile: Profile
@@ -42,7 +42,7 @@ class JsonObject:
         return reasoned(self, own, texts.json_reason or texts.reason_task) if own else self._lines.ask_answer(query)
 
     def example(self, query: Query) -> Example | None:
-        """The profile's example with its reply as an object, if objects are asked for."""
+        """The profile's example. Its reply is an object if the prompt asks for objects."""
         texts, lines = self.profile.texts, example_of(self, query)
         if lines is None or not (texts.json_choice if query.choices else texts.json_open):
             return lines
@@ -64,7 +64,7 @@ class JsonObject:
         return json_fields.guidance_schema()
 
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
-        """Its fields are read as the lines of the same names are."""
+        """Fields are read in the same way as lines with the same labels."""
         read = self._lines.read_answer(said_to_others(text), choices)
         return replace(read, answer_span=json_fields.find_answer(text) if read.answer else None)
 
@@ -73,8 +73,7 @@ class JsonObject:
 
 
 def written_in(text: str, asked: ReplyFormat) -> ReplyFormat:
-    """The format that a reply is in, whichever was asked for: small models ignore a schema, and large ones write JSON
-    unasked."""
+    """The actual format of a reply. Small models ignore a schema, and large ones write JSON without being asked."""
     is_json = bool(json_fields.read_fields(without_thinking(text)))
     return JsonObject(asked.profile) if is_json else LabelledLines(asked.profile)
 

@@ -23,7 +23,7 @@ _MAX_LISTED = 200
 def draft_messages(
     query: Query, specialty: str = "", *, reply_format: ReplyFormat = LABELLED_LINES
 ) -> tuple[Message, ...]:
-    """A client's first call, or (without a specialty) the one call of a model that answers by itself."""
+    """A client's first call, or, without a specialty, the call of a model that answers alone."""
     texts = reply_format.profile.texts
     system = fill(texts.draft_system, specialty=_one_line(specialty)) if specialty else texts.solo_system
     ask = f"{_question(query, texts)}\n\n{reply_format.ask_answer(query)}"
@@ -163,7 +163,7 @@ def _question(query: Query, texts: Texts) -> str:
 
 
 def _example(query: Query, reply_format: ReplyFormat) -> tuple[Message, ...]:
-    """A worked example as an earlier turn, which small models follow better than a description of the form."""
+    """A worked example as an earlier turn. Small models follow it better than a description of the form."""
     example, texts = reply_format.example(query), reply_format.profile.texts
     if example is None:
         return ()

@@ -1,7 +1,7 @@
-"""Prompt profiles: what models are told, one TOML file each; those of the package stand in `profiles/`.
+"""Prompt profiles: the texts that models are told, one TOML file per profile. The package's own are in `profiles/`.
 
-A profile holds sentences, and code puts them together: no profile can undo the order that lets prompts share their
-prefixes, or the boundaries around what another model wrote. Hence TOML and not templates.
+A profile contains texts, and `messages` combines them. A profile is not a template, so it cannot change the order of a
+prompt, which lets prompts share prefixes, or remove the boundaries around the text of another model.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ _KEYS = {f"{table}_{key}": f"{table}.{key}" for table in _TABLES for key in _NAM
 
 
 class Texts(Table):
-    """Every sentence of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`.
+    """The texts of a profile. In the file, `draft_system` is the key `system` of the table `[draft]`.
 
-    An example, if there is one, is an earlier turn of the conversation. `reason_task` and `json_reason` ask for
+    An example is an earlier turn of the conversation. `reason_task` and `json_reason` ask for
     reasoning before the answer; `guide_answers` and `guide_agreed` introduce the different answers of the drafts, or
     the one that all give. `guide_example_drafts` are separated by empty lines, and `guide_example_answers` are their
     answers, one a line.
@@ -118,8 +118,8 @@ class Texts(Table):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`name` is that of a shipped profile, or the path of a file as the team file writes it. `fingerprint` is a SHA-256
-    over the sentences: weights that were trained on them record it."""
+    """`name` is that of a shipped profile, or the path of a file as written in the team file. `fingerprint` is the
+    SHA-256 of the texts, which is stored with weights that were trained on them."""
 
     name: str
     texts: Texts
@@ -131,12 +131,12 @@ class Profile:
 
     @property
     def sentences(self) -> Mapping[str, str]:
-        """All texts by key, as `GUIDE_TASK`; those that are left out of the file are not among them."""
+        """The texts that the file contains, by key, such as `GUIDE_TASK`."""
         return {name.upper(): text for name, text in self.texts.model_dump(exclude_defaults=True).items()}
 
     @property
     def instructions(self) -> tuple[str, ...]:
-        """The sentences by which the model is told what to do and how."""
+        """The texts that tell the model what to do and how."""
         texts = self.texts
         asked = (texts.question, texts.choices, texts.check_picture, texts.check_text, *self.examples)
         return tuple(text for text in self.sentences.values() if text not in asked)
@@ -148,12 +148,12 @@ class Profile:
 
     @property
     def check_picture(self) -> str:
-        """What `team check` asks about a picture of a circle. A profile without such a text asks as the default one."""
+        """What `team check` asks about a picture of a circle; if not in the file, the text of the default profile."""
         return self.texts.check_picture or load(DEFAULT).texts.check_picture
 
     @property
     def check_text(self) -> str:
-        """What `team check` asks a model that takes no pictures."""
+        """What `team check` asks a model that takes no pictures; if not in the file, as above."""
         return self.texts.check_text or load(DEFAULT).texts.check_text
 
 
@@ -163,9 +163,9 @@ def shipped() -> tuple[str, ...]:
 
 
 def load(name: str, folder: Path | None = None) -> Profile:
-    """A shipped profile by its name, or a file by its path, relative to `folder`.
+    """Load a shipped profile by name, or a file by its path relative to `folder`.
 
-    Raises `ConfigError` for a file that is wrong, naming file and key, and `ValueError` for an unknown name.
+    Raises `ConfigError` for an invalid file, with its name and the key, and `ValueError` for an unknown name.
     """
     if name in shipped():
         return _load_shipped(name)
@@ -176,7 +176,7 @@ def load(name: str, folder: Path | None = None) -> Profile:
 
 
 def read(setting: object, info: ValidationInfo) -> Profile:
-    """A profile as a team file names it. The validation's context is the folder that paths are relative to."""
+    """Load the profile that a team file names. The validation context is the folder that paths are relative to."""
     if isinstance(setting, Profile):
         return setting
     if not isinstance(setting, str):
@@ -185,12 +185,12 @@ def read(setting: object, info: ValidationInfo) -> Profile:
 
 
 def plain(profile: Profile) -> str:
-    """As a team file names it."""
+    """The profile's name in a team file."""
     return profile.name
 
 
 def fill(text: str, **values: object) -> str:
-    """The text with its placeholders replaced. What is put in is not looked at again."""
+    """Replace the placeholders of a text. Placeholders in the values are not replaced."""
     return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
 
 
@@ -204,7 +204,7 @@ def _read(file: Path, name: str) -> Profile:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys of tables as `table.key`."""
+    """Values by `table.key`."""
     for name, value in table.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")

@@ -36,9 +36,9 @@ _MAX_SENTENCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """What was read from a client's reply. Empty strings and None where a line was missing; nothing is invented.
+    """The parts of a client's reply. Missing parts are empty strings or None.
 
-    `stated_confidence` is from 0 to 1; `answer_span` is where in the text the answer stands, from and up to.
+    `stated_confidence` is from 0 to 1. `answer_span` is the position of the answer in the text, from start to end.
     """
 
     answer: str
@@ -51,7 +51,7 @@ class ParsedReply:
 
 @dataclass(frozen=True, slots=True)
 class ParsedGuidance:
-    """`own` is the whole of it in the server's own words, empty where it has no content."""
+    """`own` is the guidance without what the server copied or repeated; empty if it has no content."""
 
     evidence: str
     disagreement: str
@@ -62,7 +62,7 @@ class ParsedGuidance:
 
 @dataclass(frozen=True, slots=True)
 class ParsedSelection:
-    """`names` exist and are in the order in which they were named; `dropped` do not."""
+    """`names` are existing clients, in the order of the reply; `dropped` are other names in it."""
 
     names: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -82,11 +82,11 @@ class GuidanceExample(NamedTuple):
 
 
 class ReplyFormat(Protocol):
-    """How a model is asked to write its reply, and how what it wrote is read."""
+    """How a model is asked to write its reply, and how the reply is read."""
 
     @property
     def profile(self) -> Profile:
-        """The sentences that the model is told."""
+        """The texts that the model is told."""
         ...
 
     @property
@@ -99,7 +99,7 @@ class ReplyFormat(Protocol):
         ...
 
     def example(self, query: Query) -> Example | None:
-        """A question of the same kind with a good reply, to be shown first."""
+        """A question of the same kind with a good reply, which the model is shown first."""
         ...
 
     def ask_guidance(self) -> str:
@@ -107,17 +107,17 @@ class ReplyFormat(Protocol):
         ...
 
     def guidance_example(self) -> GuidanceExample | None:
-        """Drafts with good guidance, to be shown first."""
+        """Drafts with good guidance, which the model is shown first."""
         ...
 
     def answer_schema(self, query: Query) -> Mapping[str, Any] | None:
-        """The JSON schema that the reply is held to where that is possible."""
+        """The JSON schema of the reply, for models that support schemas."""
         ...
 
     def guidance_schema(self) -> Mapping[str, Any] | None: ...
 
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
-        """Read a draft, a refinement or a verdict. What cannot be read is left empty."""
+        """Read a draft, a refinement or a verdict. Parts that cannot be read are empty."""
         ...
 
     def read_guidance(self, text: str) -> ParsedGuidance: ...
@@ -125,7 +125,8 @@ class ReplyFormat(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LabelledLines:
-    """Lines such as "Answer: 5", read tolerantly: small models drop labels, add markdown and repeat themselves."""
+    """Lines such as "Answer: 5". Small models often omit, mark up or repeat the labels; their replies are read
+    as well."""
 
     profile: Profile
     reason: bool = False
@@ -155,7 +156,7 @@ class LabelledLines:
         return None
 
     def read_answer(self, text: str, choices: Sequence[str] = ()) -> ParsedReply:
-        """The last answer that was given counts; a reply of one unlabelled line is its answer."""
+        """The last answer counts. If a reply is one line without a label, this line is the answer."""
         spoken = own_words(without_thinking(text), self.profile, choices)
         lines = _labelled(spoken.text)
         said = lines.get("final answer") or lines.get("answer") or _unlabelled_answer(spoken, lines)
@@ -184,12 +185,12 @@ class LabelledLines:
 
 
 def reasoned(reply_format: ReplyFormat, ask: str, task: str) -> str:
-    """What asks for an answer, and for reasoning before it if that is wanted."""
+    """The request for an answer, and for reasoning before it if `reply_format.reason` is set."""
     return f"{ask}\n{task}" if reply_format.reason and task else ask
 
 
 def example_of(reply_format: ReplyFormat, query: Query) -> Example | None:
-    """The profile's example for questions with choices or without, its reply in lines."""
+    """The profile's example for questions with or without choices. Its reply is in lines."""
     texts = reply_format.profile.texts
     if query.choices:
         question, short, long = (
@@ -202,11 +203,11 @@ def example_of(reply_format: ReplyFormat, query: Query) -> Example | None:
 
 
 LABELLED_LINES = LabelledLines(load(DEFAULT))
-"""With the sentences of the default profile."""
+"""With the default profile."""
 
 
 def read_selection(text: str, known: Sequence[str]) -> ParsedSelection:
-    """Names as the server listed them, whatever bullets or remarks it added; those nobody bears are dropped."""
+    """Read a list of names. Bullets and remarks are ignored, and names of unknown clients are dropped."""
     by_folded = {name.casefold(): name for name in known}
     names: dict[str, None] = {}
     dropped: dict[str, None] = {}
@@ -224,17 +225,17 @@ def read_selection(text: str, known: Sequence[str]) -> ParsedSelection:
 
 
 def without_thinking(text: str) -> str:
-    """A reasoning model's reply without its `<think>` part; one that was cut off while thinking has said nothing."""
+    """A reply without its `<think>` part; empty if it was cut off in this part."""
     return _THINKING.sub("", text)
 
 
 def has_content(text: str) -> bool:
-    """Whether the text says anything beside labels."""
+    """Whether the text contains anything besides labels."""
     return any(re.search(r"\w", match[2] if (match := _LABEL_LINE.match(line)) else line) for line in text.splitlines())
 
 
 def _labelled(text: str) -> dict[str, str]:
-    """Label (lower case) → its text, further lines included. A label that recurs: the last that says something."""
+    """Texts by label in lower case, including further lines; the last text if a label is repeated."""
     found: dict[str, str] = {}
     label = ""
     for line in text.splitlines():
@@ -257,7 +258,7 @@ def _unlabelled_answer(spoken: OwnWords, lines: Mapping[str, str]) -> str:
         return ""
     text = spoken.text
     for found in reversed(list(_ANSWER_IS.finditer(text))):
-        # In steps, over a bounded text: one pattern for all of it takes minutes over a reply of spaces.
+        # In steps and with a bounded length, because a single pattern takes minutes for a reply of spaces.
         rest = text[found.end() : found.end() + _MAX_SENTENCE].lstrip().removeprefix(":").lstrip()
         end = _SENTENCE_END.search(rest, 1)
         if sentence := rest[: end.start() if end else None].strip():
@@ -269,7 +270,7 @@ def _unlabelled_answer(spoken: OwnWords, lines: Mapping[str, str]) -> str:
 
 
 def _find_answer(text: str, said: str) -> tuple[int, int] | None:
-    """Where `said` stands: behind the last label that it follows, so that a number in a caption is not taken for it."""
+    """The position of `said` after the last label before it, so that a number in a caption is not found instead."""
     labels = list(re.finditer(r"answer\b", text, re.IGNORECASE))
     for start in (*(label.end() for label in reversed(labels)), 0):
         position = text.find(said, start)
