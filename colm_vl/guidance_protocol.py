@@ -19,13 +19,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from colm_vl.backends.base import Message
-from colm_vl.types import MAX_CHOICES, Confidence, Flaw, Usage
+from colm_vl.types import MAX_CHOICES, Confidence, EarlierTurn, Flaw, Usage
 from processors.images import Image
 
 MOST_CHARACTERS = 200_000
 """Of one text in a request."""
 MOST_DRAFTS = 64
 MOST_PICTURES = 32
+MOST_TURNS = 1000
 MISSING_PICTURE = "missing_picture"
 """The code of the error, of status 409, if the service does not have a picture of the request (any more)."""
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
@@ -117,6 +118,9 @@ class _Request(BaseModel):
     )
     pictures: Annotated[tuple[Digest, ...], Field(max_length=MOST_PICTURES)] = Field(
         default=(), description="the SHA-256 of each picture's file, in hexadecimal; see /v1/pictures"
+    )
+    history: Annotated[tuple[EarlierTurn, ...], Field(max_length=MOST_TURNS)] = Field(
+        default=(), description="the earlier turns of the conversation; their pictures come first in `pictures`"
     )
     stream: bool = Field(default=False, description="whether to reply with server-sent events")
 

@@ -135,21 +135,27 @@ class ServiceGuide:
 
     async def select(self, query: Query, specialties: Mapping[str, str], count: int) -> SelectionReading | None:
         clients = tuple(ClientInfo(name=name, specialty=specialty) for name, specialty in specialties.items())
-        task = SelectionRequest(question=query.question, choices=query.choices, clients=clients, count=count)
+        task = SelectionRequest(
+            question=query.question, choices=query.choices, history=query.history, clients=clients, count=count
+        )
         generation = await self._ask("select", task, query)
         if generation is None:
             return None
         return _given(generation, SelectionReading) or _read_selection(generation, specialties, count)
 
     async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None:
-        task = GuidanceRequest(question=query.question, choices=query.choices, **described(drafts))
+        task = GuidanceRequest(
+            question=query.question, choices=query.choices, history=query.history, **described(drafts)
+        )
         generation = await self._ask("guide", task, query, round)
         if generation is None:
             return None
         return _given(generation, GuidanceReading) or _read_guidance(generation, prompts.LABELLED_LINES)
 
     async def verdict(self, query: Query, drafts: ShownDrafts, *, round: int) -> VerdictReading | None:
-        task = VerdictRequest(question=query.question, choices=query.choices, **described(drafts))
+        task = VerdictRequest(
+            question=query.question, choices=query.choices, history=query.history, **described(drafts)
+        )
         generation = await self._ask("verdict", task, query, round)
         if generation is None:
             return None

@@ -259,6 +259,7 @@ class Run:
             notes=tuple([note.text for note in kept.of(Note)]),
             seconds=time.monotonic() - self._begun,
             metadata=dict(query.metadata),
+            history=query.history,
         )
 
 

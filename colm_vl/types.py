@@ -41,9 +41,19 @@ over."""
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierTurn:
+    """A turn of the conversation before the question. `images` is the number of pictures that came with it."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A question with optional pictures and choices (2 to 26, lettered A, B, …).
 
+    `history` are the earlier turns of a conversation. All pictures are in `images`, those of earlier turns first.
     `id` identifies it in files and reports. `metadata` is copied to the trace; in a batch, values that JSON does not
     have, such as dates and NaN, are converted to strings. Raises `InputError` if the question is invalid.
     """
@@ -53,6 +63,7 @@ class Query:
     choices: tuple[str, ...] = ()
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    history: tuple[EarlierTurn, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
@@ -69,10 +80,10 @@ class Query:
             )
         if any(not choice.strip() for choice in self.choices):
             raise InputError("one of the choices is empty", hint="give every choice a text")
-        for text in (self.question, *self.choices):
+        for text in (self.question, *self.choices, *(turn.text for turn in self.history)):
             # Python decodes command lines and files of another encoding to lone surrogates, which cannot be encoded.
             if broken := re.search("[\ud800-\udfff]", text):
-                what = "question" if text is self.question else "choice"
+                what = "question" if text is self.question else "choice" if text in self.choices else "earlier turn"
                 raise InputError(
                     f"the {what} {_start(text)} is not UTF-8 text, from character {broken.start() + 1} on",
                     hint="write it in UTF-8 (iconv -f latin1 -t utf-8)",
@@ -314,6 +325,7 @@ class Trace:
     seconds: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    history: tuple[EarlierTurn, ...] = ()
 
     @property
     def answer(self) -> str:

@@ -134,6 +134,7 @@ def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
         members=team.infos,
         failures=(Failure(None, "select", error.kind, f"{row.where}: {error}", error.hint),),
         metadata=dict(row.metadata),
+        history=row.history,
     )
 
 

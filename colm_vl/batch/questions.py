@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from colm_vl.batch.readers import HEADS, READERS, Reader, Record
 from colm_vl.errors import InputError
-from colm_vl.types import Query, Trace
+from colm_vl.types import EarlierTurn, Query, Trace
 from processors.images import Image, ImageSource
 
 Source = str | os.PathLike[str] | Iterable[Query]
@@ -40,14 +40,16 @@ class Row:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     hint: str = ""
+    history: tuple[EarlierTurn, ...] = ()
 
     def query(self, images: Iterable[Image]) -> Query:
         """A `Query` with the opened pictures. Raises `InputError` if it is invalid."""
-        return Query(self.question, tuple(images), self.choices, self.id, self.metadata)
+        return Query(self.question, tuple(images), self.choices, self.id, self.metadata, self.history)
 
     def is_of(self, trace: Trace) -> bool:
-        """Whether the trace has this question and these choices. Pictures are compared elsewhere: they are not open."""
-        return self.question == trace.question and self.choices == trace.choices
+        """Whether the trace has this question, with its choices and earlier turns. Pictures are compared elsewhere:
+        they are not open."""
+        return (self.question, self.choices, self.history) == (trace.question, trace.choices, trace.history)
 
 
 class Survey(NamedTuple):
@@ -244,10 +246,11 @@ def _given(numbered: tuple[int, Query]) -> Row:
     if not isinstance(query, Query):
         raise InputError(f"question {number} is a {type(query).__name__}, expected a Query")
     id_, where = query.id or str(number), f"question {number}"
+    row = Row(id_, where, query.question, query.choices, query.images, history=query.history)
     try:
-        return Row(id_, where, query.question, query.choices, query.images, _metadata(query.metadata))
+        return replace(row, metadata=_metadata(query.metadata))
     except InputError as error:
-        return Row(id_, where, query.question, query.choices, problem=str(error), hint=error.hint)
+        return replace(row, pictures=(), problem=str(error), hint=error.hint)
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,7 @@ cannot contain.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from colm_vl.backends.base import Message, Part
 from colm_vl.prompts.json_replies import said_to_others
@@ -149,17 +149,33 @@ def draw_boundary(*texts: str) -> str:
 
 
 def _pictures(query: Query) -> tuple[Part, ...]:
-    if len(query.images) < 2:
+    if len(query.images) < 2 and not query.history:
         return query.images
     return tuple(part for number, image in enumerate(query.images, 1) for part in (f"Picture {number}:", image))
 
 
 def _question(query: Query, texts: Texts) -> str:
-    lines = [fill(texts.question, question=query.question.strip())]
+    """The earlier turns are quoted rather than given as turns of the prompt: their replies do not have the form that is
+    asked for, and many models take turns of users and assistants only in strict alternation."""
+    lines = [*_conversation(query, texts)] if query.history else []
+    lines += [fill(texts.question, question=query.question.strip())]
     if query.choices:
         lines.append(texts.choices)
         lines += [f"({letter}) {_one_line(text)}" for letter, text in zip(query.letters, query.choices, strict=True)]
     return "\n".join(lines)
+
+
+def _conversation(query: Query, texts: Texts) -> Iterator[str]:
+    turns, shown = [], 0
+    for turn in query.history:
+        numbers = range(shown + 1, shown + turn.images + 1)
+        shown += turn.images
+        pictures = f" ({', '.join(f'Picture {number}' for number in numbers)})" if numbers else ""
+        turns.append(f"{turn.role}{pictures}: {turn.text.strip()}")
+    said = "\n".join(turns)
+    boundary = draw_boundary(said)
+    yield fill(texts.conversation, boundary=boundary)
+    yield f"{_fence(said, boundary)}\n"
 
 
 def _example(query: Query, reply_format: ReplyFormat) -> tuple[Message, ...]:

@@ -24,6 +24,7 @@ _SHIPPED = Path(__file__).parent / "profiles"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PLACEHOLDERS = {
     "question": ("question",),
+    "conversation": ("boundary",),
     "draft_system": ("specialty",),
     "drafts_intro": ("boundary",),
     "guide_answers": ("boundary",),
@@ -102,6 +103,7 @@ class Texts(Table):
     json_reason: str = ""
     check_picture: str = ""
     check_text: str = ""
+    conversation: str = "The conversation so far, between two lines with the mark {boundary}. The question follows it."
 
     @field_validator("*")
     @classmethod

@@ -59,7 +59,7 @@ class GuidanceService:
         `ImageError` if it is invalid."""
         self.queue.admit(caller)
         images = await self.pictures.open(caller.name, task.pictures)
-        return Consultation(self, caller, task, Query(task.question, images, task.choices))
+        return Consultation(self, caller, task, Query(task.question, images, task.choices, history=task.history))
 
 
 @dataclass(frozen=True, slots=True)
