@@ -32,7 +32,9 @@ _SAMPLED_BYTES = 1 << 16
 class SamplingPolicy(Table):
     max_tokens: int = Field(default=512, ge=1, description="maximum number of tokens in a reply")
     temperature: float = Field(default=0.0, ge=0, le=2, description="sampling temperature; 0 is greedy")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling: cumulative probability of the tokens")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="nucleus sampling: total probability of the tokens to sample from"
+    )
 
 
 class StageSampling(Table):
@@ -73,7 +75,8 @@ class Policy(Table):
     top_k: int | None = Field(default=None, ge=1, description="number of clients that take part; all if not set")
     select: Literal["server", "specialty"] = Field(
         default="server",
-        description="how the top k are selected: by the server, or by specialty (words shared with the question)",
+        description="how the top k are selected: server (by the server) or specialty (by words that question and "
+        "specialty share)",
     )
     rounds: int = Field(default=1, ge=1, le=10, description="rounds of guidance and refinement")
     min_drafts: int = Field(
@@ -86,12 +89,13 @@ class Policy(Table):
     shadow: bool = Field(default=False, description="ask the server even if the gate would skip it, to see the effect")
     prompts: Annotated[Profile, BeforeValidator(profiles.read), PlainSerializer(profiles.plain)] = Field(
         default_factory=lambda: profiles.load(profiles.DEFAULT),
-        description="the prompt profile: a shipped one by name, or a TOML file, relative to the team file",
+        description="the prompt profile: the name of a shipped one (default or pocket), or the path of a TOML file, "
+        "relative to the team file",
     )
     reply_format: Literal["auto", "json", "lines"] = Field(
         default="auto",
-        description="lines, json (replies under a JSON schema), or auto: json from endpoints that take a schema, else "
-        "lines; models in this process write lines unless json is set",
+        description="format of the replies: lines (labelled lines), json (objects under a JSON schema) or auto (json "
+        "for endpoints that support schemas; lines for other endpoints and for models in this process)",
     )
     reason: bool = Field(default=False, description="ask the clients to reason before they answer")
     share: Share = Field(default="images", description="what the server may see: images, thumbnails or captions")
@@ -99,12 +103,17 @@ class Policy(Table):
         default=DEFAULT_THUMBNAIL_PIXELS, ge=28 * 28, description="maximum pixels of a thumbnail"
     )
     blind: bool = Field(default=False, description="show drafts to the server without names, in random order")
-    asker: str | None = Field(default=None, description="the asking client; the first if not set")
+    asker: str | None = Field(
+        default=None,
+        description="the client whose answer counts with solo and with settle = asker; the first if not set",
+    )
     settle: Literal["asker", "vote"] | None = Field(
-        default=None, description="final answer: asker or vote; if not set, asker if one is named, else vote"
+        default=None,
+        description="final answer: asker (that of the asking client) or vote; if not set, asker if one is named, else "
+        "vote",
     )
     samples: int | None = Field(
-        default=None, ge=1, description="number of samples of self_consistency; the number of calls of colm if not set"
+        default=None, ge=1, description="number of samples of self_consistency; if not set, the number of calls of colm"
     )
     layers: int = Field(default=2, ge=1, le=5, description="layers of moa")
     seed: int = Field(default=0, description="seed of sampling and of the order of blind drafts")
@@ -142,7 +151,7 @@ class Policy(Table):
 
 
 class _MemberSettings(Table):
-    """What a member may set for itself in place of the policy's."""
+    """Settings of a member that override those of the policy."""
 
     prompts: Annotated[Profile | None, BeforeValidator(profiles.read)] = None
     reply_format: Literal["auto", "json", "lines"] | None = None
@@ -216,7 +225,7 @@ class Team:
 
     @property
     def infos(self) -> tuple[MemberInfo, ...]:
-        """The members as a trace tells of them."""
+        """The members as recorded in a trace."""
         return tuple(
             MemberInfo(
                 member.name, member.role, member.backend, member.label, member.specialty,
@@ -227,11 +236,11 @@ class Team:
         )  # fmt: skip
 
     def prompts_of(self, member: Member) -> Profile:
-        """The profile by which this member is asked."""
+        """The prompt profile for this member."""
         return member.prompts or self.policy.prompts
 
     def reply_format_of(self, member: Member) -> str:
-        """How this member's replies are asked for; "auto" only where a schema is tried."""
+        """The reply format for this member; "auto" only if a schema is tried first."""
         wanted = member.reply_format or self.policy.reply_format
         return "lines" if wanted == "auto" and not member.options.tries_schema else wanted
 
