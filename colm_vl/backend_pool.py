@@ -48,7 +48,7 @@ class BackendPool:
             return bool(getattr(self._backends.get(member.name), "keeps_time", False))
         return member.options.keeps_time
 
-    def takes_place(self, member: Member) -> bool:
+    def counts_as_loaded(self, member: Member) -> bool:
         """Whether the member counts towards `max_loaded`."""
         return member.options.in_process and not self.is_given(member)
 
@@ -63,7 +63,7 @@ class BackendPool:
                 await self._change.wait()
         # Nothing is awaited from here on until the use is counted.
         if self._closing is not None:
-            raise BackendError(f"{member.name}: not called, for this CoLM is closed")
+            raise BackendError(f"{member.name}: not called, because this CoLM is closed")
         backend = self._backends.get(member.name) or self._connect(member)
         self._users[member.name] += 1
         try:
@@ -127,6 +127,6 @@ class BackendPool:
                 raise result
 
     def _notify(self) -> None:
-        """Wake all that wait for a change."""
+        """Wake all tasks that wait for a change."""
         self._change.set()
         self._change = asyncio.Event()

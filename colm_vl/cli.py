@@ -49,7 +49,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and 
 
 ClientOption = Annotated[str | None, typer.Option("--client", help="Use this client's answer instead of a vote.")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds of guidance and refinement.")]
-TopKOption = Annotated[int | None, typer.Option("--top-k", help="Ask only the K best suited clients.")]
+TopKOption = Annotated[int | None, typer.Option("--top-k", help="Ask only the K clients that suit the question best.")]
 ShareOption = Annotated[str | None, typer.Option(help="What the server may see: images, thumbnails or captions.")]
 GateOption = Annotated[
     str | None, typer.Option(help="When the server is asked: always, disagreement, or confidence=0.8.")
@@ -84,7 +84,7 @@ def ask(
     share: ShareOption = None,
     gate: GateOption = None,
     settings: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only the trace, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON, and nothing else.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Ask one question, with or without pictures, and show each model's replies as they are written.
@@ -188,17 +188,18 @@ def batch(
 @team_app.command("check")
 def check(
     file: Annotated[Path | None, typer.Argument(help="A team file. Default: the pocket team.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only the results, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON, and nothing else.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Ask every member an easy question, and report what works, what each can do, and how to fix what fails.
+    """Ask every member an easy question, and report which members work, what they support, and how to fix the others.
 
-    sees: it named the colours of two pictures. format: how its replies can be read. weights: the memory that a local
-    model needs. --json gives all of it.
+    [bold]sees[/bold]: whether the member named the colours of two pictures.
+    [bold]format[/bold]: the format in which its replies can be read.
+    [bold]weights[/bold]: the memory that the weights of a local model need.
     """
     _set_up_logging(debug)
     team = Team.load(file) if file else Team.pocket()
-    # By a strategy that every team can carry out: members are checked even if the team's own needs one more.
+    # Every team can run `vote`, so members are checked even if the team's own strategy needs a missing server.
     with (
         CoLM(team.with_policy(strategy="vote")) as colm,
         HealthProgress(Console(stderr=True), team.members) as progress,
@@ -213,7 +214,7 @@ def check(
         raise typer.Exit(NOT_ANSWERED)
 
 
-# These modules import no more than this one does; packages of an extra are imported when a command runs.
+# Importing these modules is fast: they import the packages of an extra only when a command runs.
 app.add_typer(part("eval.cli").app, name="eval")
 app.command("serve", help=service_cli.HELP)(service_cli.serve)
 app.add_typer(service_cli.keys_app, name="keys")

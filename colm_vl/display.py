@@ -153,7 +153,7 @@ def summary(trace: Trace) -> RenderableType:
 
 
 class HealthProgress:
-    """Tells, in a terminal, which members have not answered yet."""
+    """Shows in a terminal which members have not answered yet."""
 
     def __init__(self, console: Console, members: Sequence[Member]) -> None:
         self._missing = [member.name for member in members]
@@ -176,13 +176,13 @@ class HealthProgress:
 
 
 def health_table(rows: Iterable[Health]) -> RenderableType:
-    """What `team check` found: a row for each member, or a few lines for each where the terminal is too narrow."""
+    """The results of `team check`: a row for each member, or a few lines for each if the terminal is narrow."""
     return _HealthTable(tuple(rows))
 
 
 @dataclass(frozen=True, slots=True)
 class _HealthTable:
-    """As wide as the terminal allows: one table, figures in a table and texts below it, or lines alone."""
+    """Has the widest layout that fits: one table, a narrower table with texts below it, or a few lines per member."""
 
     rows: Sequence[Health]
 
@@ -220,7 +220,7 @@ class _HealthTable:
 _UNKNOWN = "–"
 _TEXTS = ("member", "model", "seconds", "what")
 _LEFT_OUT = ("model", "seconds", "pictures", "what")
-"""Of the narrower table: its texts stand below it, and `works` tells what takes no pictures."""
+"""Not columns of the narrower table: texts are printed below it, and `works` says which models take text only."""
 
 
 def _table(titles: Sequence[str], rows: Sequence[Mapping[str, Text]], lines: box.Box | None) -> Table:
@@ -237,19 +237,19 @@ def _texts(row: Mapping[str, Text]) -> Text:
 
 
 def _memory(rows: Sequence[Health]) -> Text | None:
-    """What the weights of all models in this process take together."""
+    """The memory that the weights of all local models need together."""
     memory = [row.memory for row in rows if row.memory]
     if not memory:
         return None
     weights, free = sum(one.weights for one in memory), min(one.free for one in memory)
-    told = f"The weights of the local models take {_bytes(weights)}; {_bytes(free)} are free."
+    told = f"The weights of the local models need {_bytes(weights)}; {_bytes(free)} are free."
     if weights <= free:
         return Text(told, style="dim")
     return Text(f"{told} Set quantization for some, or policy.max_loaded to keep fewer in memory.", style="yellow")
 
 
 def _health_cells(row: Health, width: int = sys.maxsize, *, short: bool = False) -> Mapping[str, Text]:
-    """By title, in the order of the columns. Words that are longer than `width` are shortened."""
+    """The cells by column title, in the order of the columns. Words that are longer than `width` are shortened."""
 
     def shown(text: str, style: str = "") -> Text:
         return Text(" ".join(_shortened(word, width) for word in clean(text).split()), style=style)

@@ -264,7 +264,7 @@ def read_query(question: str | Query, images: Images, choices: Iterable[str] | N
         for name, given in (("images", images), ("choices", choices)):
             if given is not None and given != ():
                 raise InputError(
-                    f"{name} are given beside a Query, which has its own",
+                    f"{name} are given, but the Query has its own",
                     hint=f"pass them to the Query: Query(…, {name}=…)",
                 )
         return question

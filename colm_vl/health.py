@@ -28,16 +28,16 @@ logger = logging.getLogger(__name__)
 
 _TOKENS = 256  # a reasoning model thinks first
 _SIDE = 84  # pixels; supported by the processors of all families
-_COLOURS = ("red", "blue")  # two, so that a guess is told from seeing
+_COLOURS = ("red", "blue")  # two, because one colour can be guessed
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What one member can do, or why it cannot. None stands for what is not known.
+    """What one member supports, or why it does not work. None: not known.
 
     `images` and `logprobs` are as in `backends.base.Capabilities`. `sees`: it names the colours of pictures. `formats`
     are the formats in which its replies can be read, the best one first. `first_token` is in seconds and `speed` in
-    tokens a second, both of one call when the model was loaded. `memory` is of models in this process.
+    tokens per second, measured in one call after the model was loaded. `memory` is None for endpoints.
     """
 
     member: Member
@@ -58,7 +58,7 @@ class Health:
         return not self.problem
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The result as plain JSON."""
         member, memory = self.member, self.memory
         return {
             "member": member.name,
@@ -86,10 +86,10 @@ async def check_team(
 ) -> Sequence[Health]:
     """Ask every member, all at the same time. A member that fails does not stop the others.
 
-    `on_result` is called with each member's result as it comes. No member takes longer than its stage's timeout, not
-    counting the time that it waits for a place in memory.
+    `on_result` is called with each member's result as soon as it is known. No member takes longer than the timeout of
+    its stage, not counting the time that it waits until its model can be loaded.
     """
-    # Before any model is loaded, so that what is free is what they will have.
+    # Before any model is loaded, because loaded weights reduce the free memory.
     memory = {member.name: await _memory(team, member, pool) for member in team.members}
 
     async def one(member: Member) -> Health:
@@ -102,12 +102,12 @@ async def check_team(
 
 
 async def _memory(team: Team, member: Member, pool: BackendPool) -> Memory | None:
-    if not pool.takes_place(member):
+    if not pool.counts_as_loaded(member):
         return None
     try:
         async with asyncio.timeout(team.policy.timeout(_stage(member))):
             return await asyncio.to_thread(member.options.memory)
-    except Exception:  # the time is over, or a backend's own fault: what it cannot estimate may work all the same
+    except Exception:  # a timeout or a bug of the backend; the member may work nevertheless
         logger.debug("no estimate of the memory of %s", member.name, exc_info=True)
         return None
 
@@ -128,7 +128,7 @@ async def _check(team: Team, member: Member, pool: BackendPool) -> Health:
         error = raised
     except Exception as raised:  # a bug in one backend must not affect the other members
         logger.debug("unexpected error in %s", member.name, exc_info=True)
-        error = ColmError(f"unexpected {type(raised).__name__}", hint="--debug shows where")
+        error = ColmError(f"unexpected {type(raised).__name__}", hint="--debug shows the traceback")
     return Health(member, time.monotonic() - begun, problem=member.shown(str(error)), hint=member.shown(error.hint))
 
 
@@ -138,7 +138,7 @@ def _stage(member: Member) -> Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """`first` and `last` are the seconds after which the first piece and the whole reply were there."""
+    """`first` and `last` are the seconds until the first piece and until the whole reply."""
 
     generation: Generation
     answer: str
@@ -147,7 +147,7 @@ class _Reply:
 
     @property
     def speed(self) -> float | None:
-        """Tokens a second after the first, where the reply came in several pieces."""
+        """Tokens per second after the first one, if the reply came in several pieces."""
         tokens = self.generation.usage.completion_tokens - 1
         return tokens / (self.last - self.first) if tokens > 0 and self.last - self.first > 0.001 else None
 
@@ -171,13 +171,13 @@ class _Examination:
             return await self._ask(can, sums)
         try:
             return await self._ask(can, pictures)
-        except Unsupported:  # many endpoints do not say beforehand that their model is for text only
+        except Unsupported:  # many endpoints do not report that their model takes text only
             detail = f"works without pictures; {can.detail}".rstrip("; ")
             return await self._ask(replace(can, images=0, detail=detail), sums)
 
     async def _ask(self, can: Capabilities, queries: Sequence[Query]) -> Health:
-        """The calls are made one after the other. The last one without a schema is timed: nothing has to be loaded for
-        it any more, and no grammar compiled."""
+        """The calls are made one after the other. The last one without a schema is timed, because then the model is
+        already loaded, and no grammar has to be compiled."""
         replies = [await self._stream(query) for query in queries]
         timed = replies[-1]
         sees = all(reply.says(colour) for reply, colour in zip(replies, _COLOURS, strict=True))
@@ -202,7 +202,7 @@ class _Examination:
     async def _follows_schema(self, query: Query) -> bool:
         try:
             reply = await self._stream(query, schema=True)
-        except ColmError as error:  # it has just answered without a schema
+        except ColmError as error:  # the member works: it has answered without a schema
             logger.debug("%s under a schema: %s", self.member.name, error)
             return False
         return bool(reply.answer) and not reply.generation.plain and is_complete(reply.generation.text)

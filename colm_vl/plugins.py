@@ -60,7 +60,8 @@ class Plugins:
         return _entries(entry_points, self.group, tuple(sys.path))
 
 
-# Cached because both read folders, `_entries` those of all installed packages: too slow to repeat for each question.
+# Cached because both functions read folders (`_entries` those of all installed packages), which takes too long to be
+# repeated for each question.
 
 
 @lru_cache(maxsize=64)

@@ -302,9 +302,9 @@ def test_backends_are_closed_even_if_an_iterator_cannot_be(tmp_path: Path) -> No
 
 def test_nothing_that_is_given_is_dropped_in_silence(dots: Query, dots_png: bytes) -> None:
     with scripted({"near": [FIVE]}, [GUIDANCE]) as colm:
-        with pytest.raises(InputError, match="images are given beside a Query"):
+        with pytest.raises(InputError, match="images are given, but the Query has its own"):
             colm.ask(dots, images=[dots_png])
-        with pytest.raises(InputError, match="choices are given beside a Query"):
+        with pytest.raises(InputError, match="choices are given, but the Query has its own"):
             next(iter(colm.stream(dots, choices=["4", "5"])))
         with pytest.raises(InputError, match="choices is the text"):
             colm.ask("How many?", choices="45")

@@ -71,7 +71,7 @@ async def test_what_is_wrong_is_told_as_by_the_synchronous_face(dots: Query) -> 
         colm.batch([dots], concurrency=0)
     with pytest.raises(ImageError, match=r"none\.png"):
         await colm.ask("How many?", images=["none.png"])
-    with pytest.raises(InputError, match="beside a Query"):
+    with pytest.raises(InputError, match="the Query has its own"):
         await colm.ask(dots, images=["none.png"])
     broken = AsyncCoLM(colm.team, backends={"near": ScriptedBackend([Reply(error="unreachable")])})
     with pytest.raises(NoAnswer):
@@ -162,7 +162,7 @@ async def test_after_closing_nothing_is_called_again() -> None:
     assert (endless.asked, endless.closings) == (1, 1)
     pool = BackendPool({"near": endless})
     await pool.aclose()
-    with pytest.raises(BackendError, match="near: not called, for this CoLM is closed"):
+    with pytest.raises(BackendError, match="near: not called, because this CoLM is closed"):
         async with pool.use(colm.team.clients[0]):
             pass
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from colm_vl.backends.colm import Options
 
 _MOST_BYTES = 64 << 20
-"""Of a stream. Its length is limited by the service; this only bounds one that never ends."""
+"""Limit of a stream. The service limits its replies, so only a stream that never ends reaches it."""
 _END: Final = object()
 
 _event = TypeAdapter[Any](StreamEvent)
@@ -83,7 +83,7 @@ class ServiceBackend:
 
     async def _attempt(self, call: ServiceCall) -> AsyncGenerator[Piece, None]:
         task = self._task(call.request)
-        async with self._calls.in_place(call):
+        async with self._calls.slot(call):
             reply = await self._send(call, task)
             try:
                 async with aclosing(self._calls.events(reply, _MOST_BYTES)) as events:
@@ -110,11 +110,12 @@ class ServiceBackend:
             return of_messages(request.messages)
         except ValueError:
             raise InputError(
-                f"{self._target.label} takes no prompts", hint='use backend = "colm" for the server of a team only'
+                f"{self._target.label} accepts no prompts", hint='use backend = "colm" for the server of a team only'
             ) from None
 
     async def _send(self, call: ServiceCall, task: Task) -> HttpReply:
-        """Upload what the service lacks, and send the request. Pictures that it has dropped are uploaded again."""
+        """Upload the pictures that the service does not have, and send the request. Dropped pictures are uploaded
+        again."""
         loop = asyncio.get_running_loop()
         uploads = self._uploads.get(loop) or self._uploads.setdefault(
             loop, Uploads(self._calls, self._options.max_pixels)
@@ -142,7 +143,7 @@ class ServiceBackend:
             raise StatusFailure(await self._calls.in_time(call, self._calls.status_error(reply)))
         if not reply.is_event_stream:
             reply.close()
-            raise BadReply(f"the reply of {self._target.label} is no stream of events", hint="check base_url")
+            raise BadReply(f"the reply of {self._target.label} is not a stream of events", hint="check base_url")
         return reply
 
     def _read(self, data: bytes) -> Queued | Started | TextDelta | ReplyDone | StreamFailed:
@@ -163,7 +164,9 @@ class ServiceBackend:
         try:
             read: Reply = task.Reply.model_validate(reply)
         except ValidationError:
-            raise BadReply(f"the reply of {self._target.label} is not as its protocol says") from None
+            raise BadReply(
+                f"the reply of {self._target.label} does not follow the protocol of guidance services"
+            ) from None
         assert call.started is not None
         return Generation(
             text=read.text,

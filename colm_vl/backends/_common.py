@@ -40,7 +40,7 @@ def letter_in(token: str, letters: Collection[str]) -> str | None:
 
 
 def summed(letters: Iterable[tuple[str, float]]) -> Mapping[str, float]:
-    """The log-probability of each letter, summed over its tokens."""
+    """The log-probability of each letter: the log of the total probability of its tokens."""
     total: dict[str, float] = {}
     for letter, logprob in letters:
         total[letter] = total.get(letter, 0.0) + math.exp(logprob)

@@ -41,7 +41,7 @@ class Call:
             self.deadline += waited
 
 
-class InPlace:
+class Slot:
     """Context manager that waits for a slot at the endpoint, starts the call's clock, and holds the slot."""
 
     __slots__ = ("_call", "_endpoint", "_holder", "_sent", "_target", "_within")
@@ -66,9 +66,9 @@ class InPlace:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self._endpoint.took()
-        elif isinstance(error, BackendError) and _is_for_load(error):
-            self._call.crowded = self._endpoint.refused_load(self._sent, asyncio.get_running_loop().time())
+            self._endpoint.record_answer()
+        elif isinstance(error, BackendError) and _is_overload(error):
+            self._call.crowded = self._endpoint.record_overload(self._sent, asyncio.get_running_loop().time())
         self._endpoint.release(self._holder)
 
     def _queue_is_full(self) -> TimedOut:
@@ -80,7 +80,7 @@ class InPlace:
         return error
 
 
-def _is_for_load(error: BackendError) -> bool:
+def _is_overload(error: BackendError) -> bool:
     """Whether the error can be caused by too many concurrent requests."""
     timed_out = isinstance(error, TimedOut) and error.limit is not None
     return (

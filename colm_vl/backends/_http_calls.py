@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from colm_vl.backends._http import FAILURES, HttpReply, HttpSession, TooLarge, UnusableProxy
-from colm_vl.backends._http_call import Call, InPlace
+from colm_vl.backends._http_call import Call, Slot
 from colm_vl.backends._http_endpoint import Endpoint
 from colm_vl.backends._http_errors import StatusError, Target, of_failure
 from colm_vl.backends._http_events import EventReader
@@ -83,9 +83,9 @@ class HttpCalls:
 
     # --- steps of an attempt ---
 
-    def in_place(self, call: Call) -> InPlace:
+    def slot(self, call: Call) -> Slot:
         """Hold a slot at the endpoint."""
-        return InPlace(call, self.session().endpoint, self.target, self._options.queue_timeout)
+        return Slot(call, self.session().endpoint, self.target, self._options.queue_timeout)
 
     async def in_time(self, call: Call, waiting: Awaitable[_R]) -> _R:
         try:

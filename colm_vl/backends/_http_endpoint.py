@@ -1,8 +1,8 @@
 """State shared by all members that use the same endpoint: its concurrency limit, and which parameters it supports.
 
 The concurrency limit adapts like TCP's congestion window (additive increase, multiplicative decrease). It starts at the
-members' `max_concurrency`, is halved when requests are refused because of their number or time out, and grows by one
-for each round of answers.
+members' `max_concurrency`. It is halved when requests time out or are refused because there are too many, and grows by
+one for each round of answers.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class Endpoint:
     def release(self, place: object) -> None:
         self._limiter.release_on_behalf_of(place)
 
-    def took(self) -> None:
+    def record_answer(self) -> None:
         """Record that a request was answered. While all slots are in use, each round of answers adds one."""
         if self._room < self._most and self._limiter.borrowed_tokens >= self._limiter.total_tokens:
             self._set_room(self._room + 1 / self._room)
 
-    def refused_load(self, sent: float, now: float) -> bool:
+    def record_overload(self, sent: float, now: float) -> bool:
         """Record that a request sent at `sent` was refused or not answered, probably because of too many concurrent
         requests, and halve the limit. Requests sent before the last reduction are ignored. Returns whether there were
         other concurrent requests."""
@@ -92,7 +92,9 @@ class Endpoint:
             if parameter in ("temperature", "top_p", "seed"):
                 _log.warning("%r at %s refused %s; it is no longer sent", model, self.base_url, parameter)
             elif parameter == "response_format":
-                _log.info("%r at %s takes no JSON schema: it is asked for lines from now on", model, self.base_url)
+                _log.info(
+                    "%r at %s does not support JSON schemas; it is asked for lines from now on", model, self.base_url
+                )
 
     def learn_logprobs(self, model: str, *, given: bool) -> None:
         self.gives_logprobs[model] = given

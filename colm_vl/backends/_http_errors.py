@@ -190,7 +190,7 @@ def of_status(error: StatusError, target: Target) -> BackendError:
 def of_failure(error: BaseException, target: Target) -> BackendError:
     """The error for an exception raised by `_http.py`."""
     if isinstance(error, TooLarge):
-        return does_not_end(target)
+        return too_large(target)
     if isinstance(error, UnusableEncoding):
         return BadReply(f"the reply of {target.label} is compressed in a way that is not supported")
     if isinstance(error, aiohttp.SocketTimeoutError):
@@ -222,9 +222,9 @@ def of_failure(error: BaseException, target: Target) -> BackendError:
     return unreachable
 
 
-def does_not_end(target: Target) -> BadReply:
+def too_large(target: Target) -> BadReply:
     error = BadReply(
-        f"the reply of {target.label} does not end where it should", hint="check that it respects max_tokens"
+        f"the reply of {target.label} exceeds the size limit", hint="check that the endpoint respects max_tokens"
     )
     error.retryable = False  # a retry would be as long again
     return error

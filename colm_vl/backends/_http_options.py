@@ -29,8 +29,8 @@ class Options(base.Options):
         default=8,
         ge=1,
         le=1000,
-        description="maximum number of concurrent requests to this endpoint, for all members that use it together; the "
-        "smallest value counts, and it is reduced while the endpoint refuses requests because of their number",
+        description="maximum number of concurrent requests to this endpoint, shared by all members that use it; the "
+        "smallest value applies, and it is reduced while the endpoint refuses requests or lets them time out",
     )
     queue_timeout: float = Field(
         default=base.MAX_QUEUE_SECONDS,

@@ -1,4 +1,4 @@
-"""How much memory a local model's weights take, estimated from its configuration: no weights are read."""
+"""Estimates the memory that a local model's weights need, from its configuration. No weights are read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Bytes of scales for each weight: bitsandbytes keeps a byte for each 64 weights, and 4 bytes for each 256 of those.
+# Bytes per weight for scales: bitsandbytes stores one byte per 64 weights, and 4 bytes per 256 of these.
 _NF4_SCALES = 1 / 64 + 4 / (64 * 256)
 
 
 def estimate(options: Options) -> Memory | None:
-    """None where the configuration is not on this machine, or names a model that cannot be built."""
+    """None if the configuration is not on this machine, or if no model can be built from it."""
     from colm_vl.backends import _loading
 
     try:
@@ -32,8 +32,8 @@ def estimate(options: Options) -> Memory | None:
             weights = _bytes(model, _loading.quantized_layers(model, options, torch), options)
         return Memory(round(weights), _free(options, torch))
     except ColmError:
-        return None  # loading the model tells it better
-    except Exception:  # what a checkpoint's configuration can hold is without end
+        return None  # loading the model gives a better error message
+    except Exception:  # invalid configurations make transformers raise exceptions of any type
         logger.debug("no estimate for %s", options.model, exc_info=True)
         return None
 
@@ -45,12 +45,12 @@ def _bytes(model: Any, quantized: frozenset[str], options: Options) -> float:
     size: float = compute_module_sizes(model, special_dtypes={f"{name}.weight": kind for name in quantized})[""]
     for name in quantized:
         rows, columns = model.get_submodule(name).weight.shape
-        size += rows * columns * _NF4_SCALES if options.quantization == "nf4" else rows * 4  # int8: one scale a row
+        size += rows * columns * _NF4_SCALES if options.quantization == "nf4" else rows * 4  # int8: one scale per row
     return size
 
 
 def _free(options: Options, torch: ModuleType) -> int:
-    """On the accelerators that the model may use, or in main memory."""
+    """Free bytes on the accelerators that the model may use, or in main memory."""
     import psutil
 
     device = options.device

@@ -98,7 +98,7 @@ class OpenAIBackend:
 
     async def _attempt(self, call: _ChatCall) -> Generation:
         messages = await self._messages(call)
-        async with self._calls.in_place(call):
+        async with self._calls.slot(call):
             body = await self._calls.in_time(call, self._exchange(call, messages))
         request = call.request
         reader = ReplyReader(self._target, request.sampling.max_tokens, streamed=False, letters=request.letters)
@@ -108,7 +108,7 @@ class OpenAIBackend:
     async def _attempt_stream(self, call: _ChatCall) -> AsyncGenerator[str | Generation, None]:
         max_tokens = call.request.sampling.max_tokens
         messages = await self._messages(call)
-        async with self._calls.in_place(call):
+        async with self._calls.slot(call):
             reply = await self._calls.in_time(call, self._send(call, messages, stream=True))
             try:
                 letters = call.request.letters

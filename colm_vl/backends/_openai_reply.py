@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from colm_vl.backends._common import letter_in, summed
-from colm_vl.backends._http_errors import Target, does_not_end, message_of
+from colm_vl.backends._http_errors import Target, message_of, too_large
 from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
 from colm_vl.types import Usage
@@ -115,7 +115,7 @@ class ReplyReader:
         piece = _text(turn.get("content"))
         self._room -= len(piece)
         if self._room < 0:
-            raise does_not_end(self._target)
+            raise too_large(self._target)
         self._pieces.append(piece)
         return piece
 

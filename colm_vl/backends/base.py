@@ -59,8 +59,8 @@ class Request:
     `schema` is a JSON schema for the reply. If the model does not support schemas, the backend sends the messages
     `plain` instead, or raises `Unsupported` if there are none. `letters` are those of the choices: if a token is one of
     them, the backend sets its `TokenLogprob.letters` if it can.
-    `stage` is only for wrappers and logs; replies must not depend on it. `scope` names for whom the call is made, if
-    one process makes calls for several users: what a cache keeps for one must not be usable by another.
+    `stage` is only for wrappers and logs; replies must not depend on it. `scope` identifies the user for whom the call
+    is made, if one process serves several users. Data cached for one user must not be used for another.
     """
 
     messages: tuple[Message, ...]
@@ -114,7 +114,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
-    """A call waits at an endpoint that tells its place in the queue: how many calls will be served before it."""
+    """A call waits in the queue of its endpoint. `ahead` is the number of calls that will be served before it."""
 
     ahead: int
 

@@ -1,4 +1,4 @@
-"""Backend for a guidance service: `colm-vl serve` on another machine, which guides in place of a server of one's own.
+"""Backend for a guidance service: `colm-vl serve` on another machine, which replaces the server model of this team.
 
     [server]
     backend = "colm"

@@ -1,4 +1,4 @@
-"""Waiting for work that must end before its caller goes on, whatever cancels arrive in the meantime."""
+"""Waits for work that must end before its caller continues, even if the caller is cancelled in the meantime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def wait_until_done(
     `hurry` is called at each cancellation, and once if `grace` seconds have passed.
     """
     cancelled: asyncio.CancelledError | None = None
-    # The shield holds off anyio's scopes, which would cancel at every await. It does not hold off `Task.cancel`.
+    # The shield is against anyio's cancel scopes, which cancel every await. It has no effect on `Task.cancel`.
     with anyio.CancelScope(shield=True):
         while pending := [future for future in futures if not future.done()]:
             try:
@@ -39,7 +39,7 @@ async def wait_until_done(
 async def in_thread(work: Callable[[], _T]) -> _T:
     """Run the work in a thread and wait until it has ended, even if the caller is cancelled. `CancelledError` is then
     raised, or else what the work raised."""
-    # Not a task: an event loop that ends cancels all tasks, but the thread would go on.
+    # Not a task: an event loop that ends cancels all tasks, but the thread would continue.
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         await wait_until_done([future])

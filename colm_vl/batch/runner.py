@@ -76,9 +76,9 @@ async def ready_traces(job: Job, pool: BackendPool) -> AsyncGenerator[Sequence[T
 class _BatchTask:
     """Runs a batch in a task of its own and hands its traces to a reader.
 
-    Up to `concurrency` traces can wait for the reader, so a slow reader holds the batch back.
-    Nested generators would not do: when an event loop ends or when garbage is collected, each of them is closed on its
-    own, and most of them while another one is using it.
+    Up to `concurrency` traces can wait for the reader, so a slow reader slows the batch down. A task is used instead of
+    nested generators, because each of those can be closed on its own, by the garbage collector or at the end of an
+    event loop, while another one is using it.
     """
 
     def __init__(self, job: Job, pool: BackendPool) -> None:
@@ -324,5 +324,5 @@ async def _sync_often(folder: Folder, over: asyncio.Event, batch: object) -> Non
 
 def _schedule(team: Team, pool: BackendPool) -> ModelSchedule:
     limit = team.policy.max_loaded
-    local: Sequence[Member] = [member for member in team.members if pool.takes_place(member)]
+    local: Sequence[Member] = [member for member in team.members if pool.counts_as_loaded(member)]
     return ModelSchedule(local, limit) if limit is not None and len(local) > limit else ModelSchedule()

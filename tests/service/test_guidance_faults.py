@@ -125,11 +125,16 @@ async def test_a_service_that_is_down_is_a_failure_and_the_drafts_decide(dots: Q
 @pytest.mark.parametrize(
     ("body", "content_type", "kind", "said"),
     [
-        ("<html>Sign in</html>", "text/html", "bad_reply", "no stream of events"),
+        ("<html>Sign in</html>", "text/html", "bad_reply", "not a stream of events"),
         ("data: {}\n\n", "text/event-stream", "bad_reply", "garbled"),
         ("data: nonsense\n\n", "text/event-stream", "bad_reply", "garbled"),
         (": keep-alive\n\n", "text/event-stream", "bad_reply", "ended before"),
-        ('data: {"type": "reply", "reply": {"flaws": 3}}\n\n', "text/event-stream", "bad_reply", "not as its protocol"),
+        (
+            'data: {"type": "reply", "reply": {"flaws": 3}}\n\n',
+            "text/event-stream",
+            "bad_reply",
+            "does not follow the protocol",
+        ),
         (
             'data: {"type": "error", "error": {"message": "key-of-ann is wrong", "type": "refused"}}\n\n',
             "text/event-stream",

@@ -1,7 +1,7 @@
 """The pocket team's tokenizer: a small byte-level BPE in which every fixed sentence of the prompts is one token.
 
-A prompt of the team is so 20 to 40 tokens long instead of 150. A changed prompt is still read, through ordinary
-tokens, but not understood as well: the profile's fingerprint is stored beside the weights for that reason.
+Prompts of the team thus have 20 to 40 tokens instead of 150. A changed prompt is encoded with ordinary tokens, and the
+models understand it less well. For this reason, the profile's fingerprint is stored beside the weights.
 """
 
 from __future__ import annotations
