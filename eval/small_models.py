@@ -156,7 +156,7 @@ def _pocket() -> Iterator[Query]:
 
 
 def _told(query: Query, listeners: Collection[Listener]) -> frozenset[tuple[str, ...]]:
-    """All runs of words in the prompts of this question, without the question itself and replies of other models."""
+    """All runs of words in the prompts of this question, without the question itself and what models wrote about it."""
     runs: set[tuple[str, ...]] = set()
     for listener in listeners:
         for request, _ in listener.heard:
@@ -167,8 +167,10 @@ def _told(query: Query, listeners: Collection[Listener]) -> frozenset[tuple[str,
 
 
 def _instructions(messages: Sequence[Message], query: Query) -> Iterator[str]:
+    is_asked = False
     for message in messages:
-        if message.role != "assistant":
+        is_asked = is_asked or query.question in message.text
+        if message.role != "assistant" or not is_asked:  # before the question, replies are examples
             for line in _FENCED.sub("", message.text).splitlines():
                 if query.question not in line and not any(line.endswith(choice) for choice in query.choices):
                     yield line

@@ -39,6 +39,13 @@ async def test_a_copied_form_is_no_answer_and_no_guidance() -> None:
     assert found.right_answers == 0
 
 
+async def test_a_copied_example_is_no_answer_and_no_guidance() -> None:
+    texts = prompts.LABELLED_LINES.profile.texts
+    found = await measured(texts.example_reply, texts.guide_example_reply)
+    assert (found.drafts.readable, found.drafts.copied) == (0, 1)
+    assert (found.guidance.readable, found.guidance.copied) == (0, 1)
+
+
 async def test_an_answer_beside_copied_lines_is_readable() -> None:
     found = await measured(f"{FORM}\nAnswer: 5", f"{GUIDE_FORM}\nCheck: count again")
     assert (found.drafts.readable, found.guidance.readable) == (1, 1)

@@ -18,11 +18,11 @@ import pytest
 from colm_vl import Team, prompts
 from colm_vl.backends import registry
 from colm_vl.backends.base import Generation, Request, Sampling
-from eval.small_models import measure, read_questions
+from eval.small_models import HEADER, measure, read_questions
 from tests.serving import llamacpp
 
 COUNT = int(os.environ.get("COLM_VL_LLAMACPP_QUESTIONS") or 100)
-READABLE = {"json": 0.99, "lines": 0.25}
+READABLE = {"json": 0.99, "lines": 0.95}
 """The share of drafts that can be read, at least."""
 
 pytestmark = [
@@ -43,14 +43,17 @@ def team_file() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("reply_format", READABLE)
-async def test_a_real_small_model_can_be_read(team_file: Path, reply_format: str) -> None:
+async def test_a_real_small_model_can_be_read(
+    team_file: Path, reply_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     team = Team.load(team_file).with_policy(reply_format=reply_format)
     measured = await measure(team, read_questions(str(llamacpp.QUESTIONS), COUNT), concurrency=2)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{HEADER}\n{measured.row('SmolLM2-135M-Instruct', 'default', reply_format)}\n")
     drafts = measured.drafts
     assert drafts.asked == 2 * COUNT
     assert drafts.readable >= READABLE[reply_format] * drafts.asked, measured
-    if reply_format == "json":
-        assert drafts.taken == measured.guidance.taken == measured.refinements.taken == 0, measured
+    assert drafts.taken == measured.guidance.taken == measured.refinements.taken == 0, measured
 
 
 async def test_a_stream_says_what_a_whole_reply_says(team_file: Path) -> None:

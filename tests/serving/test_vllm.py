@@ -23,10 +23,13 @@ from colm_vl.backends.base import Backend, Generation, Message, Request, Samplin
 from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import ContextTooLong, ModelNotFound, Unsupported
 from colm_vl.pocket import team_file, world
-from colm_vl.pocket.roster import MEMBERS
+from colm_vl.pocket.roster import MEMBERS, Member
 from colm_vl.pocket.world import Sample
+from colm_vl.prompts import ReplyFormat
 from processors.images import Image
 
+POCKET_LINES = prompts.LabelledLines(prompts.load_profile("pocket"))
+POCKET_JSON = prompts.JsonObject(prompts.load_profile("pocket"))
 URL = os.environ.get("COLM_VL_VLLM_URL", "").rstrip("/")
 
 pytestmark = [
@@ -102,17 +105,19 @@ async def test_refining_computes_nothing_of_the_draft_again(model: Backend, ques
     assert refined.usage.cached_tokens >= whole_blocks
 
 
-async def test_a_pocket_model_says_what_transformers_says(model: Backend, name: str) -> None:
-    """Serve one of colm_vl/pocket/weights for this one."""
-    member = MEMBERS.get(Path(name).name)
-    if member is None:
+@pytest.fixture
+def member(name: str) -> Member:
+    """Serve one of colm_vl/pocket/weights for tests of the pocket team."""
+    served = MEMBERS.get(Path(name).name)
+    if served is None:
         pytest.skip(f"the server has {name!r}, which is no model of the pocket team")
+    return served
+
+
+async def test_a_pocket_model_says_what_transformers_says(model: Backend, member: Member) -> None:
     folder = team_file().parent / "weights" / member.name
     local = registry.connect("transformers", _in_process(str(folder)))
-    requests = [
-        Request(prompts.draft_messages(_query(sample), member.specialty), Sampling(max_tokens=80), timeout=250)
-        for sample in world.split("validation", 100)
-    ]
+    requests = [_draft_request(member, sample, POCKET_LINES) for sample in world.split("validation", 100)]
     try:
         here = [(await local.generate(request)).text for request in requests]
         there = [(await model.generate(request)).text for request in requests]
@@ -120,6 +125,20 @@ async def test_a_pocket_model_says_what_transformers_says(model: Backend, name: 
         await local.aclose()
     same = sum(one.strip() == other.strip() for one, other in zip(here, there, strict=True))
     assert same >= 95, f"{same} of 100 replies are the same"
+
+
+async def test_a_pocket_model_can_be_read_under_a_schema(model: Backend, member: Member) -> None:
+    samples = list(world.split("validation", 100))
+    replies = [(await model.generate(_draft_request(member, sample, POCKET_JSON))).text for sample in samples]
+    read = [POCKET_JSON.read_answer(text, sample.choices) for text, sample in zip(replies, samples, strict=True)]
+    assert sum(bool(one.answer) for one in read) >= 99
+
+
+def _draft_request(member: Member, sample: Sample, reply_format: ReplyFormat) -> Request:
+    query = _query(sample)
+    messages = prompts.draft_messages(query, member.specialty, reply_format=reply_format)
+    schema = reply_format.answer_schema(query)
+    return Request(messages, Sampling(max_tokens=512 if schema else 80), timeout=250, schema=schema)
 
 
 def _in_process(folder: str) -> base.Options:
