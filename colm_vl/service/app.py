@@ -9,11 +9,14 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from colm_vl import __version__
-from colm_vl.service import errors, probes
+from colm_vl.service import errors, guidance_api, probes
 from colm_vl.service.access import AccessMiddleware
 from colm_vl.service.context import Service
 
-_PARTS = (probes.add_routes,)
+_PARTS = (
+    guidance_api.add_routes,
+    probes.add_routes,
+)
 
 
 def create_app(service: Service) -> FastAPI:

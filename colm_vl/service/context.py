@@ -12,7 +12,9 @@ from colm_vl.backends.base import Backend
 from colm_vl.engine import AsyncCoLM
 from colm_vl.health import Health
 from colm_vl.service.errors import NO_RETRY, ApiError
+from colm_vl.service.guidance import GuidanceService
 from colm_vl.service.keys import KeyRing
+from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import FairQueue
 from colm_vl.service.queued import QueuedBackend
 from colm_vl.service.settings import Settings
@@ -36,11 +38,16 @@ class Service:
         self.keys = keys
         limits = self.settings.queue
         self.queue = FairQueue(limits.places, max_waiting=limits.waiting, max_waiting_each=limits.waiting_each)
+        self.pictures = PictureStore(self.settings.picture_limits)
+        self.guidance: GuidanceService | None = None
         members = dict(backends or {})
         if server := team.server:
-            own = members.get(server.name) or registry.connect(server.backend, server.options)
-            times = server.options.keeps_time
-            members[server.name] = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
+            given = members.get(server.name)
+            own = given or registry.connect(server.backend, server.options)
+            times = server.options.keeps_time if given is None else bool(getattr(given, "keeps_time", False))
+            queued = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
+            members[server.name] = queued
+            self.guidance = GuidanceService(team, queued, self.queue, self.pictures)
         self.colm = AsyncCoLM(team, backends=members)
         self.started = int(time.time())
         self.stopping = False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from colm_vl.errors import ColmError, RateLimited
+from colm_vl.errors import ColmError
 from colm_vl.guidance_protocol import (
     PICTURE_TYPES,
     ErrorBody,
@@ -22,19 +22,20 @@ from colm_vl.guidance_protocol import (
     VerdictReply,
     VerdictRequest,
 )
-from colm_vl.service.guidance import Consultation, GuidanceService
-from colm_vl.service.pictures import PictureTooLarge
+from colm_vl.service import errors
+from colm_vl.service.access import Authenticated, CurrentService
+from colm_vl.service.context import Service
+from colm_vl.service.errors import ApiError
+from colm_vl.service.guidance import Consultation
 from colm_vl.service.queue import Caller
 from colm_vl.service.streaming import event_stream, while_connected
 
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        "description": "The reply. With `stream`, server-sent events: `queued`, `started`, `delta`, and last `reply` "
-        "or `error`; each is a JSON object with its `type`.",
-    }
-}
-_PICTURE_BODY = {
+_TAG = "guidance"
+_STREAMED = (
+    "The reply. With `stream`, server-sent events: `queued`, `started`, `delta`, and last `reply` or `error`; the data "
+    "of each is a JSON object with its `type`."
+)
+_PICTURE = {
     "requestBody": {
         "required": True,
         "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in PICTURE_TYPES},
@@ -43,66 +44,97 @@ _PICTURE_BODY = {
 _Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, in hexadecimal")]
 
 
-def router(service: GuidanceService, caller: Callable[..., Any]) -> APIRouter:
-    """`caller` is a dependency that identifies the caller of a request. Raises errors of `colm_vl`, which the
-    application turns into responses."""
-    routes = APIRouter(prefix="/v1", tags=["guidance"])
-    who = Depends(caller)
-
-    async def answer(request: Request, asks: Caller, task: Task) -> Response:
-        consultation = await service.prepare(asks, task)
-        if task.stream:
-            return event_stream(_told(consultation))
-        reply = await while_connected(request, consultation.reply())
-        return JSONResponse(reply.model_dump(mode="json"))
-
-    @routes.post("/selection", response_model=SelectionReply, responses=_STREAM)
-    async def selection(request: Request, body: SelectionRequest, asks: Caller = who) -> Response:
-        """Select the clients that take part in answering a question."""
-        return await answer(request, asks, body)
-
-    @routes.post("/guidance", response_model=GuidanceReply, responses=_STREAM)
-    async def guidance(request: Request, body: GuidanceRequest, asks: Caller = who) -> Response:
-        """Write guidance from the question, its pictures, and the clients' drafts."""
-        return await answer(request, asks, body)
-
-    @routes.post("/verdict", response_model=VerdictReply, responses=_STREAM)
-    async def verdict(request: Request, body: VerdictRequest, asks: Caller = who) -> Response:
-        """Answer the question from its pictures and the drafts, if there are any."""
-        return await answer(request, asks, body)
-
-    @routes.head("/pictures/{sha256}", status_code=204, responses={404: {"description": "It has to be uploaded."}})
-    async def has_picture(sha256: _Sha256, asks: Caller = who) -> Response:
-        """Whether this key has uploaded the picture, and it is still kept."""
-        return Response(status_code=204 if service.pictures.has(asks.name, sha256) else 404)
-
-    @routes.put("/pictures/{sha256}", status_code=204, openapi_extra=_PICTURE_BODY)
-    async def put_picture(request: Request, sha256: _Sha256, asks: Caller = who) -> Response:
-        """Upload a picture for this key. Other keys do not see it. It is dropped when it was not used for a while."""
-        await service.pictures.put(asks.name, sha256, await _body(request, service.pictures.limits.file))
-        return Response(status_code=204)
-
-    return routes
+def add_routes(app: FastAPI) -> None:
+    for ask, reply in ((_selection, SelectionReply), (_guidance, GuidanceReply), (_verdict, VerdictReply)):
+        name = ask.__name__.removeprefix("_")
+        app.add_api_route(
+            f"/v1/{name}",
+            ask,
+            methods=["POST"],
+            tags=[_TAG],
+            operation_id=name,
+            response_model=reply,
+            responses={
+                200: {"description": _STREAMED, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+                **errors.responses(404, 409, 413, 429, 502, 503, 504),
+            },
+        )
+    app.add_api_route(
+        "/v1/pictures/{sha256}",
+        _has_picture,
+        methods=["HEAD"],
+        tags=[_TAG],
+        operation_id="has_picture",
+        status_code=204,
+        responses={**errors.responses(), 404: {"description": "It has to be uploaded."}},
+    )
+    app.add_api_route(
+        "/v1/pictures/{sha256}",
+        _put_picture,
+        methods=["PUT"],
+        tags=[_TAG],
+        operation_id="put_picture",
+        status_code=204,
+        responses=errors.responses(413),
+        openapi_extra=_PICTURE,
+    )
 
 
-async def _body(request: Request, most: int) -> bytes:
-    pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > most:
-            raise PictureTooLarge(
-                f"the picture has more than {most:,} bytes", hint="reduce it first, for instance with max_pixels"
-            )
-        pieces.append(piece)
-    return b"".join(pieces)
+async def _selection(request: Request, body: SelectionRequest, service: CurrentService, who: Authenticated) -> Response:
+    """Select the clients that take part in answering a question."""
+    return await _answer(request, service, who, body)
 
 
-async def _told(consultation: Consultation) -> AsyncGenerator[str, None]:
+async def _guidance(request: Request, body: GuidanceRequest, service: CurrentService, who: Authenticated) -> Response:
+    """Write guidance from the question, its pictures, and the clients' drafts."""
+    return await _answer(request, service, who, body)
+
+
+async def _verdict(request: Request, body: VerdictRequest, service: CurrentService, who: Authenticated) -> Response:
+    """Answer the question from its pictures and the drafts, if there are any."""
+    return await _answer(request, service, who, body)
+
+
+async def _has_picture(sha256: _Sha256, service: CurrentService, who: Authenticated) -> Response:
+    """Whether this key has uploaded the picture, and it is still kept."""
+    return Response(status_code=204 if service.pictures.has(who.name, sha256) else 404)
+
+
+async def _put_picture(request: Request, sha256: _Sha256, service: CurrentService, who: Authenticated) -> Response:
+    """Upload a picture for this key. Other keys do not see it. It is dropped when it was not used for a while."""
+    await service.pictures.put(who.name, sha256, await request.body())
+    return Response(status_code=204)
+
+
+async def _answer(request: Request, service: Service, caller: Caller, task: Task) -> Response:
+    if service.guidance is None:
+        raise ApiError(404, "this service guides nobody: its team has no server", code="no_server")
+    consultation = await service.guidance.prepare(caller, task)
+    if task.stream:
+        return event_stream(_events(service, consultation), keep_alive=service.settings.keep_alive)
+    return JSONResponse(await while_connected(request, _reply(service, consultation)))
+
+
+async def _reply(service: Service, consultation: Consultation) -> dict[str, Any]:
+    async with service.under_way():
+        return (await consultation.reply()).model_dump(mode="json")
+
+
+async def _events(service: Service, consultation: Consultation) -> AsyncGenerator[str, None]:
     try:
-        async with aclosing(consultation.events()) as events:
+        async with service.under_way(), aclosing(consultation.events()) as events:
             async for event in events:
                 yield event.model_dump_json()
     except ColmError as error:
-        wait = error.retry_after if isinstance(error, RateLimited) else None
-        body = ErrorBody(message=str(error), type=error.kind, hint=error.hint, retry_after=wait)
-        yield StreamFailed(error=body).model_dump_json()
+        yield _failed(errors.as_api_error(error))
+    except ApiError as error:
+        yield _failed(error)
+
+
+def _failed(error: ApiError) -> str:
+    told = error.body.error
+    wait = (error.headers or {}).get("Retry-After")
+    body = ErrorBody(
+        message=told.message, type=told.type, hint=told.hint, retry_after=None if wait is None else float(wait)
+    )
+    return StreamFailed(error=body).model_dump_json()

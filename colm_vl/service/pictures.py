@@ -30,11 +30,9 @@ class PictureTooLarge(InputError):
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """`file` are the bytes of one file, `each` and `total` those of all files of a key and of all keys; `age` are the
-    seconds after its last use for which a picture is kept. `decoded` are bytes of decoded pictures that are kept to be
-    used again."""
+    """`each` and `total` are bytes of files for each key and for all; `age` are the seconds after its last use for
+    which a picture is kept. `decoded` are bytes of decoded pictures that are kept to be used again."""
 
-    file: int = 32 << 20
     each: int = 128 << 20
     total: int = 1 << 30
     age: float = 3600.0
@@ -77,10 +75,9 @@ class PictureStore:
 
     async def put(self, owner: str, digest: str, data: bytes) -> None:
         """Keep a picture. Raises `InputError` if `digest` is not its SHA-256, and `ImageError` if it cannot be used."""
-        most = min(self.limits.file, self.limits.each)
-        if len(data) > most:
+        if len(data) > self.limits.each:
             raise PictureTooLarge(
-                f"the picture has {len(data):,} bytes; at most {most:,} are allowed",
+                f"the picture has {len(data):,} bytes; at most {self.limits.each:,} are kept for a key",
                 hint="reduce it first, for instance with max_pixels",
             )
         key = _Key(owner, digest)

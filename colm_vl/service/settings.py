@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from colm_vl._tables import Table, validate
 from colm_vl._toml import read_toml
 from colm_vl.errors import ConfigError
+from colm_vl.service.pictures import PictureLimits
 from colm_vl.types import MAX_CHOICES
 from processors.errors import ImageError
 from processors.fetching import FetchPolicy
@@ -37,8 +38,18 @@ class Queueing(Table):
     waiting_each: int = Field(default=256, ge=1, description="calls of one key that may wait for the server")
 
 
+class Pictures(Table):
+    """Uploaded pictures, which are kept in memory."""
+
+    bytes_each: int = Field(default=128 << 20, ge=1024, description="bytes of the pictures of one key")
+    bytes_all: int = Field(default=1 << 30, ge=1024, description="bytes of all pictures")
+    age: float = Field(default=3600.0, gt=0, description="seconds after its last use for which a picture is kept")
+    decoded_bytes: int = Field(default=256 << 20, ge=0, description="bytes of decoded pictures that are kept")
+
+
 class Settings(Table):
     limits: Limits = Limits()
+    pictures: Pictures = Pictures()
     queue: Queueing = Queueing()
     strategies: tuple[str, ...] | None = Field(
         default=None, description="the models offered, such as colm, vote, solo:charts; all if not set"
@@ -63,6 +74,11 @@ class Settings(Table):
         except ImageError as error:
             raise ValueError(str(error)) from None
         return hosts
+
+    @property
+    def picture_limits(self) -> PictureLimits:
+        kept = self.pictures
+        return PictureLimits(kept.bytes_each, kept.bytes_all, kept.age, self.limits.pixels, kept.decoded_bytes)
 
     @property
     def fetch(self) -> FetchPolicy | None:

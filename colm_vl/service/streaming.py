@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -22,33 +23,41 @@ class ClientGone(Exception):
     """The client closed its connection before it got the reply."""
 
 
-def event_stream(events: AsyncGenerator[str, None]) -> StreamingResponse:
-    """A response of one event for each text. `events` is closed if the client goes away, and must not fail."""
-    return StreamingResponse(_lines(events), media_type="text/event-stream", headers=_HEADERS)
+def event_stream(events: AsyncGenerator[str, None], *, keep_alive: float = KEEP_ALIVE) -> StreamingResponse:
+    """A response of one event for each text. After `keep_alive` seconds without one, a comment is sent.
+
+    `events` runs in one task. It is closed if the client goes away, and should tell of failures as events.
+    """
+    return StreamingResponse(_lines(events, keep_alive), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _lines(events: AsyncGenerator[str, None]) -> AsyncIterator[bytes]:
+async def _lines(events: AsyncGenerator[str, None], keep_alive: float) -> AsyncIterator[bytes]:
     yield _COMMENT
-    coming: asyncio.Task[str | None] | None = None
+    ready: asyncio.Queue[str | None] = asyncio.Queue()
+    task = asyncio.create_task(_pump(events, ready))
     try:
         while True:
-            coming = coming or asyncio.create_task(_next(events))
-            if not (await asyncio.wait([coming], timeout=KEEP_ALIVE))[0]:
+            try:
+                async with asyncio.timeout(keep_alive):
+                    data = await ready.get()
+            except TimeoutError:
                 yield _COMMENT
                 continue
-            data, coming = coming.result(), None
             if data is None:
+                await task
                 return
             yield b"data: " + data.encode("utf-8", "replace") + b"\n\n"
     finally:
-        if coming is not None:
-            await cancelled(coming)
-        with anyio.CancelScope(shield=True):
-            await events.aclose()
+        await cancelled(task)
 
 
-async def _next(events: AsyncGenerator[str, None]) -> str | None:
-    return await anext(events, None)
+async def _pump(events: AsyncGenerator[str, None], ready: asyncio.Queue[str | None]) -> None:
+    try:
+        async with aclosing(events):
+            async for data in events:
+                ready.put_nowait(data)
+    finally:
+        ready.put_nowait(None)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, _T]) -> _T:

@@ -7,60 +7,53 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI, Header, Request
-from fastapi.responses import JSONResponse
-
 from colm_vl import AsyncCoLM, Team
 from colm_vl.backends.base import Backend
 from colm_vl.backends.scripted import ScriptedBackend
-from colm_vl.errors import BackendError, ColmError, RateLimited
-from colm_vl.service.guidance import GuidanceService
-from colm_vl.service.guidance_api import router
-from colm_vl.service.pictures import MissingPicture, PictureStore
-from colm_vl.service.queue import Caller, FairQueue
-from colm_vl.service.queued import QueuedBackend
+from colm_vl.service.app import create_app
+from colm_vl.service.context import Service
+from colm_vl.service.keys import KeyRing
+from colm_vl.service.queue import Caller, Quota
+from colm_vl.service.settings import Settings
 from tests.service.running import serving
 from tests.teams import FIVE, GUIDANCE
 
 TABLE: Mapping[str, Any] = {"backend": "scripted", "model": "script", "replies": [FIVE]}
 
 
+class _AnyKey(KeyRing):
+    """Whoever sends a key is the caller of that name."""
+
+    def __init__(self, quotas: Mapping[str, Quota]) -> None:
+        self._quotas = quotas
+        self._found: dict[str, Caller] = {}
+
+    def find(self, key: str) -> Caller | None:
+        return self._found.setdefault(key, Caller(key, quota=self._quotas.get(key, Quota()))) if key else None
+
+
 @dataclass
 class Guided:
-    """A service with a scripted server. Whoever sends a key is the caller of that name."""
+    """A service with a scripted server, in a thread of the test. `service` is None unless it runs."""
 
     server: Backend = field(default_factory=lambda: ScriptedBackend([GUIDANCE]))
-    queue: FairQueue = field(default_factory=lambda: FairQueue(4))
-    pictures: PictureStore = field(default_factory=PictureStore)
-    callers: Mapping[str, Caller] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
+    service: Service = field(init=False)
 
     @contextmanager
     def running(self, host: str = "127.0.0.1") -> Iterator[str]:
         team = Team.from_dict({"clients": [{"name": "own", **TABLE}], "server": TABLE, "policy": self.policy})
-        queued = QueuedBackend(self.server, self.queue, times=False)
-        service = GuidanceService(team, queued, self.queue, self.pictures)
-        app = FastAPI()
-        app.include_router(router(service, self._caller))
-        app.add_exception_handler(ColmError, _failed)
-        with serving(app, host) as url:
+        settings = Settings.model_validate(self.settings)
+        self.service = Service(team, settings=settings, keys=_AnyKey(self.quotas), backends={"server": self.server})
+        with serving(create_app(self.service), host) as url:
             yield url
 
-    async def _caller(self, authorization: str = Header("")) -> Caller:
-        name = authorization.removeprefix("Bearer ")
-        return self.callers.get(name) or Caller(name)
 
-
-async def _failed(_: Request, error: Exception) -> JSONResponse:
-    status = {"rate_limited": 429, "not_admitted": 429, "unavailable": 503, "timed_out": 504, "bad_reply": 502}
-    code = getattr(error, "status", None) if isinstance(error, BackendError) else None
-    missing = isinstance(error, MissingPicture)
-    assert isinstance(error, ColmError)
-    kind = "rate_limited" if isinstance(error, RateLimited) else error.kind
-    wait = error.retry_after if isinstance(error, RateLimited) else None
-    body = {"message": str(error), "type": kind, "hint": error.hint, "code": error.kind if missing else None}
-    headers = {} if wait is None else {"Retry-After": f"{wait:.0f}"}
-    return JSONResponse({"error": body}, code or (409 if missing else status.get(kind, 400)), headers)
+def one_place(**more: int) -> Mapping[str, Any]:
+    """Settings under which the server answers one call at a time."""
+    return {"queue": {"places": 1, **more}}
 
 
 def client(

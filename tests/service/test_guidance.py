@@ -11,10 +11,9 @@ import pytest
 from colm_vl import Delta, Query, Queued, Trace
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.errors import ConfigError
-from colm_vl.service.queue import FairQueue
 from colm_vl.team import Team
 from colm_vl.types import Event
-from tests.service.guided import TABLE, Guided, client
+from tests.service.guided import TABLE, Guided, client, one_place
 from tests.teams import FIVE, FOUR, GUIDANCE
 
 
@@ -73,7 +72,7 @@ async def test_the_service_selects_clients(dots: Query) -> None:
 
 async def test_a_stream_shows_what_the_service_writes_and_the_place_in_its_queue(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=0.3)])
-    guided = Guided(server, FairQueue(1))
+    guided = Guided(server, one_place())
     with guided.running() as url:
         async with client(url) as first, client(url) as second:
 
@@ -109,9 +108,9 @@ async def test_a_picture_that_the_service_has_dropped_is_uploaded_again(dots: Qu
     with guided.running() as url:
         async with client(url) as colm:
             await colm.ask("How many?", dots.images)
-            guided.pictures._make_room("nobody")
-            for key in list(guided.pictures._files):
-                guided.pictures._drop(key)
+            pictures = guided.service.pictures
+            for kept in list(pictures._files):
+                pictures._drop(kept)
             trace = await colm.ask("How many dots?", dots.images)
     assert not trace.failures
     assert next(call.sent.images for call in trace.calls if call.stage == "guide") == 1

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from colm_vl import Query
 from colm_vl.backends.scripted import Reply, ScriptedBackend
-from colm_vl.service.queue import Caller, FairQueue, Quota
-from tests.service.guided import Guided, client
+from colm_vl.service.queue import Quota
+from tests.service.guided import Guided, client, one_place
 from tests.service.test_queued import waiting
 from tests.teams import GUIDANCE
 
@@ -62,8 +62,7 @@ async def test_a_temporary_failure_is_retried(dots: Query) -> None:
 
 
 async def test_who_asks_too_often_is_told_to_wait(dots: Query) -> None:
-    once = Caller("ann", quota=Quota(requests_per_minute=1))
-    with Guided(callers={"key-of-ann": once}).running() as url:
+    with Guided(quotas={"key-of-ann": Quota(requests_per_minute=1)}).running() as url:
         async with client(url, server={"max_retries": 0}) as colm:
             await colm.ask("How many?")
             trace = await colm.ask("How many dots?")
@@ -74,8 +73,7 @@ async def test_who_asks_too_often_is_told_to_wait(dots: Query) -> None:
 
 async def test_a_full_queue_refuses_and_the_client_asks_again(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=0.2)])
-    guided = Guided(server, FairQueue(1, max_waiting=1))
-    with guided.running() as url:
+    with Guided(server, one_place(waiting=1)).running() as url:
         async with client(url, server={"max_retries": 8}) as colm:
             traces = await asyncio.gather(*(colm.ask(f"How many {number}?") for number in range(4)))
     assert [len(trace.guidance) for trace in traces] == [1] * 4
@@ -83,8 +81,9 @@ async def test_a_full_queue_refuses_and_the_client_asks_again(dots: Query) -> No
 
 async def test_a_client_that_goes_away_frees_its_place_and_cancels_the_call(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
-    queue = FairQueue(1)
-    with Guided(server, queue).running() as url:
+    guided = Guided(server, one_place())
+    with guided.running() as url:
+        queue = guided.service.queue
         async with client(url) as colm:
             tasks = [asyncio.create_task(colm.ask(f"How many {number}?", dots.images)) for number in range(3)]
             await waiting(queue, 2)
@@ -96,7 +95,7 @@ async def test_a_client_that_goes_away_frees_its_place_and_cancels_the_call(dots
 
 async def test_the_time_in_the_queue_does_not_count(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=0.4)])
-    with Guided(server, FairQueue(1)).running() as url:
+    with Guided(server, one_place()).running() as url:
         async with client(url, timeouts={"guide": 1.0}) as colm:
             traces = await asyncio.gather(*(colm.ask(f"How many {number}?") for number in range(5)))
     assert not [trace.failures for trace in traces if trace.failures]
@@ -104,8 +103,9 @@ async def test_the_time_in_the_queue_does_not_count(dots: Query) -> None:
 
 async def test_a_call_that_takes_too_long_is_given_up(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
-    queue = FairQueue(1)
-    with Guided(server, queue).running() as url:
+    guided = Guided(server, one_place())
+    with guided.running() as url:
+        queue = guided.service.queue
         async with client(url, timeouts={"guide": 0.2}) as colm:
             trace = await colm.ask(dots)
         await until(lambda: queue.serving == 0)

@@ -13,8 +13,10 @@ import re
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from colm_vl import Query, prompts
@@ -91,6 +93,25 @@ async def test_a_stream_ends_in_what_a_plain_call_gives(model: Backend, question
     assert isinstance(last, Generation)
     assert "".join(str(piece) for piece in pieces) == last.text == plain.text
     assert last.usage.completion_tokens == plain.usage.completion_tokens
+
+
+async def test_a_picture_is_sent_once_and_sent_again_if_it_is_not_kept(name: str, question: Query) -> None:
+    backend = connect(Options(model=name, base_url=URL, engine="vllm"))
+    fresh = replace(question, images=(Image.open(PIL.Image.effect_noise((84, 84), 50).convert("RGB")),))
+    messages = prompts.draft_messages(fresh)
+    try:
+        first, second = [await backend.generate(ask(*messages)) for _ in range(2)]
+        assert second.text == first.text
+        assert [generation.sent.images for generation in (first, second)] == [1, 0]
+        assert second.sent.bytes < first.sent.bytes - len(fresh.images[0].data_uri())
+        # A picture of which only this client thinks that the engine has it.
+        other = ask(*prompts.draft_messages(question))
+        assert backend._kept is not None
+        backend._kept.learn(backend._kept.names(other, None).values())
+        third = await backend.generate(other)
+        assert (third.attempts, third.sent.images) == (2, 1)
+    finally:
+        await backend.aclose()
 
 
 async def test_refining_computes_nothing_of_the_draft_again(model: Backend, question: Query, block: int) -> None:
