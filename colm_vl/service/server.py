@@ -15,6 +15,7 @@ from colm_vl.errors import ConfigError
 from colm_vl.service.app import create_app
 from colm_vl.service.context import Service
 
+_BACKLOG: Final = 2048
 _AFTER_GRACE: Final = 5
 """Seconds in which cancelled requests can still be answered."""
 
@@ -46,6 +47,7 @@ def listen(host: str, port: int, *, keys: bool) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        listener.listen(_BACKLOG)  # connections are accepted from now on, though answered only once the service runs
     except OSError as error:
         listener.close()
         raise ConfigError(f"{host}:{port}: {error.strerror}", hint="choose another --port") from None
