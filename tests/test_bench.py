@@ -1,4 +1,4 @@
-"""The benchmarks of the machinery run and write down what they find; whether it is fast is not for tests to say."""
+"""`eval.bench` measures and writes its figures. The tests do not check the figures themselves."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from eval.bench import calls, endpoints
 from eval.bench.figures import HEADING, Figure, write
 
 
-def test_throughput_and_overhead_are_measured_against_real_endpoints() -> None:
+def test_throughput_and_overhead_are_measured() -> None:
     (saturated,) = endpoints.throughput(12)
     assert 0 < float(saturated.value) < 80
     (single,) = endpoints.overhead(2)
-    assert float(single.value.rstrip("%")) > -50  # both are at the mercy of the machine
+    assert float(single.value.rstrip("%")) > -50  # other load can slow either of the two down
 
 
-def test_a_call_is_measured_beside_plain_loops() -> None:
+def test_calls_are_compared_with_plain_loops() -> None:
     cost, faster = calls.calls(4)
     assert 0 < float(cost.value.removesuffix(" ms")) < 100
     assert float(faster.value.removesuffix(" times")) > 0
     assert "plain aiohttp loop" in cost.how
-    assert "the openai SDK's" in cost.how
+    assert "the openai SDK" in cost.how
 
 
-def test_pictures_are_counted_over_a_batch() -> None:
+def test_decodings_and_encodings_of_a_batch_are_counted() -> None:
     grown, coded = endpoints.memory(12)
-    # So few questions say nothing about memory.
+    # Memory is not measured with so few questions.
     assert (grown.value, grown.met, grown.missed) == ("not measured", None, False)
     assert coded.value == "1.00 and 2.00"
     assert coded.met
 
 
-def test_figures_replace_their_own_rows_and_nothing_else(tmp_path: Path) -> None:
+def test_writing_figures_replaces_only_their_rows(tmp_path: Path) -> None:
     path = tmp_path / "BENCHMARKS.md"
     path.write_text("# Benchmarks\n\n## Before\n\ntext\n\n## After\n\nmore\n", "utf-8")
     write(path, [Figure("one", "1", "≥ 1", True, "so"), Figure("two", "2", "≥ 3", False, "so")], "a", "here")
@@ -49,7 +49,7 @@ def test_figures_replace_their_own_rows_and_nothing_else(tmp_path: Path) -> None
     assert "## After\n\nmore\n" in text
 
 
-def test_the_brackets_of_a_hint_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_in_a_hint_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise MissingPackage("package 'torch' is not installed", hint="pip install 'colm-vl[local]'")
 

@@ -1,1 +1,1 @@
-"""How fast the machinery is, apart from the models: `python -m eval.bench`."""
+"""Measures the speed and memory use of colm-vl itself, without real models: `python -m eval.bench`."""

@@ -1,4 +1,4 @@
-"""`python -m eval.bench`: measure, show, and with --write put the figures into BENCHMARKS.md."""
+"""The command `python -m eval.bench`: measures, prints the figures and, with --write, updates BENCHMARKS.md."""
 
 from __future__ import annotations
 
@@ -24,61 +24,62 @@ from .figures import Figure, write
 
 app = typer.Typer(
     name="eval.bench",
-    help="How fast the machinery is, apart from the models.",
+    help="Measure the speed and memory use of colm-vl itself, without real models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-WriteOption = Annotated[bool, typer.Option("--write", help="Put the figures into BENCHMARKS.md here.")]
+QuestionsOption = Annotated[int, typer.Option(min=1, help="Number of questions.")]
+WriteOption = Annotated[bool, typer.Option("--write", help="Update BENCHMARKS.md in the current folder.")]
 
 
 @app.command()
 def throughput(
-    questions: Annotated[int, typer.Option(min=1)] = 2400,
+    questions: QuestionsOption = 2400,
     save: WriteOption = False,
 ) -> None:
-    """Questions a second where every endpoint is kept busy."""
+    """Measure questions per second while every endpoint is busy."""
     _finish(endpoints.throughput(questions), f"throughput --questions {questions}", save)
 
 
 @app.command()
 def calls(
-    questions: Annotated[int, typer.Option(min=1, help="In each of five rounds.")] = 400,
+    questions: Annotated[int, typer.Option(min=1, help="Number of questions in each of five rounds.")] = 400,
     save: WriteOption = False,
 ) -> None:
-    """What a call costs, beside the openai SDK's loop and a plain aiohttp loop."""
+    """Measure the CPU time per call, and compare it with plain loops over aiohttp and over the openai SDK."""
     _finish(calls_.calls(questions), f"calls --questions {questions}", save)
 
 
 @app.command()
 def overhead(
-    questions: Annotated[int, typer.Option(min=1)] = 100,
+    questions: QuestionsOption = 100,
     save: WriteOption = False,
 ) -> None:
-    """What a single question takes beyond its three calls."""
+    """Measure how much longer a single question takes than its three calls in a row."""
     _finish(endpoints.overhead(questions), f"overhead --questions {questions}", save)
 
 
 @app.command()
 def memory(
-    questions: Annotated[int, typer.Option(min=1)] = 10_000,
+    questions: QuestionsOption = 10_000,
     save: WriteOption = False,
 ) -> None:
-    """Memory over a long batch of large pictures, and how often each is decoded and encoded."""
+    """Measure the memory of a long batch of large pictures, and how often each picture is decoded and encoded."""
     _finish(endpoints.memory(questions), f"memory --questions {questions}", save)
 
 
 @app.command()
 def local(
     model: Annotated[
-        Path | None, typer.Option(help="A folder with a small model; without it, one of the pocket team's.")
+        Path | None, typer.Option(help="A folder with a small model. Default: a model of the pocket team.")
     ] = None,
-    questions: Annotated[int, typer.Option(min=1)] = 96,
-    at_once: Annotated[int, typer.Option(min=1)] = 16,
+    questions: QuestionsOption = 96,
+    at_once: Annotated[int, typer.Option(min=1, help="Number of concurrent requests.")] = 16,
     save: WriteOption = False,
 ) -> None:
-    """What batching gains for a model in this process."""
+    """Measure how much faster a local model is with batching."""
     from .local import batching
 
     named = f" --model {model.name}" if model else ""
@@ -88,10 +89,10 @@ def local(
 
 def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
     table = Table(header_style="bold")
-    for title in ("what", "measured", "wanted", "how"):
+    for title in ("what", "measured", "target", "how"):
         table.add_column(title, overflow="fold")
     for figure in figures:
-        table.add_row(figure.name, figure.value, figure.wanted, figure.how, style="red" if figure.missed else None)
+        table.add_row(figure.name, figure.value, figure.target, figure.how, style="red" if figure.missed else None)
     Console().print(table)
     if save:
         write(Path("BENCHMARKS.md"), figures, f"python -m eval.bench {command}", _machine())
@@ -100,7 +101,7 @@ def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
 
 
 def _machine() -> str:
-    """The machine in words, and when."""
+    """A description of the machine, with the date."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
@@ -113,7 +114,7 @@ def main() -> None:
         app()
     except ColmError as error:
         words = f"error: {error}" + (f" ({error.hint})" if error.hint else "")
-        Console(stderr=True, soft_wrap=True).print(Text(words))  # a hint's brackets are no markup
+        Console(stderr=True, soft_wrap=True).print(Text(words))  # a `Text`, because brackets in a hint are not markup
         sys.exit(2)
 
 

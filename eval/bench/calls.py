@@ -1,4 +1,4 @@
-"""What a call costs in this process: a batch with journal and traces, beside two plain loops that ask the same."""
+"""Measures what a call costs in this process: for a batch with journal and traces, and for two plain loops."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _ROUNDS = 5
 
 
 class _Cost(NamedTuple):
-    """Of one call, in seconds."""
+    """The cost of one call, in seconds."""
 
     cpu: float
     wall: float
 
 
 def calls(questions: int) -> Sequence[Figure]:
-    """CPU time and throughput where the endpoints cost no time. The three take turns, so that whatever else the machine
-    does meets all of them."""
+    """CPU time and throughput with endpoints without latency. The three are measured alternately, so that other load
+    on the machine affects all of them."""
     count = questions * (2 * CLIENTS + 1)
     batches, plain, sdk = list[_Cost](), list[_Cost](), list[_Cost]()
     with (
@@ -49,27 +49,27 @@ def calls(questions: int) -> Sequence[Figure]:
             sdk.append(_measured(count, partial(sdk_loop.ask, count, at_once=_AT_ONCE)))
     ours, bare, theirs = (statistics.median(cost.cpu for cost in costs) * 1000 for costs in (batches, plain, sdk))
     faster = statistics.median(other.wall / own.wall for own, other in zip(batches, sdk, strict=True))
-    a_second = {
+    per_second = {
         name: 1 / statistics.median(cost.wall for cost in costs)
         for name, costs in (("batch", batches), ("aiohttp", plain), ("sdk", sdk))
     }
-    how = f"median of {_ROUNDS} rounds of {count:,} calls, {_AT_ONCE} questions or calls at once, no latency"
+    how = f"median of {_ROUNDS} rounds of {count:,} calls, {_AT_ONCE} concurrent questions or calls, no latency"
     return [
         Figure(
-            "CPU time a call",
+            "CPU time per call",
             f"{ours:.2f} ms",
             "≤ 0.5 ms",
             ours <= 0.5,
-            f"{how}; batch with journal and traces; beside it a plain aiohttp loop {bare:.2f} ms, the openai SDK's "
-            f"{theirs:.2f} ms",
+            f"{how}; a batch with journal and traces; a plain aiohttp loop takes {bare:.2f} ms, a loop over the openai "
+            f"SDK {theirs:.2f} ms",
         ),
         Figure(
-            "calls a second, against the openai SDK's loop",
+            "calls per second, compared with a loop over the openai SDK",
             f"{faster:.1f} times",
             "≥ 3 times",
             faster >= 3,
-            f"{how}; batch {a_second['batch']:,.0f} a second, plain aiohttp loop {a_second['aiohttp']:,.0f}, the SDK's "
-            f"{a_second['sdk']:,.0f}",
+            f"{how}; batch {per_second['batch']:,.0f} per second, plain aiohttp loop {per_second['aiohttp']:,.0f}, "
+            f"loop over the SDK {per_second['sdk']:,.0f}",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""What the machinery costs beside models behind endpoints: throughput, overhead of one question, memory."""
+"""Measurements with stub endpoints: throughput, overhead of one question, memory."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _DISTINCT = 40
 _SERVER_PIXELS = 200_000
 _WARM_UP = 200
 _STATM = Path("/proc/self/statm")
-"""What memory this process has, on Linux."""
+"""The memory of this process, in pages (Linux only)."""
 
 
 def throughput(questions: int) -> Sequence[Figure]:
-    """Questions a second with all endpoints saturated. Each client is called twice a question, so they bound it."""
+    """Questions per second while all endpoints are busy. The clients, called twice per question, are the limit."""
     allowed = PLACES / LATENCY / 2
     with endpoints(CLIENTS + 1, latency=LATENCY, places=PLACES) as urls, CoLM(team_at(urls)) as colm:
         run_batch(colm, [Query(f"Warm-up {number}?") for number in range(50)])
@@ -50,19 +50,20 @@ def throughput(questions: int) -> Sequence[Figure]:
     calls = questions * (2 * CLIENTS + 1)
     return [
         Figure(
-            "questions a second, saturated",
+            "questions per second, all endpoints busy",
             f"{questions / seconds:.1f}",
             f"≥ {0.9 * allowed:.0f}",
             questions / seconds >= 0.9 * allowed,
-            f"{questions:,} questions, {CLIENTS} clients and a server at {LATENCY * 1000:.0f} ms and {PLACES} places "
-            f"each, which allow {allowed:.0f}; {1000 * cpu / calls:.1f} ms of CPU a call",
+            f"{questions:,} questions; {CLIENTS} clients and a server, each with {LATENCY * 1000:.0f} ms latency and "
+            f"{PLACES} concurrent requests, which allows {allowed:.0f}; "
+            f"{1000 * cpu / calls:.1f} ms of CPU time per call",
         )
     ]
 
 
 def overhead(questions: int) -> Sequence[Figure]:
-    """What one question takes beyond three calls in a row, as draft, guidance and refinement are, made by a plain
-    aiohttp loop. The two take turns."""
+    """How much longer one question takes than three calls in a row (such as draft, guidance and refinement) by a plain
+    aiohttp loop. Both are measured alternately."""
     own = 3 * LATENCY
     with (
         endpoints(CLIENTS + 1, latency=LATENCY, places=PLACES) as urls,
@@ -88,9 +89,9 @@ def overhead(questions: int) -> Sequence[Figure]:
             f"{more:.1%}",
             "≤ 3 %",
             more <= 0.03,
-            f"median of {questions}: {question * 1000:.1f} ms, against {calls * 1000:.1f} ms for three calls in a row "
-            f"by a plain aiohttp loop; at the endpoint these take {own * 1000:.0f} ms, "
-            f"to which the question adds {question / own - 1:.1%}",
+            f"median of {questions}: {question * 1000:.1f} ms, compared with {calls * 1000:.1f} ms for three calls in "
+            f"a row by a plain aiohttp loop; {question / own - 1:.1%} more than their {own * 1000:.0f} ms at the "
+            "endpoint",
         )
     ]
 
@@ -112,21 +113,21 @@ def memory(questions: int) -> Sequence[Figure]:
     return [
         _growth(used, what),
         Figure(
-            "decodings and encodings of a picture",
+            "decodings and encodings per picture",
             f"{count['_decode'] / questions:.2f} and {count['_encode'] / questions:.2f}",
             "1 and 2",
             (count["_decode"], count["_encode"]) == (questions, 2 * questions),
-            f"{what}, seen whole by a client and in {_SERVER_PIXELS:,} pixels by the server",
+            f"{what}, sent at full size to a client and with {_SERVER_PIXELS:,} pixels to the server",
         ),
     ]
 
 
 def _growth(used: _Memory, what: str) -> Figure:
-    name, wanted = "growth of resident memory", "≤ 150 MB"
+    name, target = "growth of resident memory", "≤ 150 MB"
     if not used.base:
-        return Figure(name, "not measured", wanted, None, f"{what}; takes Linux, and more than {_WARM_UP} questions")
+        return Figure(name, "not measured", target, None, f"{what}; needs Linux and more than {_WARM_UP} questions")
     how = f"{what}; from {used.base / 1e6:.0f} MB after the first {_WARM_UP} to a peak of {used.peak / 1e6:.0f} MB"
-    return Figure(name, f"{used.growth / 1e6:.0f} MB", wanted, used.growth <= 150e6, how)
+    return Figure(name, f"{used.growth / 1e6:.0f} MB", target, used.growth <= 150e6, how)
 
 
 def team_at(urls: Sequence[str], *, server_pixels: int | None = None) -> Team:
@@ -149,7 +150,7 @@ def run_batch(colm: CoLM, questions: Sequence[Query], out: Path | None = None, *
 
 
 def _write_pictures(folder: Path, count: int) -> Path:
-    """So many files of pictures, few of them different: each is opened for itself all the same."""
+    """Write `count` pictures, most of them as hard links to a few files. Each is nevertheless opened separately."""
     for number in range(min(_DISTINCT, count)):
         gradient = PIL.Image.radial_gradient("L").resize((SIDE, SIDE)).rotate(number * 360 / _DISTINCT, fillcolor=255)
         bands = [gradient.point([(value * (band + 1) + number) % 256 for value in range(256)]) for band in range(3)]
@@ -164,7 +165,7 @@ def _write_pictures(folder: Path, count: int) -> Path:
 
 @contextmanager
 def _counted() -> Iterator[Counter[str]]:
-    """How often pictures are decoded and encoded, told by the two functions that do it."""
+    """Count the calls of the two functions that decode and encode pictures."""
     count: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -184,8 +185,8 @@ def _counted() -> Iterator[Counter[str]]:
 
 @dataclass
 class _Memory:
-    """The resident memory of this process while a batch runs, in bytes; `base` once it has warmed up, 0 if it never
-    has, or where there is no /proc to tell."""
+    """The resident memory of this process while a batch runs, in bytes. `base` is its value after the warm-up; 0 if the
+    batch ended earlier, or without /proc."""
 
     stats: BatchStats
     base: int = 0

@@ -9,20 +9,19 @@ from pathlib import Path
 
 HEADING = "## Speed"
 _INTRODUCTION = (
-    "What the machinery itself costs, measured beside stand-ins for models: stub endpoints with a fixed latency on the "
-    "same machine, and tiny models in process. Each row says how; the command writes it again."
+    "The overhead of colm-vl itself, measured without real models: with stub endpoints of a fixed latency on the same "
+    "machine, and with tiny local models. Run the command of a row with `--write` to measure it again."
 )
-_TITLES = ("what", "measured", "wanted", "how", "command", "measured on")
+_TITLES = ("what", "measured", "target", "how", "command", "measured on")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value with what was wanted of it, both as they are shown. `met` is None for what could not be
-    measured."""
+    """One measured value and its target, as they are displayed. `met` is None if nothing could be measured."""
 
     name: str
     value: str
-    wanted: str
+    target: str
     met: bool | None
     how: str
 
@@ -32,13 +31,13 @@ class Figure:
 
     def row(self, command: str, machine: str) -> str:
         mark = " **(missed)**" if self.missed else ""
-        return _row([self.name, f"{self.value}{mark}", self.wanted, self.how, f"`{command}`", machine])
+        return _row([self.name, f"{self.value}{mark}", self.target, self.how, f"`{command}`", machine])
 
 
 def write(path: Path, figures: Iterable[Figure], command: str, machine: str) -> None:
-    """Put the figures into the section on speed, in place of the rows of the same names; the rest stays.
+    """Write the figures into the section on speed. Rows of the same names are replaced, everything else is kept.
 
-    `machine` is where and when these were measured, in words.
+    `machine` describes where and when the figures were measured.
     """
     text = path.read_text("utf-8") if path.exists() else "# Benchmarks\n"
     found = re.search(rf"^{HEADING}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
@@ -51,9 +50,9 @@ def write(path: Path, figures: Iterable[Figure], command: str, machine: str) -> 
 
 
 def _rows(section: str) -> dict[str, str]:
-    """By what they measure."""
+    """The rows of the table, by the name of the figure."""
     lines = [line for line in section.splitlines() if line.startswith("| ")]
-    return {line.split("|")[1].strip(): line for line in lines[2:]}  # after titles and rule
+    return {line.split("|")[1].strip(): line for line in lines[2:]}  # without the header
 
 
 def _row(cells: Sequence[str]) -> str:

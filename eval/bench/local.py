@@ -1,4 +1,4 @@
-"""What batching gains for a model in this process."""
+"""Measures how much faster a local model is with batching."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _TOKENS = 24
 
 
 def batching(model: Path, questions: int, at_once: int) -> Sequence[Figure]:
-    """Questions a second of a model in a folder, `at_once` waiting together, against one call after the other."""
+    """Questions per second of a model in a folder: with `at_once` concurrent requests, and with one at a time."""
     return asyncio.run(_batching(model, questions, at_once))
 
 
 async def _batching(model: Path, questions: int, at_once: int) -> Sequence[Figure]:
     if not (model / "config.json").is_file():
-        raise InputError(f"{model}: no model in this folder", hint="name one with --model")
+        raise InputError(f"{model}: no model in this folder", hint="give the folder of a model with --model")
     kind = registry.options_class("transformers")
     options = kind.model_validate({"model": str(model), "dtype": "float32", "max_batch": at_once})
     backend = registry.connect("transformers", options)
     try:
-        await backend.generate(_request(questions))  # loads it
+        await backend.generate(_request(questions))  # loads the model
         requests = [_request(number) for number in range(questions)]
         begun = time.monotonic()
         alone = [(await backend.generate(request)).text for request in requests]
@@ -48,12 +48,12 @@ async def _batching(model: Path, questions: int, at_once: int) -> Sequence[Figur
     same = sum(one == other for one, other in zip(alone, together, strict=True))
     return [
         Figure(
-            "in process: batched against one at a time",
+            "local model: batches compared with one request at a time",
             f"{batched / single:.1f} times",
             "≥ 3 times, the same answers",
             batched >= 3 * single and same == questions,
-            f"{questions} questions about a picture, {at_once} at once: {batched:.1f} against {single:.1f} a second; "
-            f"{same} of {questions} replies the same",
+            f"{questions} questions about a picture, {at_once} concurrent requests: {batched:.1f} compared with "
+            f"{single:.1f} per second; {same} of {questions} replies are the same",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Plain loops over endpoints, to measure beside: what a call costs without anything of this project around it."""
+"""Plain loops over endpoints, for comparison: they use nothing of this project except its prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Client(Protocol):
 
 
 class _Loop:
-    """Asks the endpoints in turn, on an event loop of its own."""
+    """Calls the endpoints in turn, on its own event loop."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
@@ -58,7 +58,7 @@ class _Loop:
 
 
 class PlainLoop(_Loop):
-    """By aiohttp and `json` alone."""
+    """Uses only aiohttp and `json`."""
 
     @override
     async def _connect(self, urls: Sequence[str]) -> _Client:
@@ -66,7 +66,7 @@ class PlainLoop(_Loop):
 
 
 class SdkLoop(_Loop):
-    """By the openai SDK over aiohttp, its faster transport."""
+    """Uses the openai SDK over aiohttp, its faster transport."""
 
     @override
     async def _connect(self, urls: Sequence[str]) -> _Client:

@@ -1,7 +1,7 @@
-"""Endpoints that take a fixed time for each request and so many at once: `python -m eval.bench.stub`.
+"""Stub endpoints with a fixed latency and a limit of concurrent requests: `python -m eval.bench.stub`.
 
-They run in a process of their own, so that they do not share an interpreter with what is measured. The ports are
-written to standard output, one a line; closing standard input ends them.
+They run in a separate process, because the measured code must not share its interpreter with them. The process prints
+one port per line, and ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPLY = "Caption: five dots in two rows, all of them red, on a white ground.\nAn
 
 @contextmanager
 def endpoints(count: int, *, latency: float, places: int) -> Iterator[Sequence[str]]:
-    """Start `count` endpoints, each with `places` and `latency` seconds, and give their base URLs."""
+    """Start `count` endpoints, each with `latency` seconds and `places` concurrent requests. Yields their base URLs."""
     command = [sys.executable, "-m", "eval.bench.stub", str(count), str(latency), str(places)]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:  # noqa: S603 - our own module
         assert process.stdin is not None
@@ -43,7 +43,7 @@ _COMPLETION = {
 
 
 async def serve(latency: float, places: int) -> int:
-    """Begin to listen with one endpoint; returns the port."""
+    """Start one endpoint, and return its port."""
     free = asyncio.Semaphore(places)
     body = json.dumps(_COMPLETION).encode()
 
