@@ -7,6 +7,7 @@ continues with the others. The method is CoLM (arXiv 2511.06991).
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -158,12 +159,25 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
 
 
 def gate(run: Run, replies: Replies, *, round: int) -> Decision:
-    """Decide with the policy's gate whether to ask the server. With `shadow`, it is asked whatever the gate decides."""
-    decided = run.policy.gate.decide(replies)
-    watched = run.policy.shadow and not decided.asked
+    """Decide with the policy's gate whether to ask the server. With `shadow`, it is asked even if the gate skips it;
+    with `audit`, in a share of these questions."""
+    void = run.policy.gate.void_for(run.team.infos)
+    if void and round == 1:
+        run.record(Note(void))
+    decided = Decision(True, void) if void else run.policy.gate.decide(replies)
+    watched = not decided.asked and (run.policy.shadow or _is_audited(run))
     decision = replace(decided, asked=decided.asked or watched, round=round, shadow=watched)
     run.record(decision)
     return decision
+
+
+def _is_audited(run: Run) -> bool:
+    """Drawn by the question, so that a resumed run makes the same choice."""
+    share = run.policy.audit
+    if not share:
+        return False
+    drawn = hashlib.sha256(f"{run.policy.seed} {run.query.id} {run.query.question}".encode()).digest()
+    return int.from_bytes(drawn[:8], "big") < share * 2**64
 
 
 def enough(run: Run, replies: Replies) -> bool:

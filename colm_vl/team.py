@@ -83,8 +83,12 @@ class Policy(Table):
         default=1, ge=1, description="minimum number of drafts; with fewer, the server is not asked"
     )
     gate: Annotated[Gate, BeforeValidator(gates.read), PlainSerializer(gates.plain)] = Field(
-        default_factory=lambda: gates.read("always"),
-        description="when the server is asked: always, disagreement, or { confidence = 0.8 }",
+        default_factory=gates.default,
+        description="when the server is asked: always, disagreement, { confidence = 0.8 }, or "
+        '{ calibrated = "gate.json" }, which `colm-vl eval calibrate` writes',
+    )
+    audit: float = Field(
+        default=0.0, ge=0, le=1, description="share of the questions skipped by the gate for which the server is asked"
     )
     shadow: bool = Field(default=False, description="ask the server even if the gate would skip it, to see the effect")
     prompts: Annotated[Profile, BeforeValidator(profiles.read), PlainSerializer(profiles.plain)] = Field(
@@ -190,7 +194,7 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Team:
     """One or more clients, an optional server, and a policy. `source` names the team's origin in messages; paths that
-    are set later are relative to `folder`."""
+    are set later are relative to `folder`, or to the working directory if it is None."""
 
     clients: tuple[Member, ...]
     server: Member | None = None
@@ -229,7 +233,7 @@ class Team:
         return tuple(
             MemberInfo(
                 member.name, member.role, member.backend, member.label, member.specialty,
-                prompts.name, prompts.fingerprint,
+                prompts.name, prompts.fingerprint, member.fingerprint,
             )
             for member in self.members
             for prompts in [self.prompts_of(member)]
@@ -296,7 +300,7 @@ class Team:
         """The four tiny models in the package. They only understand a small world of drawn pictures."""
         from colm_vl import pocket
 
-        return replace(cls.load(pocket.team_file()), source=POCKET)
+        return replace(cls.load(pocket.team_file()), source=POCKET, folder=None)
 
 
 def _read_member(

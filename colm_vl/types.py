@@ -233,13 +233,15 @@ class Decision:
     """A gate's decision whether to ask the server in this round, and the reason.
 
     `shadow`: the gate would have skipped the server, but it was asked anyway, so that a comparison of drafts and
-    refinements shows what skipping would have cost.
+    refinements shows what skipping would have cost. `certificate` is the SHA-256 of the certificate of a calibrated
+    gate.
     """
 
     asked: bool
     reason: str
     round: int = 0
     shadow: bool = False
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +279,7 @@ class ImageInfo:
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
     """`prompts` is the name of the prompt profile by which the member was asked, `prompts_fingerprint` the SHA-256 over
-    its sentences; both are empty in traces of earlier versions."""
+    its sentences, `fingerprint` that of its model and settings; all are empty in traces of earlier versions."""
 
     name: str
     role: Literal["client", "server"]
@@ -286,6 +288,7 @@ class MemberInfo:
     specialty: str = ""
     prompts: str = ""
     prompts_fingerprint: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,39 @@ def ablate(
         typer.echo(path)
 
 
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="A run folder in which the server was always asked.")],
+    risk: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="The accuracy that skipping the server may lose, as a share.")
+    ] = 0.02,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="The probability with which the promise holds.")
+    ] = 0.95,
+    group_column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Certify each group of this column. Repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The certificate to write.")] = Path("gate.json"),
+    strategy: Annotated[str, typer.Option(help="The strategy of the run.")] = "colm",
+    rule: Annotated[Rule, typer.Option(help="How replies are parsed and scored.")] = Rule.STRICT,
+) -> None:
+    """Calibrate a gate on a labelled run, so that it skips the server at a certified risk.
+
+    Use it with `[policy] gate = { calibrated = "gate.json" }` in the team file.
+    """
+    from .calibration.certify import Promise, write_calibration
+    from .calibration.certify import calibrate as calibrate_run
+    from .run_folder import read_evaluation
+    from .tables import certificate_table
+
+    promise = Promise(risk, confidence, group_column or ())
+    result = calibrate_run(read_evaluation(run), promise, strategy=strategy, rule=rule)
+    write_calibration(result, out, run)
+    console = Console()
+    console.print(certificate_table(result))
+    console.print(f'Written to {out}. Use it with \\[policy] gate = {{ calibrated = "{out.name}" }}')
+
+
 def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in _split_commas(text))

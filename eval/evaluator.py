@@ -17,6 +17,7 @@ from processors.errors import ImageError
 
 from .benchmarks.base import Benchmark
 from .benchmarks.judged import JudgedBenchmark
+from .calibration.certify import write_certificate
 from .dataset import Source
 from .run_folder import check_evaluation, read_traces, write_evaluation
 from .slug import slug
@@ -98,6 +99,7 @@ def run(
     first = list(islice(traces, 1))
     # Only now has the batch accepted the folder: a refused run must not overwrite the files of an earlier one.
     write_evaluation(out, plan.benchmark, plan.split, plan.items)
+    write_certificate(colm.team.with_policy(**policy).policy.gate, out)
     yield from first
     yield from traces
     if isinstance(plan.benchmark, JudgedBenchmark):

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .benchmarks.base import Benchmark
+from .calibration.certify import Calibration
 from .statistics import Interval, wilson
 from .types import Metric, Results
 
@@ -37,6 +38,28 @@ def benchmark_table(benchmarks: Iterable[Benchmark]) -> Table:
     for one in sorted(benchmarks, key=lambda one: one.modality, reverse=True):
         note = one.note if one.modality == "vision" else f"text; {one.note}"
         table.add_row(one.name, one.title, ", ".join(one.splits), note)
+    return table
+
+
+def certificate_table(calibration: Calibration) -> Table:
+    certificate = calibration.certificate
+    table = Table(title="Certificate", show_header=False)
+    rows = {
+        "promise": certificate.promise,
+        "threshold": f"{certificate.threshold:.4f}",
+        "tested on": f"{certificate.items} questions of {certificate.run}, after fitting the score on "
+        f"{certificate.fitted_items} others",
+        "server skipped": f"{certificate.skipped:.1%} of them",
+        "harmed": f"{certificate.harms} of them",
+        "accuracy": f"{calibration.curve_at(certificate.threshold):.1%} with the gate, "
+        f"{calibration.asked_accuracy:.1%} if the server is always asked, {calibration.skipped_accuracy:.1%} if never",
+    }
+    if certificate.groups:
+        rows["for each group of"] = ", ".join(f"{name} ({len(of)})" for name, of in certificate.groups.items())
+    if calibration.left_out:
+        rows["left out"] = f"{calibration.left_out} questions in which the server was not asked or a call failed"
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
     return table
 
 

@@ -111,7 +111,8 @@ def test_a_strategy_and_a_gate_from_elsewhere(elsewhere: Path) -> None:
     assert done.stderr.splitlines() == [
         "gate 'aaa_broken' cannot be imported from mine.broken: RuntimeError: not today",
         "gate 'empty' has no GATE",
-        "policy: gate: expected always, disagreement, { confidence = … }, { long_answer = … } (given: 'unheard_of')",
+        "policy: gate: expected always, disagreement, { calibrated = … }, { confidence = … }, { long_answer = … } "
+        "(given: 'unheard_of')",
     ]
 
 

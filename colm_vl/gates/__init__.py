@@ -10,24 +10,27 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo
 
 from colm_vl.errors import ConfigError
 from colm_vl.gates.base import Gate
 from colm_vl.plugins import Plugins
 
-__all__ = ["Gate", "names", "plain", "read"]
+__all__ = ["Gate", "default", "names", "plain", "read"]
 
-_GATES = Plugins("colm_vl.gates", "colm_vl.gates", "gate", helpers=frozenset({"base"}))
+_GATES = Plugins("colm_vl.gates", "colm_vl.gates", "gate", helpers=frozenset({"base", "certificate"}))
 
 
 def names() -> tuple[str, ...]:
     return _GATES.names()
 
 
-def read(setting: object) -> Gate:
+def read(setting: object, info: ValidationInfo) -> Gate:
     """Parse a policy's gate: a name ("always"), a table whose first key is the name (`{ confidence = 0.8 }`), or the
-    form of the command line ("confidence=0.8"). Raises `ValueError` if it is not valid."""
+    form of the command line ("confidence=0.8"). The context of a validation is the folder that paths are relative to.
+
+    Raises `ValueError` if it is not valid.
+    """
     if isinstance(setting, Gate):
         return setting
     if isinstance(setting, str):
@@ -42,12 +45,16 @@ def read(setting: object) -> Gate:
         raise ValueError(f"expected {', '.join(_forms())}")
     gate = _load(name)
     try:
-        return gate.model_validate(dict(table))
+        return gate.model_validate(dict(table), context=info.context)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(step) for step in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{key}: {message}" if key else message) from None
+
+
+def default() -> Gate:
+    return _load("always")()
 
 
 def plain(gate: Gate) -> str | dict[str, Any]:

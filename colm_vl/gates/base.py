@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from colm_vl.types import ClientReply, Decision
+from colm_vl.types import ClientReply, Decision, MemberInfo
 
 
 class Gate(BaseModel, ABC):
@@ -18,6 +18,10 @@ class Gate(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str] = ""
+
+    def void_for(self, members: Sequence[MemberInfo]) -> str:
+        """Why the gate cannot be used for a team of these members, or "" if it can. The server is then always asked."""
+        return ""
 
     @abstractmethod
     def decide(self, replies: Mapping[str, ClientReply]) -> Decision:

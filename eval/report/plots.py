@@ -8,6 +8,7 @@ from typing import Any
 
 from colm_vl.extras import require
 
+from ..calibration.certify import Calibration
 from ..costs import CostPoint, pareto
 from ..flips import Flips
 from ..statistics import Interval
@@ -124,6 +125,27 @@ def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_lab
     axes.set_ylim(bottom=0)
     if len(series) > 1:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def skipping_plot(calibration: Calibration) -> bytes:
+    """Accuracy against the share of questions in which the server is skipped, with the certified point."""
+    figure, axes = _figure()
+    curve = sorted(calibration.curve, key=lambda point: point.skipped)
+    shares = [0.0, *(100 * point.skipped for point in curve)]
+    axes.plot(shares, [100 * calibration.asked_accuracy, *(100 * point.accuracy for point in curve)], color=_BLUE)
+    certificate = calibration.certificate
+    accuracy = calibration.curve_at(certificate.threshold)
+    axes.plot(100 * certificate.skipped, 100 * accuracy, "D", color=_GREEN, markersize=9)
+    axes.annotate(
+        "certified", (100 * certificate.skipped, 100 * accuracy), (-8, 10), textcoords="offset points", ha="right",
+        fontsize=10,
+    )  # fmt: skip
+    axes.axhline(100 * (calibration.asked_accuracy - certificate.risk), color=_RED, linestyle="--", linewidth=1)
+    axes.set_xlabel("server skipped, % of questions")
+    axes.set_ylabel("accuracy, %")
+    axes.margins(x=0.05, y=0.15)
+    axes.set_title("◆ certified   ┄ accuracy with the whole risk lost", fontsize=11, color=_GREY, loc="left")
     return _png(figure)
 
 

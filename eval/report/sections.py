@@ -14,6 +14,7 @@ from ..tables import SMALL_SAMPLE, between, p_value, seconds_each
 from ..types import DRAWN, Metric, Rule
 from .document import Document, Heading, Part, Plot, Table, Text
 from .plots import accuracy_plot, cost_plot, flip_plot
+from .skipping import skipping_parts
 from .summary import RunSummary, StrategySummary
 
 SIGNIFICANT = 0.05
@@ -52,6 +53,9 @@ def _of_run(run: RunSummary, *, named: bool) -> Iterator[Part]:
     yield from _oracle(run)
     yield Heading(prefix + "Costs")
     yield from _costs(run, prefix)
+    if run.skipping:
+        yield Heading(prefix + "Skipping the server")
+        yield from skipping_parts(run.skipping, _file(run, prefix, "skipping"))
     yield Heading(prefix + "By category")
     yield from _groups(run)
     yield Heading(prefix + "How replies were parsed")

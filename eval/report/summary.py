@@ -18,6 +18,7 @@ from ..scoring.scorer import score
 from ..statistics import Interval, PairedComparison, compare, wilson
 from ..tables import results_as_json
 from ..types import Results, Rule
+from .skipping import Skipping, skipping
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class RunSummary:
     members: tuple[str, ...]
     strategies: tuple[StrategySummary, ...]
     comparisons: tuple[PairedComparison, ...]
+    skipping: Skipping
 
     @property
     def front(self) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ def summarize(
         members=_members(every),
         strategies=found,
         comparisons=tuple(compare({one.name: one.correct for one in found})),
+        skipping=skipping(evaluation),
     )
 
 

@@ -1,0 +1,94 @@
+"""What skipping the server would have done to each question of a run in which it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from colm_vl.drift import is_changed, settled_draft
+from colm_vl.errors import InputError
+from colm_vl.gates.certificate import Source, signals, source_of
+from colm_vl.types import Trace
+
+from ..benchmarks.base import Benchmark
+from ..client_answers import reply_of
+from ..run_folder import Evaluation
+from ..types import UNPARSED, Item, Reply, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One question. `signals` are None if the gate would ask in any case. `skipped_correct`: the drafts alone settle on
+    a correct answer; `asked_correct`: the run did, with the server. `changed`: the two answers differ."""
+
+    id: str
+    signals: Mapping[str, float] | None
+    skipped_correct: bool
+    asked_correct: bool
+    changed: bool
+    groups: Mapping[str, str]
+
+    @property
+    def harm(self) -> bool:
+        """Skipping the server would lose a correct answer."""
+        return self.asked_correct and not self.skipped_correct
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """`source` is the kind of the drafts' confidences. `left_out` counts questions in which the server was not asked or
+    a call failed."""
+
+    source: Source
+    items: tuple[Outcome, ...]
+    left_out: int
+
+
+def outcomes(evaluation: Evaluation, strategy: str, rule: Rule) -> Outcomes:
+    """Raises `InputError` if the run has no answers of the strategy, or never asked the server."""
+    traces = evaluation.traces.get(strategy)
+    if not traces:
+        known = ", ".join(evaluation.traces)
+        raise InputError(f"{evaluation.label}: no answers of {strategy!r}", hint=f"it has answers of {known}")
+    usable = [trace for trace in traces if trace.gates and trace.gates[0].asked and not trace.degraded]
+    if not usable:
+        raise InputError(
+            f"{evaluation.label}: the server was asked in none of {len(traces)} questions of {strategy!r}",
+            hint="use a run with the gate always, or with --set shadow=true",
+        )
+    source = source_of([draft for trace in usable for draft in trace.drafts if draft.readable])
+    items = tuple(_outcome(evaluation, trace, source, rule) for trace in usable)
+    return Outcomes(source, items, len(traces) - len(usable))
+
+
+def _outcome(evaluation: Evaluation, trace: Trace, source: Source, rule: Rule) -> Outcome:
+    item, benchmark = evaluation.items[trace.id], evaluation.benchmark
+    draft = settled_draft(trace)
+    without = Reply(draft.choice or draft.answer, settled=True) if draft else Reply("")
+    asked = reply_of(trace)
+    return Outcome(
+        trace.id,
+        signals({draft.client: draft for draft in trace.drafts}, source),
+        _is_correct(benchmark, item, without, rule),
+        _is_correct(benchmark, item, asked, rule),
+        is_changed(trace),
+        item.groups,
+    )
+
+
+def _is_correct(benchmark: Benchmark, item: Item, reply: Reply, rule: Rule) -> bool:
+    if not reply.text:
+        return False
+    parsed = benchmark.parse(item, benchmark.format_answer(item, reply.text), rule)
+    return parsed.how != UNPARSED and benchmark.is_correct(item, parsed)
+
+
+def by_group(items: Iterable[Outcome], column: str) -> Mapping[str, Sequence[Outcome]]:
+    """Raises `InputError` if an item has no such group."""
+    found: dict[str, list[Outcome]] = {}
+    for item in items:
+        if column not in item.groups:
+            known = ", ".join(item.groups) or "none"
+            raise InputError(f"question {item.id} has no group {column!r}", hint=f"its groups: {known}")
+        found.setdefault(item.groups[column], []).append(item)
+    return found
