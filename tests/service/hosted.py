@@ -75,14 +75,19 @@ def process(*arguments: str, **environment: str) -> Generator[Running, None, Non
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | paths | environment
     ) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
         try:
-            ready, _, _ = select.select([running.stdout], [], [], 120)
-            line = running.stdout.readline() if ready else ""
-            if not line.startswith("colm-vl: http"):
-                running.kill()
-                raise AssertionError(f"the service did not start: {running.stderr.read()}")
-            yield Running(line.split()[1].removesuffix("/v1"), running)
+            yield Running(read_address(running), running)
         finally:
             running.kill()
+
+
+def read_address(running: subprocess.Popen[str]) -> str:
+    """Wait for the address that the service prints when it has started."""
+    assert running.stdout is not None
+    assert running.stderr is not None
+    ready, _, _ = select.select([running.stdout], [], [], 120)
+    line = running.stdout.readline() if ready else ""
+    if not line.startswith("colm-vl: http"):
+        running.kill()
+        raise AssertionError(f"the service did not start: {running.stderr.read()}")
+    return line.split()[1].removesuffix("/v1")
