@@ -87,7 +87,8 @@ class Conversation:
                 self._show_selection(event)
             case Refinement():
                 self._finished(event.client, _refinement(self._before.get(event.client), event))
-                self._before[event.client] = event
+                if event.readable:
+                    self._before[event.client] = event
             case Draft():
                 self._finished(event.client, _draft(event))
                 self._before[event.client] = event
@@ -296,13 +297,12 @@ def _draft(draft: Draft) -> RenderableType:
 
 
 def _refinement(before: ClientReply | None, now: Refinement) -> RenderableType:
+    earlier = _labelled(before.choice, before.answer) if before is not None else ""
     line = _answer_line(now.choice, now.answer, now.confidence)
+    if not now.readable:
+        return line + Text(f", {earlier} is kept" if earlier else "", style="dim")
     if now.changed and before is not None:
-        return (
-            Text(f"{_labelled(before.choice, before.answer)} → ", style="dim")
-            + line
-            + Text("  changed", style="yellow")
-        )
+        return Text(f"{earlier or 'unreadable'} → ", style="dim") + line + Text("  changed", style="yellow")
     return line + Text("  kept", style="dim")
 
 

@@ -84,6 +84,17 @@ def test_eighty_columns_show_a_table_of_what_was_found() -> None:
     assert "2.0 GB are free. Set quantization" in " ".join(shown.split())
 
 
+def test_an_unreadable_refinement_shows_the_answer_that_is_kept() -> None:
+    console = Console(width=100, file=io.StringIO(), record=True)
+    replies = {"near": ["Answer: (A)", "I cannot tell."], "far": ["I cannot tell.", "Answer: (B)"]}
+    with scripted(replies, ["Evidence: red"]) as colm, Conversation(console) as conversation:
+        for event in colm.stream("Which?", choices=["red", "blue"]):
+            conversation.show(event)
+    shown = [" ".join(line.split()) for line in console.export_text().partition("Refined answers")[2].splitlines()]
+    assert "near no readable answer, (A) red is kept" in shown
+    assert "far unreadable → (B) blue changed" in shown
+
+
 def test_a_call_that_waits_in_the_queue_of_a_service_is_shown_until_it_is_answered() -> None:
     console = Console(width=100, file=io.StringIO(), force_terminal=True)
     with Conversation(console) as conversation:

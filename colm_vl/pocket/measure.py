@@ -42,10 +42,14 @@ class Accuracy:
     @override
     def __str__(self) -> str:
         if not self.total:
-            return "–"
+            return _percent(self.value)
         test = require("scipy.stats", "eval").binomtest(self.correct, self.total)
         low, high = test.proportion_ci(0.95, method="wilson")
-        return f"{self.value:.1%} [{low:.1%}, {high:.1%}]".replace("%", " %")
+        return f"{_percent(self.value)} [{_percent(low)}, {_percent(high)}]"
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.1%}".replace("%", " %")
 
 
 @dataclass(slots=True)
@@ -77,7 +81,7 @@ def table(sheet: Sheet) -> Iterator[str]:
     yield "| | all | " + " | ".join(DOMAINS) + " |"
     yield "|---" * (len(DOMAINS) + 2) + "|"
     for row in rows + [row for row in sheet.results if row not in rows]:
-        by_domain = " | ".join(f"{sheet.accuracy(row, domain).value:.1%}".replace("%", " %") for domain in DOMAINS)
+        by_domain = " | ".join(_percent(sheet.accuracy(row, domain).value) for domain in DOMAINS)
         yield f"| {row} | {sheet.accuracy(row)} | {by_domain} |"
     yield ""
     yield from _changes(sheet)
