@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -22,15 +23,18 @@ from colm_vl.replies import by_heading, notes_on, read_draft
 from colm_vl.run import Prompt, Replies, Run, Turn
 from colm_vl.team import Member
 from colm_vl.types import (
+    STAGE_TITLES,
     ClientReply,
     Decision,
     Draft,
     Failure,
     Guidance,
+    Late,
     Note,
     Refinement,
     Selection,
     Settlement,
+    Stage,
     Verdict,
 )
 
@@ -73,7 +77,7 @@ async def draft(run: Run, clients: Sequence[Member]) -> Replies:
         run.turns[client.name] = prompt.turn(generation)
         return read_draft(client.name, generation, run.query.choices, run.reply_format(client))
 
-    return await _for_each(run, clients, one)
+    return await _for_each(run, clients, one, "draft")
 
 
 async def sample(run: Run, client: Member, count: int, temperature: float) -> Sequence[Draft]:
@@ -255,12 +259,38 @@ def _draft_prompt(run: Run, client: Member) -> Prompt:
 
 
 async def _for_each(
-    run: Run, clients: Sequence[Member], one: Callable[[Member], Coroutine[Any, Any, _Reply | None]]
+    run: Run,
+    clients: Sequence[Member],
+    one: Callable[[Member], Coroutine[Any, Any, _Reply | None]],
+    stage: Stage,
+    round: int = 0,
 ) -> Mapping[str, _Reply]:
-    """Call the clients concurrently; return the replies of those that succeed, in the team's order."""
+    """Call the clients concurrently; return the replies of those that succeed, in the team's order. With a quorum, late
+    clients are cancelled and recorded."""
+    begun, quorum = time.monotonic(), run.policy.quorum
     async with asyncio.TaskGroup() as group:
         tasks = {client.name: group.create_task(_recorded(run, one(client))) for client in clients}
-    return {name: reply for name, task in tasks.items() if (reply := task.result()) is not None}
+        if quorum is not None and quorum < len(tasks):
+            for task in await _late(tasks.values(), quorum, run.policy.patience):
+                task.cancel()
+    finished = {name: task for name, task in tasks.items() if not task.cancelled()}
+    for name in (name for name in tasks if name not in finished):
+        run.record(Late(name, stage, round, time.monotonic() - begun))
+        run.record(Note(f"{name}: late, no longer waited for ({STAGE_TITLES[stage]})"))
+    return {name: reply for name, task in finished.items() if (reply := task.result()) is not None}
+
+
+async def _late(
+    tasks: Iterable[asyncio.Task[_Reply | None]], quorum: int, patience: float
+) -> Collection[asyncio.Task[_Reply | None]]:
+    """Wait for as many replies as the quorum, then for `patience` seconds, and return what has not finished by then."""
+    pending, replies = set(tasks), 0
+    while pending and replies < quorum:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        replies += sum(task.exception() is None and task.result() is not None for task in done)
+    if pending:
+        _, pending = await asyncio.wait(pending, timeout=patience)
+    return pending
 
 
 async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Reply | None:
@@ -294,7 +324,7 @@ async def _reconsider(
             round, changed=not answers.same_reply(before, now), flaws=now.flaws,
         )  # fmt: skip
 
-    refined = await _for_each(run, clients, one)
+    refined = await _for_each(run, clients, one, "refine", round)
     # An unreadable refinement does not replace an earlier answer.
     return {name: new if (new := refined.get(name)) and new.readable else old for name, old in replies.items()}
 

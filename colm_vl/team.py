@@ -82,6 +82,14 @@ class Policy(Table):
     min_drafts: int = Field(
         default=1, ge=1, description="minimum number of drafts; with fewer, the server is not asked"
     )
+    quorum: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of drafts, or refined answers, after which the others are late; all are awaited if not set",
+    )
+    patience: float = Field(
+        default=3.0, ge=0, description="seconds that late clients are still waited for; then their calls are cancelled"
+    )
     gate: Annotated[Gate, BeforeValidator(gates.read), PlainSerializer(gates.plain)] = Field(
         default_factory=gates.default,
         description="when the server is asked: always, disagreement, { confidence = 0.8 }, or "

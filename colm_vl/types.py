@@ -219,6 +219,17 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """A client that was no longer waited for, because enough others had replied (`policy.quorum`). `waited` is the time
+    in seconds since the stage began."""
+
+    member: str
+    stage: Stage
+    round: int
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The clients that take part, and why. `dropped` are names in the server's reply that are not clients."""
 
@@ -321,6 +332,7 @@ class Trace:
     verdict: Verdict | None = None
     gates: tuple[Decision, ...] = ()
     failures: tuple[Failure, ...] = ()
+    late: tuple[Late, ...] = ()
     settlement: Settlement | None = None
     fallback: str = ""
     calls: tuple[Call, ...] = ()
@@ -442,6 +454,7 @@ Event = (
     | Decision
     | Call
     | Failure
+    | Late
     | Settlement
     | Note
     | Trace
