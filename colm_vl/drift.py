@@ -1,6 +1,6 @@
-"""Tells when a calibrated gate no longer keeps its promise: a sequential test on audited questions.
+"""Detects when the guarantee of a calibrated gate no longer holds: a sequential test on audited questions.
 
-An audited question is one that the gate would have skipped and for which the server was asked all the same
+An audited question is one that the gate would have skipped and for which the server was asked anyway
 (`policy.audit`). If the server changes the answers of such questions more often than in the calibration, the questions
 are no longer like those of the calibration. The test can be looked at after every question: its evidence is an
 e-process, a mixture of bets against the limit, so the probability of an alarm without drift is at most `ALPHA` however
@@ -42,7 +42,7 @@ class DriftTest:
 
 
 def is_audited(trace: Trace) -> bool:
-    """Whether the gate would have skipped the server in the first round, and it was asked all the same."""
+    """Whether the gate would have skipped the server in the first round, and it was asked anyway."""
     return bool(trace.gates) and trace.gates[0].shadow and bool(trace.guidance)
 
 

@@ -57,7 +57,7 @@ Asks = Literal["answer", "guidance"]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a member is asked: under `schema` if there is one, or else, where its model takes none, by `plain`."""
+    """The prompt for a member. If the model does not support the `schema`, `plain` is sent instead."""
 
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None = None
@@ -108,7 +108,8 @@ class Run:
         return self.team.asker
 
     def prompt(self, member: Member, build: Build, *, asks: Asks, after: Turn | None = None) -> Prompt:
-        """What `build` makes of the member's reply format. A conversation that began without a schema goes on so."""
+        """The prompt that `build` makes for the member's reply format. A conversation that began without a schema
+        continues without one."""
         profile, wanted = self.team.prompts_of(member), self.team.reply_format_of(member)
         lines = LabelledLines(profile, self.policy.reason)
         if wanted == "lines" or (after and after.generation.plain):
@@ -118,7 +119,7 @@ class Run:
         return Prompt(build(as_json), schema, build(lines) if wanted == "auto" else None)
 
     def reply_format(self, member: Member) -> ReplyFormat:
-        """How this member's replies are read, unless they turn out to be JSON."""
+        """The format for reading this member's replies if they are not JSON."""
         return LabelledLines(self.team.prompts_of(member))
 
     @property

@@ -96,7 +96,10 @@ class Policy(Table):
         '{ calibrated = "gate.json" }, which `colm-vl eval calibrate` writes',
     )
     audit: float = Field(
-        default=0.0, ge=0, le=1, description="share of the questions skipped by the gate for which the server is asked"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the questions skipped by the gate for which the server is asked anyway",
     )
     shadow: bool = Field(default=False, description="ask the server even if the gate would skip it, to see the effect")
     prompts: Annotated[Profile, BeforeValidator(profiles.read), PlainSerializer(profiles.plain)] = Field(

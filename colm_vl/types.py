@@ -426,7 +426,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A call waits in the queue of a service, which serves `ahead` other calls before it, as it looks now."""
+    """A call waits in the queue of a service. `ahead` is the number of calls that will be served before it."""
 
     stage: Stage
     member: str

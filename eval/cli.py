@@ -136,7 +136,7 @@ def run(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("report"),
-    rule: Annotated[Rule, typer.Option(help="The rule that all figures use.")] = Rule.STRICT,
+    rule: Annotated[Rule, typer.Option(help="The rule by which all replies are scored.")] = Rule.STRICT,
 ) -> None:
     """Write report.md, report.html (one file), report.json and plots."""
     from .report.write import write_report
@@ -147,7 +147,7 @@ def report(
 
 @app.command()
 def ablate(
-    kind: Annotated[Ablation, typer.Argument(help="What is changed.")],
+    kind: Annotated[Ablation, typer.Argument(help="What to change.")],
     out: Annotated[
         Path, typer.Option(help="The folder of the runs and the report. Running the same command again resumes.")
     ],
@@ -158,12 +158,12 @@ def ablate(
     subjects: SubjectsOption = "",
     limit: LimitOption = None,
     concurrency: ConcurrencyOption = 16,
-    max_rounds: Annotated[int, typer.Option(min=1, max=10, help="For rounds: the largest number of rounds.")] = 3,
+    max_rounds: Annotated[int, typer.Option(min=1, max=10, help="For rounds: the maximum number of rounds.")] = 3,
     all_subsets: Annotated[
-        bool, typer.Option("--all-subsets", help="For clients: every subset, not only the first N clients.")
+        bool, typer.Option("--all-subsets", help="For clients: test every subset of the clients, not only the first N.")
     ] = False,
     misguided: Annotated[
-        str, typer.Option(help="For server: shares of questions that get the guidance of another question.")
+        str, typer.Option(help="For server: shares of the questions that get the guidance for another question.")
     ] = "0.25,0.5,1",
     smaller: Annotated[Path | None, typer.Option(help="For server: a team file with a smaller server model.")] = None,
     latency: Annotated[str, typer.Option(help="For network: one-way latencies in milliseconds.")] = "5,50,200",
@@ -197,10 +197,10 @@ def ablate(
 def calibrate(
     run: Annotated[Path, typer.Argument(help="A run folder in which the server was always asked.")],
     risk: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="The accuracy that skipping the server may lose, as a share.")
+        float, typer.Option(min=0.0001, max=0.5, help="The share of accuracy that skipping the server may lose.")
     ] = 0.02,
     confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.9999, help="The probability with which the promise holds.")
+        float, typer.Option(min=0.5, max=0.9999, help="The probability that the guarantee holds.")
     ] = 0.95,
     group_column: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Certify each group of this column. Repeatable.")
@@ -209,9 +209,9 @@ def calibrate(
     strategy: Annotated[str, typer.Option(help="The strategy of the run.")] = "colm",
     rule: Annotated[Rule, typer.Option(help="How replies are parsed and scored.")] = Rule.STRICT,
 ) -> None:
-    """Calibrate a gate on a labelled run, so that it skips the server at a certified risk.
+    """Calibrate a gate on the answers of a run, so that it skips the server at a certified risk.
 
-    Use it with `[policy] gate = { calibrated = "gate.json" }` in the team file.
+    To use it, set gate = { calibrated = "gate.json" } in the table policy of the team file.
     """
     from .calibration.certify import Promise, write_calibration
     from .calibration.certify import calibrate as calibrate_run

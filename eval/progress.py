@@ -1,4 +1,4 @@
-"""What `colm-vl eval run` shows on the terminal: progress, and a table of results at the end."""
+"""The output of `colm-vl eval run`: progress, and a table of results at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tables import between
 
 
 class ProgressBar:
-    """A progress bar on standard error; where that is not a terminal, a line at every tenth of the answers."""
+    """A progress bar on standard error. If that is not a terminal, a line for each tenth of the answers."""
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True)

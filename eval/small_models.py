@@ -286,12 +286,15 @@ def main(
     team: Annotated[Path | None, typer.Option(help="A team file; by default the pocket team.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Process only the first N questions.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the policy, as in colm-vl ask.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a policy key (see `colm-vl ask --help`). Repeatable."),
     ] = None,
-    concurrency: Annotated[int, typer.Option("-j", min=1, help="Number of questions processed at a time.")] = 4,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-j", min=1, help="Number of questions processed at a time.")
+    ] = 4,
     out: Annotated[Path | None, typer.Option(help="Write the traces to this JSON Lines file.")] = None,
 ) -> None:
-    """Print how many replies are readable, repeat the prompt, or are empty, as one row of a Markdown table."""
+    """Count the replies that are readable, repeat the prompt, or are empty. Prints one row of a Markdown table."""
     chosen = Team.load(team) if team else Team.pocket()
     chosen = chosen.with_policy(**read_settings(settings or ()))
     measured = asyncio.run(measure(chosen, read_questions(questions, limit), concurrency=concurrency))

@@ -281,7 +281,7 @@ def file_format(data: bytes, subject: str) -> str:
     if text.startswith(b"<") and b"<svg" in text:
         raise ImageError(f"{subject} is an SVG drawing; expected {ACCEPTED}", hint="convert it to PNG first")
     raise ImageError(
-        f"{subject} is text; expected {ACCEPTED}", hint="pass the picture itself; its name does not make it one"
+        f"{subject} is text; expected {ACCEPTED}", hint="pass a picture file; this is a text file, whatever its name"
     )
 
 

@@ -82,7 +82,7 @@ class Request:
 class TokenLogprob:
     """A generated token, as text, and its natural log-probability under the model, before a schema is applied.
 
-    `letters`: where the token is a letter of `Request.letters`, the log-probabilities of those letters in its place, as
+    `letters`: if the token is a letter of `Request.letters`, the log-probabilities of these letters at its position, as
     far as they are known.
     """
 
@@ -191,8 +191,8 @@ class Options(BaseModel):
     context: int | None = Field(default=None, ge=64, description="maximum number of tokens of prompt and reply")
 
     def memory(self) -> Memory | None:
-        """What the model's weights will take in this process, where that is known before they are loaded. May take
-        seconds; nothing is downloaded."""
+        """The memory that the weights will need in this process; None if it cannot be estimated without loading
+        them. May take seconds; downloads nothing."""
         return None
 
     def deciding(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Skip the server where a certificate says that it costs no more accuracy than agreed."""
+"""Skip the server if a certificate limits the accuracy that this loses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates of calibrated gates: what is promised, for which team, and how drafts are scored.
+"""Certificates of calibrated gates: what is guaranteed, for which team, and how drafts are scored.
 
 `colm-vl eval calibrate` writes them and `calibrated.py` uses them. A question is skipped if the score of its drafts
 reaches the threshold.

@@ -103,7 +103,7 @@ class Proxy:
         await asyncio.gather(self._pump("up", reader, far_writer), self._pump("down", far_reader, writer))
 
     async def _pump(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read ahead, so that delayed chunks do not hold back later ones."""
+        """Read ahead, so that later chunks do not wait until delayed ones are sent."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(_deliver(arriving, writer))
         try:

@@ -52,7 +52,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What is to be certified, for all questions or for each group of each of the columns `groups`."""
+    """The guarantee to certify, for all questions or for each group of each of the columns `groups`."""
 
     risk: float = 0.02
     confidence: float = 0.95
@@ -62,7 +62,7 @@ class Promise:
 def calibrate(
     evaluation: Evaluation, promise: Promise, *, strategy: str = "colm", rule: Rule = Rule.STRICT
 ) -> Calibration:
-    """Raises `InputError` if the run cannot be used, or if the promise cannot be certified with it."""
+    """Raises `InputError` if the run cannot be used, or is too small for this guarantee."""
     found = outcomes(evaluation, strategy, rule)
     fitting, testing = _halves(found.items)
     needed = items_needed(promise.risk, 1 - promise.confidence)
@@ -143,7 +143,7 @@ def _check_size(testing: Sequence[Outcome], promise: Promise, needed: int) -> No
         raise InputError(
             f"cannot certify {promise.risk:.3g} with {len(testing)} questions for testing, even without harm; "
             f"{needed} are needed",
-            hint=f"half of a run is for testing: give a run of at least {2 * needed} questions, or raise --risk",
+            hint=f"half of a run is used for testing: give a run of at least {2 * needed} questions, or raise --risk",
         )
 
 
@@ -174,7 +174,7 @@ def _fit(items: Sequence[Outcome]) -> Scorer:
 
 def _test(scorer: Scorer, thresholds: Sequence[float], testing: Sequence[Outcome], promise: Promise) -> Tested:
     """The lowest threshold that passes for all questions, or for each group. With G groups, each is tested at a G-th of
-    the error probability (Bonferroni), so that the promise holds for all of them together."""
+    the error probability (Bonferroni), so that the guarantee holds for all of them together."""
     delta = 1 - promise.confidence
     parts = [
         (f"{column} {name!r}", items) for column in promise.groups for name, items in by_group(testing, column).items()

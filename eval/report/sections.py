@@ -120,7 +120,7 @@ def _comparisons(run: RunSummary) -> Iterator[Part]:
 def _flips(run: RunSummary, prefix: str) -> Iterator[Part]:
     refined = [one for one in run.strategies if one.flips]
     if not refined:
-        yield Text("In no strategy of this run do clients refine their answers.")
+        yield Text("No strategy of this run lets clients refine their answers.")
         return
     yield Text(f"{CORRECTED} {REGRESSED} A stage that changes many answers can do both.")
     head = ("client", "corrected", "regressed", "wrong → other wrong", "kept correct", "kept wrong")

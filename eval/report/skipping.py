@@ -1,4 +1,4 @@
-"""The section on skipping the server: what a calibration promises, and whether a calibrated gate keeps it."""
+"""The section on skipping the server: the guarantee of a calibration, and whether it still holds."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def skipping_parts(found: Skipping, file: str) -> Iterator[Part]:
 
 def _drift(drift: DriftTest | None) -> str:
     if drift is None:
-        return "No skipped question was audited (`audit`), so it is not known whether the promise still holds."
+        return "No skipped question was audited (`audit`), so it is not known whether the guarantee still holds."
     told = (
         f"Of {drift.audited} audited questions, {drift.changed} changed their answer "
         f"(expected: at most {drift.limit:.1%}): "
     )
     if drift.alarm:
-        return told + "the promise no longer holds; calibrate again on questions like these."
+        return told + "the guarantee no longer holds; calibrate again on questions like these."
     return told + "no sign of drift."
 
 

@@ -1,4 +1,4 @@
-"""The lenient parser, which finds answers that official scripts miss: it tells wrong answers from unparsed ones."""
+"""The lenient parser. It finds answers that official scripts miss, so that wrong answers differ from unparsed ones."""
 
 from __future__ import annotations
 
