@@ -8,7 +8,7 @@ import pytest
 
 from colm_vl.errors import MissingPackage
 from eval.bench import __main__ as command
-from eval.bench import calls, endpoints
+from eval.bench import calls, endpoints, fairness
 from eval.bench.figures import HEADING, Figure, write
 
 
@@ -47,6 +47,13 @@ def test_writing_figures_replaces_only_their_rows(tmp_path: Path) -> None:
     assert "missed" not in text
     assert text.startswith("# Benchmarks\n\n## Before\n\ntext\n")
     assert "## After\n\nmore\n" in text
+
+
+def test_fairness_is_measured_with_a_real_service() -> None:
+    wait, minute, at_once, tokens, lost = fairness.fairness(2, 20, latency=0.02)
+    assert wait.value.endswith("service times")
+    assert (minute.met, at_once.met, tokens.met) == (True, True, True)  # these do not depend on the machine
+    assert lost.value.startswith("0 calls go on")
 
 
 def test_brackets_in_a_hint_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

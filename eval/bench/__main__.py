@@ -71,6 +71,18 @@ def memory(
 
 
 @app.command()
+def serve(
+    seconds: Annotated[int, typer.Option(min=2, help="Time for which a caller asks beside a busy one.")] = 60,
+    disconnects: Annotated[int, typer.Option(min=1, help="Number of clients that break off.")] = 1000,
+    save: WriteOption = False,
+) -> None:
+    """Fairness of colm-vl serve between callers, its quotas, and what disconnected clients leave behind."""
+    from .fairness import fairness
+
+    _finish(fairness(seconds, disconnects), f"serve --seconds {seconds} --disconnects {disconnects}", save)
+
+
+@app.command()
 def local(
     model: Annotated[
         Path | None, typer.Option(help="A folder with a small model. Default: a model of the pocket team.")

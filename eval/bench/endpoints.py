@@ -130,9 +130,9 @@ def _growth(used: _Memory, what: str) -> Figure:
     return Figure(name, f"{used.growth / 1e6:.0f} MB", target, used.growth <= 150e6, how)
 
 
-def team_at(urls: Sequence[str], *, server_pixels: int | None = None) -> Team:
+def team_at(urls: Sequence[str], *, server_pixels: int | None = None, places: int = PLACES) -> Team:
     def member(url: str, **more: Any) -> dict[str, Any]:
-        return {"backend": "openai", "model": "stub", "base_url": url, "max_concurrency": PLACES, **more}
+        return {"backend": "openai", "model": "stub", "base_url": url, "max_concurrency": places, **more}
 
     *clients, server = urls
     pixels = {"max_pixels": server_pixels} if server_pixels else {}

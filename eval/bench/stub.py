@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from subprocess import PIPE, Popen
 
 from aiohttp import web
@@ -42,23 +44,60 @@ _COMPLETION = {
 }
 
 
+@dataclass
+class _Load:
+    """The requests that an endpoint is answering, and how many at most at the same time."""
+
+    now: int = 0
+    peak: int = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        self.now += 1
+        self.peak = max(self.peak, self.now)
+        try:
+            yield
+        finally:
+            self.now -= 1
+
+
 async def serve(latency: float, places: int) -> int:
-    """Start one endpoint, and return its port."""
+    """Start one endpoint, and return its port. GET returns its load."""
     free = asyncio.Semaphore(places)
-    body = json.dumps(_COMPLETION).encode()
+    load = _Load()
+    body, stream = json.dumps(_COMPLETION).encode(), b"".join(_stream())
 
     async def complete(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        async with free:
-            if latency:
-                await asyncio.sleep(latency)
+        if request.method == "GET":
+            told = {"now": load.now, "peak": load.peak}
+            load.peak = load.now
+            return web.json_response(told)
+        asked = await request.read()
+        with load.one_more():
+            async with free:
+                if latency:
+                    await asyncio.sleep(latency)
+        if b'"stream":true' in asked:
+            return web.Response(body=stream, content_type="text/event-stream")
         return web.Response(body=body, content_type="application/json")
 
-    runner = web.ServerRunner(web.Server(complete, access_log=None))
+    runner = web.ServerRunner(web.Server(complete, access_log=None, handler_cancellation=True))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
     await site.start()
     return int(runner.addresses[0][1])
+
+
+def _stream() -> Iterator[bytes]:
+    """The reply as the events of a stream, three words each."""
+    words = re.findall(r"(?:\S+\s*){1,3}", REPLY)
+    frame = {key: _COMPLETION[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    for number, piece in enumerate(words, 1):
+        reason = "stop" if number == len(words) else None
+        choice = {"index": 0, "delta": {"content": piece}, "finish_reason": reason}
+        yield b"data: " + json.dumps({**frame, "choices": [choice]}).encode() + b"\n\n"
+    yield b"data: " + json.dumps({**frame, "choices": [], "usage": _COMPLETION["usage"]}).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
 
 
 async def _main(count: int, latency: float, places: int) -> None:
