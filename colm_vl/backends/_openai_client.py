@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from colm_vl.backends._common import check_pictures, images_sent
+from colm_vl.backends._hedging import Hedging
 from colm_vl.backends._http import HttpReply
 from colm_vl.backends._http_call import Call
 from colm_vl.backends._http_calls import MAX_ERROR_BYTES, HttpCalls
@@ -56,10 +57,14 @@ class OpenAIBackend:
         self._options = options
         self._target = Target(repr(options.model), options.base_url, key, options.api_key_env)
         self._calls = HttpCalls(options, self._target)
+        self._hedging = Hedging() if options.hedge else None
         self._kept = KeptPictures() if options.engine == "vllm" else None
 
     async def generate(self, request: Request) -> Generation:
-        return await self._calls.whole(self._begin(request), self._attempt)
+        async def ask() -> Generation:
+            return await self._calls.whole(self._begin(request), self._attempt)
+
+        return await self._hedging.first(request.stage, ask) if self._hedging else await ask()
 
     async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
         """See `Backend.stream`. Failures before the first piece are retried, later ones are raised."""

@@ -30,12 +30,17 @@ class Options(_http_options.Options):
     """The model's address, and what its endpoint supports beyond chat completions."""
 
     tries_schema = True
-    neutral = _http_options.Options.neutral | {"engine"}
+    neutral = _http_options.Options.neutral | {"engine", "hedge"}
 
     engine: Literal["vllm"] | None = Field(
         default=None,
         description="the engine at the endpoint, if its extensions are to be used: vllm is sent each picture once, and "
         "its uuid from then on",
+    )
+    hedge: bool = Field(
+        default=False,
+        description="ask a second time if a reply takes longer than 95 % of earlier ones, and take the faster one; for at "
+        "most a tenth of the calls, and not for streamed ones",
     )
     detail: Literal["auto", "low", "high"] | None = Field(
         default=None, description="the detail setting of pictures, if the endpoint supports it"
