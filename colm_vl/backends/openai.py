@@ -39,8 +39,8 @@ class Options(_http_options.Options):
     )
     hedge: bool = Field(
         default=False,
-        description="ask a second time if a reply takes longer than 95 % of earlier ones, and take the faster one; for at "
-        "most a tenth of the calls, and not for streamed ones",
+        description="ask a second time if a reply takes longer than 95 % of earlier ones, and take the faster one; for "
+        "at most a tenth of the calls, and not for streamed ones",
     )
     detail: Literal["auto", "low", "high"] | None = Field(
         default=None, description="the detail setting of pictures, if the endpoint supports it"
