@@ -25,9 +25,10 @@ from colm_vl.guidance_protocol import (
 from colm_vl.service import errors
 from colm_vl.service.access import Authenticated, CurrentService
 from colm_vl.service.context import Service
-from colm_vl.service.errors import ApiError
+from colm_vl.service.errors import ApiError, refused
 from colm_vl.service.guidance import Consultation
 from colm_vl.service.queue import Caller
+from colm_vl.service.settings import Limits
 from colm_vl.service.streaming import event_stream, while_connected
 
 _TAG = "guidance"
@@ -109,10 +110,35 @@ async def _put_picture(request: Request, sha256: _Sha256, service: CurrentServic
 async def _answer(request: Request, service: Service, caller: Caller, task: Task) -> Response:
     if service.guidance is None:
         raise ApiError(404, "this service guides nobody: its team has no server", code="no_server")
+    _check_sizes(task, service.settings.limits)
     consultation = await service.guidance.prepare(caller, task)
+    _check_pixels(consultation, service.settings.limits)
     if task.stream:
         return event_stream(_events(service, consultation), keep_alive=service.settings.keep_alive)
     return JSONResponse(await while_connected(request, _reply(service, consultation)))
+
+
+def _check_sizes(task: Task, limits: Limits) -> None:
+    texts = [turn.text for turn in task.history]
+    if not isinstance(task, SelectionRequest):
+        texts += [draft.text for draft in task.drafts]
+    sizes = (
+        ("question", len(task.question), limits.question, "characters"),
+        ("choices", len(task.choices), limits.choices, "choices"),
+        ("choices", max(map(len, task.choices), default=0), limits.choice, "characters in a choice"),
+        ("pictures", len(task.pictures), limits.images, "pictures"),
+        ("history", len(task.history), limits.turns, "turns"),
+        ("drafts", sum(map(len, texts)), limits.conversation, "characters in drafts and earlier turns"),
+    )
+    for field, size, most, what in sizes:
+        if size > most:
+            raise refused(f"{size:,} {what}; at most {most:,} are allowed", param=field)
+
+
+def _check_pixels(consultation: Consultation, limits: Limits) -> None:
+    pixels = sum(image.pixels for image in consultation.query.images)
+    if pixels > limits.all_pixels:
+        raise refused(f"{pixels:,} pixels; at most {limits.all_pixels:,} are allowed", param="pictures")
 
 
 async def _reply(service: Service, consultation: Consultation) -> dict[str, Any]:
