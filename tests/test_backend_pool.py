@@ -53,7 +53,7 @@ async def use(pool: BackendPool, member: Member) -> None:
         await asyncio.sleep(0)
 
 
-async def test_at_most_so_many_models_are_in_memory(loads: Loads) -> None:
+async def test_the_number_of_models_in_memory_is_limited(loads: Loads) -> None:
     pool = BackendPool(max_loaded=2)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         for member in members("a", "b", "c", "d") * 3:
@@ -63,7 +63,7 @@ async def test_at_most_so_many_models_are_in_memory(loads: Loads) -> None:
     assert loads.now == 0
 
 
-async def test_a_model_in_use_is_not_put_away(loads: Loads) -> None:
+async def test_a_model_in_use_is_not_unloaded(loads: Loads) -> None:
     first, second = members("a", "b")
     pool = BackendPool(max_loaded=1)
     async with pool.use(first):
@@ -75,7 +75,7 @@ async def test_a_model_in_use_is_not_put_away(loads: Loads) -> None:
     assert pool.loads == {"a": 1, "b": 1}
 
 
-async def test_cancelling_whoever_waits_leaves_the_pool_usable(loads: Loads) -> None:
+async def test_cancelling_a_waiting_call_leaves_the_pool_usable(loads: Loads) -> None:
     first, second = members("a", "b")
     pool = BackendPool(max_loaded=1)
     async with pool.use(first):
@@ -87,14 +87,14 @@ async def test_cancelling_whoever_waits_leaves_the_pool_usable(loads: Loads) -> 
         await use(pool, second)
 
 
-async def test_without_a_bound_every_model_stays(loads: Loads) -> None:
+async def test_without_a_limit_every_model_stays_loaded(loads: Loads) -> None:
     pool = BackendPool()
     for member in members("a", "b", "a"):
         await use(pool, member)
     assert pool.loads == {"a": 1, "b": 1}
 
 
-def test_weights_trained_anew_are_another_model(tmp_path: Path) -> None:
+def test_retrained_weights_change_the_fingerprint(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"one" * 100_000)
     before = Member("a", "client", "local", LocalOptions(model=str(tmp_path))).fingerprint
@@ -103,7 +103,7 @@ def test_weights_trained_anew_are_another_model(tmp_path: Path) -> None:
     assert Member("a", "client", "local", LocalOptions(model=str(tmp_path))).fingerprint != before
 
 
-def test_a_model_is_shown_without_this_machines_folders(tmp_path: Path) -> None:
+def test_labels_of_models_contain_no_absolute_path(tmp_path: Path) -> None:
     member = Member("a", "client", "local", LocalOptions(model=str(tmp_path / "weights")))
     assert member.label == "weights"
 

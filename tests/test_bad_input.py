@@ -211,7 +211,7 @@ def test_a_missing_variable_takes_one_client_away(colm_vl: Command) -> None:
     assert (trace["answer"], [failure["kind"] for failure in trace["failures"]]) == ("5", ["config"])
 
 
-def test_a_team_file_that_is_none(colm_vl: Command) -> None:
+def test_files_that_are_not_team_files(colm_vl: Command) -> None:
     assert_refused(colm_vl("team", "check", "."), 2, "is a folder, expected a team file")
     assert_refused(colm_vl("team", "check", "none.toml"), 2, "none.toml: no such team file")
 
@@ -254,7 +254,7 @@ def test_an_endpoint_that_is_not_there(colm_vl: Command) -> None:
     assert colm_vl(*ASK, "--json", team=team + GOOD + VOTE).trace()["failures"][0]["kind"] == "unreachable"
 
 
-def test_a_check_outlives_what_no_one_thought_of(colm_vl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_survives_unexpected_errors(colm_vl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise KeyError("secret-value")
 
@@ -307,7 +307,7 @@ def test_an_interrupt_ends_it_at_once(team_file: Path) -> None:
     assert time.monotonic() - begun < 15  # of the 60 s that it would have waited
 
 
-def test_a_reader_that_leaves_is_no_error(team_file: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(team_file: Path) -> None:
     asking = subprocess.Popen(command(*ASK, "--team", team_file), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert asking.stdout is not None
     asking.stdout.close()  # as `| head` does
@@ -318,7 +318,7 @@ def test_a_reader_that_leaves_is_no_error(team_file: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [[], ["--json"]])
-def test_output_that_lacks_letters_or_room(team_file: Path, extra: list[str]) -> None:
+def test_output_with_a_limited_encoding_or_a_full_disk(team_file: Path, extra: list[str]) -> None:
     arguments, environment = command(*ASK, "--team", team_file, *extra), os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=True)
     assert done.stderr == b""

@@ -55,7 +55,7 @@ def test_ask_shows_every_stage_and_the_answer(team: Path, dots_png: bytes, tmp_p
     assert "\x1b" not in done.stdout  # and its control characters do not reach the terminal
 
 
-def test_json_is_all_that_stands_on_standard_output(team: Path) -> None:
+def test_json_is_the_only_output(team: Path) -> None:
     done = colm_vl("ask", "-q", "-", "--team", team, "--json", "-c", "four", "-c", "5", stdin="How many?\n")
     trace = json.loads(done.stdout)
     assert (trace["question"].strip(), trace["answer"], trace["choice"]) == ("How many?", "5", "B")
@@ -92,7 +92,7 @@ def test_no_answer_is_exit_code_1(team: Path) -> None:
     assert colm_vl("ask", "-q", "How many?", "--team", team, "--json").returncode == 1
 
 
-def test_team_check_tells_what_works_and_the_mend(team: Path) -> None:
+def test_team_check_reports_failures_with_hints(team: Path) -> None:
     assert colm_vl("team", "check", team).returncode == 0
     text = team.read_text() + "[policy]\ntop_k = 1\n"
     broken = '[{ error = "model_not_found", text = "no model x" }]'
@@ -115,7 +115,7 @@ def test_team_check_prints_json_and_nothing_else(team: Path) -> None:
     assert others[-1]["role"] == "server"
 
 
-def test_help_teaches_and_is_quick() -> None:
+def test_help_has_examples_and_is_fast() -> None:
     done = colm_vl("ask", "--help")
     assert done.returncode == 0
     for shown in ("--strategy", "self_consistency", "How many red circles?"):

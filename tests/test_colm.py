@@ -71,7 +71,7 @@ def test_ask_inside_a_running_loop_and_from_threads() -> None:
             assert list(threads.map(lambda _: colm.ask("How many?").answer, range(8))) == ["5"] * 8
 
 
-def test_async_twins() -> None:
+def test_async_methods() -> None:
     async def program() -> None:
         async with scripted({"near": [FIVE]}, [GUIDANCE]) as colm:
             assert (await colm.aask("How many?")).answer == "5"
@@ -110,7 +110,7 @@ def slow_team(**policy: object) -> tuple[colm_vl.CoLM, Slow]:
     return colm_vl.CoLM(team, backends={"near": slow}), slow  # type: ignore[dict-item]
 
 
-def test_leaving_a_stream_stops_the_work() -> None:
+def test_leaving_a_stream_cancels_the_calls() -> None:
     colm, slow = slow_team()
     with colm:
         for event in colm.stream("How many?"):
@@ -119,7 +119,7 @@ def test_leaving_a_stream_stops_the_work() -> None:
         assert slow.cancelled.wait(5)
 
 
-def test_cancelling_the_caller_stops_the_work() -> None:
+def test_cancelling_the_caller_cancels_the_calls() -> None:
     colm, slow = slow_team()
 
     async def program() -> None:
@@ -146,7 +146,7 @@ def test_a_stage_that_takes_too_long_is_a_failure() -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_a_backends_own_fault_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_in_a_backend_is_reported_without_its_message(caplog: pytest.LogCaptureFixture) -> None:
     def broken(request: Request) -> str:
         raise KeyError("secret-value")
 
@@ -192,7 +192,7 @@ def test_pictures_to_a_text_only_team_are_refused_with_a_hint(dots: Query) -> No
     assert "vision model" in raised.value.hint
 
 
-def test_a_closed_colm_says_so() -> None:
+def test_using_a_closed_colm_is_an_error() -> None:
     colm = scripted({"near": [FIVE]}, [GUIDANCE])
     colm.ask("How many?")
     colm.close()
@@ -212,7 +212,7 @@ def test_leaving_the_interpreter_without_closing_does_not_hang() -> None:
 
 
 @pytest.mark.parametrize("forgotten", ["", "del colm", "colm.close()"])
-def test_connections_are_let_go_without_a_word(forgotten: str) -> None:
+def test_connections_are_closed_silently(forgotten: str) -> None:
     code = (
         "import sys\n"
         "from colm_vl import CoLM, Team\n"
@@ -226,7 +226,7 @@ def test_connections_are_let_go_without_a_word(forgotten: str) -> None:
     assert (done.stdout.strip(), done.stderr) == ("5", "")
 
 
-def test_closing_ends_what_other_threads_are_waiting_for() -> None:
+def test_closing_cancels_calls_of_other_threads() -> None:
     colm, slow = slow_team()
 
     def follow() -> None:
@@ -283,7 +283,7 @@ colm.close()
 
 @pytest.mark.parametrize("kind", ["stream", "batch"])
 @pytest.mark.parametrize("end", ["", "sys.exit()", "del colm"])
-def test_leaving_the_interpreter_with_a_half_read_iterator_says_nothing(kind: str, end: str) -> None:
+def test_exiting_with_a_half_read_iterator_is_silent(kind: str, end: str) -> None:
     code = f"{_HALF_READ}\nhalf_read = start({kind!r})\nnext(half_read)\n{end}"
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True)
@@ -300,7 +300,7 @@ def test_backends_are_closed_even_if_an_iterator_cannot_be(tmp_path: Path) -> No
     assert colm.backends["near"].closed
 
 
-def test_nothing_that_is_given_is_dropped_in_silence(dots: Query, dots_png: bytes) -> None:
+def test_no_argument_is_ignored_silently(dots: Query, dots_png: bytes) -> None:
     with scripted({"near": [FIVE]}, [GUIDANCE]) as colm:
         with pytest.raises(InputError, match="images are given, but the Query has its own"):
             colm.ask(dots, images=[dots_png])
@@ -315,7 +315,7 @@ def test_nothing_that_is_given_is_dropped_in_silence(dots: Query, dots_png: byte
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_is_told_instead_of_left_waiting() -> None:
+def test_a_forked_child_gets_an_error_instead_of_waiting() -> None:
     code = """
 import os, sys, warnings
 from colm_vl import CoLM, Team

@@ -16,7 +16,7 @@ from tests.teams import FIVE, scripted
 
 
 @pytest.mark.parametrize(("problem", "pictures"), [("", "yes"), ("no answer", "?")])
-def test_of_a_member_that_does_not_work_nothing_is_claimed(problem: str, pictures: str) -> None:
+def test_nothing_is_claimed_about_a_member_that_does_not_work(problem: str, pictures: str) -> None:
     with scripted({"one": [FIVE]}, strategy="vote") as colm:
         health = Health(colm.team.clients[0], 1.0, problem=problem)
     console = Console(width=200, file=io.StringIO(), record=True)

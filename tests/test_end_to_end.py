@@ -92,7 +92,7 @@ def test_all_stages_on_a_real_picture(team: Path, dots_png: bytes, tmp_path: Pat
     assert all(draft["confidence"]["source"] in ("logprobs", "unknown") for draft in trace["drafts"])
 
 
-def test_the_text_path_is_the_same_path(team: Path) -> None:
+def test_questions_without_pictures_use_the_same_stages(team: Path) -> None:
     trace = ask(team, "-q", "Which is larger, 7 or 9?", "-c", "7", "-c", "9")
     assert len(trace["guidance"]) == 1
     assert len(trace["refinements"]) == 3

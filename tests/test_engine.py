@@ -63,7 +63,7 @@ async def test_it_asks_streams_compares_plans_and_checks_on_the_callers_loop(dot
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == ["a", "b"]
 
 
-async def test_what_is_wrong_is_told_as_by_the_synchronous_face(dots: Query) -> None:
+async def test_errors_are_those_of_the_synchronous_api(dots: Query) -> None:
     colm = engine()
     with pytest.raises(ConfigError, match="unknown key 'roundz'"):
         colm.stream("How many?", roundz=2)
@@ -82,13 +82,13 @@ async def test_what_is_wrong_is_told_as_by_the_synchronous_face(dots: Query) -> 
         await colm.ask("How many?")
 
 
-async def test_closing_a_stream_stops_the_work() -> None:
+async def test_closing_a_stream_cancels_the_calls() -> None:
     async with engine(delay=60) as colm, aclosing(colm.stream("How many?")) as events:
         assert not isinstance(await anext(events), Delta)
 
 
 @pytest.mark.parametrize("way", ["asyncio", "anyio"])
-async def test_a_cancelled_batch_keeps_the_calls_that_are_under_way(tmp_path: Path, way: str) -> None:
+async def test_a_cancelled_batch_keeps_its_running_calls(tmp_path: Path, way: str) -> None:
     """anyio repeats a cancellation at every await, also during clean-up."""
     like = scripted({"near": [{"text": FIVE, "delay": 0.1}]}, strategy="vote")
     questions = [Query(f"How many in {number}?", id=str(number)) for number in range(50)]
@@ -200,7 +200,7 @@ async def test_what_a_backend_raises_by_itself_is_its_failure(error: BaseExcepti
             await colm.ask("How many?")
 
 
-async def test_gates_are_replaced_and_may_be_objects_of_ones_own() -> None:
+async def test_gates_can_be_replaced_and_can_be_objects() -> None:
     class NeverGate(Gate):
         name = "never"
 
@@ -213,7 +213,7 @@ async def test_gates_are_replaced_and_may_be_objects_of_ones_own() -> None:
         assert (await colm.ask("How many?", gate="disagreement")).gates[0].reason == "all answers agree"
 
 
-async def test_thumbnails_are_made_beside_the_event_loop(dots: Query, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_thumbnails_are_made_in_a_thread(dots: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = set[threading.Thread]()
     thumbnail = Image.thumbnail
 

@@ -19,19 +19,19 @@ from processors.errors import ColmError, ImageError
 OURS = ("colm_vl", "processors")
 
 
-def test_all_is_sorted_and_each_name_is_there() -> None:
+def test_all_is_sorted_and_every_name_exists() -> None:
     assert list(colm_vl.__all__) == sorted(colm_vl.__all__)
     assert all(hasattr(colm_vl, name) for name in colm_vl.__all__)
 
 
-def test_all_holds_every_class_of_the_public_modules() -> None:
+def test_all_contains_every_class_of_the_public_modules() -> None:
     public = {
         name for module in (colm, engine, team, types) for name, _ in _classes_of(module) if not name.startswith("_")
     }
     assert not public - set(colm_vl.__all__)
 
 
-def test_all_holds_what_public_methods_and_fields_are_made_of() -> None:
+def test_all_contains_the_types_of_public_methods_and_fields() -> None:
     missing = {}
     for name in colm_vl.__all__:
         value = getattr(colm_vl, name)
@@ -42,7 +42,7 @@ def test_all_holds_what_public_methods_and_fields_are_made_of() -> None:
     assert not missing
 
 
-def test_every_error_is_of_one_tree_and_exported() -> None:
+def test_every_error_is_a_colm_error_and_exported() -> None:
     for module in (errors, importlib.import_module("processors.errors")):
         for name, error in _classes_of(module):
             assert issubclass(error, ColmError)
@@ -53,7 +53,7 @@ def test_every_error_is_of_one_tree_and_exported() -> None:
     assert issubclass(ImageError, ValueError)
 
 
-def test_the_errors_of_the_page_and_of_training_are_of_that_tree() -> None:
+def test_errors_of_the_page_and_of_training_are_colm_errors() -> None:
     for module, name in (("demos.inputs", "FieldError"), ("demos.service", "Busy"), ("demos.waiting", "Full")):
         assert issubclass(getattr(importlib.import_module(module), name), ColmError)
 

@@ -56,7 +56,7 @@ def blind(request: Request) -> str:
     return "Caption: a circle\nAnswer: red\nConfidence: 90"
 
 
-def test_a_member_that_names_both_colours_sees() -> None:
+def test_a_member_that_names_both_colours_is_reported_to_see() -> None:
     asked: list[Request] = []
 
     def looks(request: Request) -> str:
@@ -71,7 +71,7 @@ def test_a_member_that_names_both_colours_sees() -> None:
     assert len(asked) == 3  # two colours, and one of them under a schema
 
 
-def test_it_is_asked_as_drafts_are() -> None:
+def test_checks_use_the_prompt_of_drafts() -> None:
     with scripted({"eyes": sighted}, strategy="vote", prompts="pocket") as colm:
         colm.check()
         profile, (client,) = colm.team.policy.prompts, colm.team.clients
@@ -116,7 +116,7 @@ def test_a_copied_form_follows_no_format() -> None:
     assert (row.works, row.formats) == (True, ())
 
 
-def test_results_are_told_as_they_come() -> None:
+def test_results_are_reported_as_soon_as_they_are_known() -> None:
     told: list[str] = []
     with scripted({"slow": [{"text": "Yes.", "delay": 0.3}], "quick": ["Yes."]}, strategy="vote") as colm:
         rows = colm.check(lambda health: told.append(health.member.name))

@@ -74,7 +74,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     return Installed(tmp_path_factory.mktemp("installed"), wheel)
 
 
-def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
+def test_the_contents_of_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         files = set(archive.namelist())
     top = {file.partition("/")[0] for file in files if ".dist-info/" not in file}
@@ -102,7 +102,7 @@ for package in (colm_vl, processors):
 """
 
 
-def test_every_module_of_the_wheel_finds_the_others(installed: Installed) -> None:
+def test_every_module_of_the_wheel_can_be_imported(installed: Installed) -> None:
     """A module with `from eval import …` would find nothing, or another project's package."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
     done = installed.python("-c", EVERY_MODULE)
@@ -146,7 +146,7 @@ def test_the_line_of_a_hint_installs_an_extra_without_a_registry_that_has_the_pr
     assert "does not provide the extra" not in done.stderr
 
 
-def test_in_a_checkout_both_are_found_whatever_else_bears_their_names(tmp_path: Path) -> None:
+def test_a_checkout_uses_its_own_eval_and_demos(tmp_path: Path) -> None:
     for other in ("eval", "demos"):
         (tmp_path / f"{other}.py").write_text("raise AssertionError('a package of the registry')")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
@@ -189,7 +189,7 @@ def test_help_imports_no_package_of_an_extra() -> None:
         ("page --port 8999", "demo"),
     ],
 )
-def test_without_its_extra_a_command_names_it_in_one_line(arguments: str, extra: str, tmp_path: Path) -> None:
+def test_a_command_names_its_missing_extra_in_one_line(arguments: str, extra: str, tmp_path: Path) -> None:
     gold, replies = tmp_path / "gold.json", tmp_path / "replies.json"
     gold.write_text('{"validation_Art_1": {"question_type": "short-answer", "ground_truth": "7"}}')
     replies.write_text('{"validation_Art_1": "7"}')

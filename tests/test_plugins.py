@@ -99,7 +99,7 @@ def run(elsewhere: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_strategy_and_a_gate_from_elsewhere(elsewhere: Path) -> None:
+def test_a_strategy_and_a_gate_of_another_package(elsewhere: Path) -> None:
     done = run(elsewhere, "-c", PROGRAM)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
@@ -116,7 +116,7 @@ def test_a_strategy_and_a_gate_from_elsewhere(elsewhere: Path) -> None:
     ]
 
 
-def test_a_backend_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
+def test_a_backend_of_another_package(elsewhere: Path, tmp_path: Path) -> None:
     team = tmp_path / "team.toml"
     team.write_text(
         '[[clients]]\nname = "one"\nbackend = "parrot"\nmodel = "m"\ngreeting = "good day"\n'
@@ -128,7 +128,7 @@ def test_a_backend_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
     assert run(elsewhere, "-m", "colm_vl.cli", "team", "check", str(team)).returncode == 0
 
 
-def test_the_command_line_lists_them_and_tells_one_that_cannot_be_loaded(elsewhere: Path) -> None:
+def test_the_command_line_lists_plugins_and_reports_broken_ones(elsewhere: Path) -> None:
     listed = run(elsewhere, "-m", "colm_vl.cli", "ask", "--help")
     assert "the first two clients vote" in " ".join(listed.stdout.replace("│", " ").split())
     refused = run(elsewhere, "-m", "colm_vl.cli", "ask", "-q", "How many?", "--strategy", "broken")
@@ -138,7 +138,7 @@ def test_the_command_line_lists_them_and_tells_one_that_cannot_be_loaded(elsewhe
     assert "gate: long_answer: Input should be a valid integer" in wrong.stderr
 
 
-def test_a_benchmark_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
+def test_a_benchmark_of_another_package(elsewhere: Path, tmp_path: Path) -> None:
     listed = run(elsewhere, "-m", "colm_vl.cli", "eval", "list")
     assert listed.returncode == 0, listed.stderr
     assert "Capital cities" in listed.stdout
@@ -166,7 +166,7 @@ def test_a_benchmark_from_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
     assert "benchmark 'broken' cannot be imported" in refused.stderr.splitlines()[-1]
 
 
-def test_a_family_from_elsewhere(elsewhere: Path) -> None:
+def test_a_family_of_another_package(elsewhere: Path) -> None:
     """Families of the project's own come first; a module that cannot be imported is passed over."""
     done = run(elsewhere, "-c", LOAD)
     assert done.returncode == 0, done.stderr

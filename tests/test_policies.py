@@ -58,14 +58,14 @@ def test_settings_reach_tables_and_leave_the_rest_of_them() -> None:
         (["timeouts.draft=3", "timeouts=2"], "timeouts is given twice"),
     ],
 )
-def test_a_wrong_setting_is_told(settings: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(settings: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         read_settings(settings)
     assert message in raised.value.message
     assert raised.value.hint
 
 
-def test_a_question_and_a_batch_heed_settings(tmp_path: Path) -> None:
+def test_settings_apply_to_questions_and_batches(tmp_path: Path) -> None:
     team = tmp_path / "team.toml"
     replies = '["Answer: 4", "Answer: 5", "Answer: 6"]'
     team.write_text("".join(CLIENT.format(name=name, replies=replies) for name in ("near", "far")) + SERVER)

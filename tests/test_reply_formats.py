@@ -63,7 +63,7 @@ def test_reasoning_has_a_field_before_the_answer() -> None:
     assert (draft.caption, draft.answer, plain.answer) == ("dots", "5", "5")
 
 
-def test_one_that_refuses_is_tried_once_and_asked_for_lines_from_then_on() -> None:
+def test_an_endpoint_that_refuses_a_schema_is_asked_for_lines_afterwards() -> None:
     with Endpoint(in_form, refuses={"response_format"}) as endpoint, CoLM(team(endpoint)) as colm:
         for _ in range(2):
             trace = colm.ask("How many dots?")
@@ -82,7 +82,7 @@ def test_lines_are_read_from_a_member_that_ignores_the_schema() -> None:
     assert sorted(draft.answer for draft in trace.drafts) == ["4", "5"]
 
 
-def test_json_demands_it_and_lines_never_ask() -> None:
+def test_json_requires_a_schema_and_lines_never_sends_one() -> None:
     with Endpoint(in_form, refuses={"response_format"}) as endpoint:
         with CoLM(team(endpoint, reply_format="json", strategy="vote")) as colm:
             trace = list(colm.stream("How many dots?"))[-1]
@@ -127,7 +127,7 @@ def test_a_stream_shows_fields_and_no_braces() -> None:
     assert sum(isinstance(event, Delta) and event.stage == "draft" for event in events) > 4
 
 
-def test_a_reply_that_was_cut_off_is_read_as_far_as_it_goes_and_told() -> None:
+def test_a_truncated_reply_is_read_with_a_note() -> None:
     cut = Reply('{"caption": "five dots", "answer": "5", "conf', finish_reason="length")
     with Endpoint(cut) as endpoint, CoLM(team(endpoint, strategy="vote")) as colm:
         trace = colm.ask("How many dots?")

@@ -31,7 +31,7 @@ def _same(count: int) -> list[Query]:
     return [Query("How many dots?", id=f"q{number}") for number in range(count)]
 
 
-def test_rows_of_one_question_pay_for_it_once(tmp_path: Path) -> None:
+def test_calls_of_equal_questions_are_made_once(tmp_path: Path) -> None:
     slow = {"text": FIVE, "delay": 0.05}
     with scripted({"near": [slow], "far": [slow]}, strategy="vote") as colm:
         stats = BatchStats()
@@ -43,7 +43,7 @@ def test_rows_of_one_question_pay_for_it_once(tmp_path: Path) -> None:
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == 2
 
 
-def test_a_shared_call_that_fails_is_the_failure_of_all_who_waited(tmp_path: Path) -> None:
+def test_all_waiting_callers_get_the_failure_of_a_shared_call(tmp_path: Path) -> None:
     gone = {"error": "timed_out", "delay": 0.05}
     with scripted({"near": [gone], "far": [FIVE]}, strategy="vote") as colm:
         traces = list(colm.batch(_same(8), tmp_path / "out", strategy="vote,solo:far,solo:near"))
@@ -111,7 +111,7 @@ class _Caller:
         return claim.outcome
 
 
-async def test_one_of_those_who_claim_a_call_makes_it(store: CallStore) -> None:
+async def test_one_of_the_claiming_callers_makes_the_call(store: CallStore) -> None:
     caller = _Caller(store)
     waiting = [asyncio.create_task(caller.call()) for _ in range(8)]
     await caller.begun.wait()
@@ -121,7 +121,7 @@ async def test_one_of_those_who_claim_a_call_makes_it(store: CallStore) -> None:
     assert caller.made == 1
 
 
-async def test_a_call_whose_holder_is_cancelled_is_made_by_one_of_those_who_wait(store: CallStore) -> None:
+async def test_a_waiting_caller_makes_the_call_if_its_holder_is_cancelled(store: CallStore) -> None:
     caller = _Caller(store)
     holder = asyncio.create_task(caller.call())
     await caller.begun.wait()
@@ -137,7 +137,7 @@ async def test_a_call_whose_holder_is_cancelled_is_made_by_one_of_those_who_wait
     assert caller.made == 2
 
 
-async def test_those_who_wait_share_a_failure_and_later_ones_try_again(tmp_path: Path) -> None:
+async def test_waiting_callers_share_a_failure_and_later_ones_retry(tmp_path: Path) -> None:
     gone = Failure("near", "draft", "timed_out", "near: gone")
     with closing(Journal(tmp_path / "calls.jsonl")) as journal:
         caller = _Caller(journal)
@@ -175,7 +175,7 @@ def test_a_batch_of_equal_questions_with_a_store_that_yields_everywhere(
     assert made == ({"near": 1, "far": 1, "server": 0} if strategy == "vote" else {"near": 3, "far": 3, "server": 2})
 
 
-def test_a_schema_makes_another_call_and_none_leaves_the_key_as_it_was() -> None:
+def test_a_schema_changes_the_key_of_a_call() -> None:
     team = Team.from_dict({"clients": [{"name": "a", "backend": "scripted", "model": "m", "replies": ["x"]}]})
 
     def digest(schema: dict[str, Any] | None) -> str:

@@ -148,14 +148,14 @@ def test_where_the_askers_answer_counts_the_first_client_takes_part() -> None:
     assert (trace.answer, trace.degraded) == ("4", False)
 
 
-def test_a_last_round_in_which_nobody_refines_is_no_exchange() -> None:
+def test_without_refinements_in_the_last_round_the_fallback_is_a_vote() -> None:
     gone = {"error": "unavailable"}
     with scripted({"near": [FOUR, FIVE, gone], "far": [FIVE, FIVE, gone]}, [GUIDANCE, gone], rounds=2) as colm:
         trace = colm.ask(QUESTION)
     assert (trace.answer, trace.fallback) == ("5", "vote")
 
 
-def test_what_is_in_memory_is_not_settled_by_one_question() -> None:
+def test_max_loaded_cannot_be_set_for_one_question() -> None:
     with scripted({"near": [FIVE]}, strategy="vote") as colm, pytest.raises(ConfigError, match="max_loaded"):
         colm.ask(QUESTION, max_loaded=1)
 
@@ -177,7 +177,7 @@ def test_without_the_server_clients_read_each_other() -> None:
     assert trace.answer == "5"
 
 
-def test_a_vote_is_left_when_all_else_fails() -> None:
+def test_the_last_fallback_is_a_vote() -> None:
     gone = {"error": "unreachable"}
     with scripted({"near": [FOUR, gone], "far": [FIVE, gone]}, [gone]) as colm:
         trace = colm.ask(QUESTION)
@@ -185,7 +185,7 @@ def test_a_vote_is_left_when_all_else_fails() -> None:
     assert trace.answer == "5"  # one vote each; the confidence decides
 
 
-def test_nothing_to_go_on_is_an_error_with_the_trace() -> None:
+def test_no_answer_is_an_error_with_the_trace() -> None:
     with scripted({"near": [{"error": "refused", "text": "bad key"}]}, [GUIDANCE]) as colm:
         with pytest.raises(NoAnswer, match="bad key") as raised:
             colm.ask(QUESTION)
@@ -220,14 +220,14 @@ def test_the_gate_decides_whether_the_server_is_asked(gate: object, drafts: tupl
     assert trace.gates[0].reason
 
 
-def test_a_shadowed_gate_only_watches() -> None:
+def test_a_shadowed_gate_does_not_skip_the_server() -> None:
     with scripted({"near": [FIVE], "far": [FIVE]}, [GUIDANCE], gate="disagreement", shadow=True) as colm:
         trace = colm.ask(QUESTION)
     assert trace.gates[0].shadow
     assert trace.refinements
 
 
-def test_blind_drafts_bear_no_names_and_a_seeded_order() -> None:
+def test_blind_drafts_have_no_names_and_a_seeded_order() -> None:
     drafts = {name: [f"Answer: {number}"] for number, name in enumerate(("ant", "bee", "cat", "dog"))}
     orders = set()
     for seed in range(6):
@@ -239,7 +239,7 @@ def test_blind_drafts_bear_no_names_and_a_seeded_order() -> None:
     assert len(orders) > 1
 
 
-def test_every_strategy_answers_and_pays_for_drafts_once() -> None:
+def test_every_strategy_answers_and_drafts_are_made_once() -> None:
     near = lambda request: FIVE  # noqa: E731
     server = lambda request: GUIDANCE if "Write guidance" in request.messages[-1].text else "Answer: 5"  # noqa: E731
     with scripted({"near": near, "far": near}, server) as colm:
@@ -273,7 +273,7 @@ def test_samples_differ_by_seed() -> None:
         ("colm", "needs a server"),
     ],
 )
-def test_strategies_that_cannot_be_followed_are_refused(strategy: str, message: str) -> None:
+def test_strategies_that_the_team_cannot_run_are_refused(strategy: str, message: str) -> None:
     with scripted({"near": [FIVE]}, strategy="vote") as colm, pytest.raises(ConfigError, match=message) as raised:
         colm.ask(QUESTION, strategy=strategy)
     assert raised.value.hint
@@ -319,7 +319,7 @@ def test_a_draft_cannot_leave_its_fence() -> None:
     assert again.split("[begin ")[1][:6] not in ("", mark)
 
 
-def test_events_tell_calls_samples_and_the_verdict() -> None:
+def test_events_contain_calls_samples_and_the_verdict() -> None:
     with scripted({"near": [FIVE], "far": [FOUR]}, ["Answer: 5"]) as colm:
         events = list(colm.stream(QUESTION, strategy="verdict"))
         trace = events[-1]
@@ -361,7 +361,9 @@ def test_traces_of_the_first_schema_are_read() -> None:
     [(0.9, 0.9, False), (0.9, None, True), (0.7, 0.9, True)],
     ids=["both measured", "one measured and one stated", "one below"],
 )
-def test_a_gate_on_confidence_compares_only_measures_of_one_kind(near: float, far: float | None, asked: bool) -> None:
+def test_the_confidence_gate_compares_only_confidences_of_one_source(
+    near: float, far: float | None, asked: bool
+) -> None:
     replies = {"near": [{"text": FIVE, "probability": near}], "far": [{"text": FIVE, "probability": far}]}
     with scripted(replies, [GUIDANCE], gate={"confidence": 0.8}) as colm:
         decision = colm.ask(QUESTION).gates[0]

@@ -72,7 +72,7 @@ def test_a_relative_model_folder_is_found_beside_the_file(tmp_path: Path) -> Non
         ("deep = " + 20_000 * "[", "nested too deeply", ""),
     ],
 )
-def test_a_wrong_team_file_is_told_by_file_key_and_remedy(tmp_path: Path, text: str, message: str, hint: str) -> None:
+def test_errors_of_a_team_file_name_file_key_and_remedy(tmp_path: Path, text: str, message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load(tmp_path, text)
     assert message in raised.value.message
@@ -81,7 +81,7 @@ def test_a_wrong_team_file_is_told_by_file_key_and_remedy(tmp_path: Path, text: 
     assert "\n" not in raised.value.message
 
 
-def test_files_that_are_no_team_files(tmp_path: Path) -> None:
+def test_other_files_are_refused_as_team_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such team file"):
         Team.load(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="is a folder"):
@@ -117,7 +117,7 @@ def endpoint(**options: str) -> str:
         ({"extra_body": "hunter2"}, "extra_body: Input should be a valid"),
     ],
 )
-def test_a_setting_that_may_hold_a_secret_is_refused_without_telling_it(
+def test_invalid_settings_that_may_be_secrets_are_not_shown(
     tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
@@ -129,11 +129,11 @@ def test_a_setting_that_may_hold_a_secret_is_refused_without_telling_it(
 @pytest.mark.parametrize(
     "name", ["BOX_KEY", "OPENAI_API_KEY_FOR_PROJECT2", "HF_TOKEN", "myKey", "box_key", "OPENROUTERAPIKEYOFMINE"]
 )
-def test_a_name_that_looks_like_no_key_is_taken(tmp_path: Path, name: str) -> None:
+def test_names_of_variables_are_accepted(tmp_path: Path, name: str) -> None:
     assert load(tmp_path, endpoint(api_key_env=name)).clients
 
 
-def test_what_is_set_in_the_environment_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_the_environment_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("hf_token", "secret")
     assert load(tmp_path, endpoint(api_key_env="hf_token")).clients
 
@@ -157,7 +157,7 @@ def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path: Path, text: str) 
 @pytest.mark.parametrize(
     "part", ["a", '"', '\\"', "a.", "'a'.", "'", '""', "a" + 31 * ".a" + " ", '\\"""', "'a\n", "'''", '"""\\']
 )
-def test_looking_for_long_keys_takes_no_longer_than_reading(tmp_path: Path, part: str) -> None:
+def test_the_check_for_long_keys_takes_linear_time(tmp_path: Path, part: str) -> None:
     started = time.process_time()
     with pytest.raises(ConfigError):
         load(tmp_path, "x = 1\n" + (400_000 // len(part)) * part)
@@ -165,7 +165,7 @@ def test_looking_for_long_keys_takes_no_longer_than_reading(tmp_path: Path, part
 
 
 @pytest.mark.parametrize("text", ['"{}"', "'{}'", '"""{}\n{}"""', "'''\n{}'''", '"ok" # {}'])
-def test_dots_in_a_text_or_a_comment_are_no_key(tmp_path: Path, text: str) -> None:
+def test_dots_in_strings_and_comments_are_allowed(tmp_path: Path, text: str) -> None:
     written = text.replace("{}", "Look. Now, e.g. v1.2.3. " * 200)
     assert load(tmp_path, CLIENT.replace('["Answer: 5"]', "[" + written + "\n]")).clients
 
@@ -188,7 +188,7 @@ def test_a_fingerprint_changes_with_what_changes_replies(tmp_path: Path) -> None
     assert one.fingerprint == renamed.fingerprint != other.fingerprint
 
 
-def test_how_patiently_a_model_is_asked_is_not_in_its_fingerprint(tmp_path: Path) -> None:
+def test_retry_and_timeout_settings_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     usual = load(tmp_path, endpoint()).clients[0]
     patient = load(tmp_path, endpoint(max_concurrency=2, max_retries=9, retry_delay=2.0, timeout_connect=9.0)).clients[
         0

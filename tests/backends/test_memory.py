@@ -27,7 +27,9 @@ def taken(model: Any) -> int:
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": "bfloat16"}, {"quantization": "nf4"}, {"quantization": "int8"}])
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava"])
-async def test_the_estimate_is_what_the_weights_take(connect: Connect, kind: str, settings: dict[str, Any]) -> None:
+async def test_the_estimate_equals_the_memory_of_the_weights(
+    connect: Connect, kind: str, settings: dict[str, Any]
+) -> None:
     if "quantization" in settings:
         pytest.importorskip("bitsandbytes", reason="quantization needs the extra 'quant'", exc_type=ImportError)
     backend = connect(kind, **settings)
@@ -37,7 +39,7 @@ async def test_the_estimate_is_what_the_weights_take(connect: Connect, kind: str
     assert estimated.free > 2**20
 
 
-def test_no_weights_are_needed_for_it(tiny: Any, tmp_path: Path) -> None:
+def test_estimating_needs_no_weights(tiny: Any, tmp_path: Path) -> None:
     config = (tiny("qwen2_5_vl") / "config.json").read_bytes()
     (tmp_path / "config.json").write_bytes(config)
     estimated, whole = Options(model=str(tmp_path)).memory(), Options(model=str(tiny("qwen2_5_vl"))).memory()
@@ -47,14 +49,14 @@ def test_no_weights_are_needed_for_it(tiny: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["someone/model-that-is-not-cached", "/no/such/folder"])
-def test_what_is_not_on_this_machine_is_not_estimated(model: str) -> None:
+def test_missing_models_are_not_estimated(model: str) -> None:
     assert Options(model=model).memory() is None
 
 
-def test_a_configuration_that_makes_no_sense_is_not_estimated(tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_not_estimated(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl", "text_config": 7}', encoding="utf-8")
     assert Options(model=str(tmp_path)).memory() is None
 
 
-def test_models_elsewhere_take_no_memory_here() -> None:
+def test_endpoints_take_no_memory() -> None:
     assert ScriptedOptions.model_validate({"model": "m", "replies": ["yes"]}).memory() is None

@@ -53,7 +53,7 @@ async def drain(backend: Backend, request: Request) -> list[str | Generation]:
 # --- what is sent ---
 
 
-async def test_a_conversation_is_sent_as_it_stands(model: Connect) -> None:
+async def test_a_conversation_is_sent_unchanged(model: Connect) -> None:
     request = Request(
         (
             Message("system", ("Be brief.",)),
@@ -126,7 +126,7 @@ async def test_a_reply_is_read_with_its_usage_and_log_probabilities(model: Conne
     assert generation.seconds > 0
 
 
-async def test_a_stream_gives_pieces_and_then_the_same_as_a_plain_call(model: Connect) -> None:
+async def test_a_stream_gives_pieces_and_then_the_whole_reply(model: Connect) -> None:
     reply = Reply("Answer: a blue boat", finish_reason="length", prompt_tokens=40, cached_tokens=32)
     with Endpoint(reply) as endpoint:
         backend = model(endpoint)
@@ -151,16 +151,14 @@ async def test_a_reply_made_of_parts_is_read(model: Connect) -> None:
 # --- what an endpoint does not take is learnt ---
 
 
-async def test_one_reply_without_logprobs_is_no_reason_not_to_ask_for_them(model: Connect) -> None:
+async def test_logprobs_are_still_requested_after_one_reply_without_them(model: Connect) -> None:
     with Endpoint(["Answer: yes", Reply("Answer: yes", probability=None), "Answer: yes"]) as endpoint:
         backend = model(endpoint)
         given = [(await backend.generate(ask("?"))).logprobs is not None for _ in range(3)]
     assert given == [True, False, True]
 
 
-async def test_a_socks_proxy_is_refused_and_not_spoken_to_in_http(
-    model: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_socks_proxy_is_refused(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     with Endpoint() as endpoint:
         monkeypatch.setenv("NO_PROXY", "")
@@ -191,7 +189,7 @@ async def test_ignored_logprobs_are_asked_for_once(model: Connect) -> None:
     assert ["logprobs" in seen.body for seen in endpoint.seen] == [True, False]
 
 
-async def test_what_is_learnt_of_one_model_is_shared_by_its_members_and_does_not_concern_another(
+async def test_refused_parameters_are_shared_by_members_with_the_same_model(
     model: Connect,
 ) -> None:
     with Endpoint(refuses={"logprobs"}) as endpoint:
@@ -202,7 +200,7 @@ async def test_what_is_learnt_of_one_model_is_shared_by_its_members_and_does_not
     assert asked == [("m", True), ("m", False), ("m", False), ("n", True), ("n", False)]
 
 
-async def test_usage_in_streams_is_done_without_where_it_is_refused(model: Connect) -> None:
+async def test_refused_usage_in_streams_is_not_requested_again(model: Connect) -> None:
     with Endpoint(refuses={"stream_options"}) as endpoint:
         backend = model(endpoint)
         for _ in range(2):
@@ -212,7 +210,7 @@ async def test_usage_in_streams_is_done_without_where_it_is_refused(model: Conne
     assert ["stream_options" in seen.body for seen in endpoint.seen] == [True, False, False]
 
 
-async def test_max_tokens_goes_by_its_other_name_where_it_must(model: Connect) -> None:
+async def test_max_tokens_is_renamed_if_it_is_refused(model: Connect) -> None:
     with Endpoint(refuses={"max_tokens"}) as endpoint:
         backend = model(endpoint)
         for _ in range(2):
@@ -221,7 +219,7 @@ async def test_max_tokens_goes_by_its_other_name_where_it_must(model: Connect) -
     assert limits == [(9, None), (None, 9), (None, 9)]
 
 
-async def test_a_temperature_that_is_not_taken_is_left_out_and_told_once(
+async def test_a_refused_temperature_is_left_out_and_logged_once(
     model: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Endpoint(refuses={"temperature", "logprobs"}) as endpoint:
@@ -250,13 +248,13 @@ async def test_capabilities_come_from_the_list_of_models(model: Connect) -> None
         assert len(endpoint.seen) == 1
 
 
-async def test_an_endpoint_without_a_list_of_models_is_no_failure(model: Connect) -> None:
+async def test_an_endpoint_without_a_list_of_models_works(model: Connect) -> None:
     with Endpoint(models=None) as endpoint:
         found = await model(endpoint).capabilities()
     assert (found.images, found.context) == (None, None)
 
 
-async def test_capabilities_tell_a_server_that_is_not_there(model: Connect) -> None:
+async def test_capabilities_report_an_unreachable_server(model: Connect) -> None:
     with Endpoint() as endpoint:
         backend = model(endpoint)
     with pytest.raises(Unreachable):
@@ -266,7 +264,7 @@ async def test_capabilities_tell_a_server_that_is_not_there(model: Connect) -> N
 # --- how many at once ---
 
 
-async def test_never_more_in_flight_than_allowed(model: Connect) -> None:
+async def test_concurrent_requests_are_limited(model: Connect) -> None:
     with Endpoint(latency=0.02) as endpoint:
         backend = model(endpoint, max_concurrency=4)
         await asyncio.gather(
@@ -276,7 +274,7 @@ async def test_never_more_in_flight_than_allowed(model: Connect) -> None:
         assert endpoint.peak == 4
 
 
-async def test_members_share_the_places_of_their_endpoint_and_the_smallest_limit_counts(model: Connect) -> None:
+async def test_members_share_the_limit_of_their_endpoint(model: Connect) -> None:
     with Endpoint(latency=0.02) as endpoint:
         wide, narrow = model(endpoint, max_concurrency=8), model(endpoint, model="n", max_concurrency=2)
         await narrow.generate(ask("?"))
@@ -284,14 +282,14 @@ async def test_members_share_the_places_of_their_endpoint_and_the_smallest_limit
         assert endpoint.peak == 2
 
 
-async def test_the_time_of_a_call_begins_when_it_is_sent(model: Connect) -> None:
+async def test_the_timeout_of_a_call_starts_when_it_is_sent(model: Connect) -> None:
     with Endpoint(latency=0.1) as endpoint:
         backend = model(endpoint, max_concurrency=1)
         found = await asyncio.gather(*(backend.generate(ask("?", timeout=0.3)) for _ in range(6)))
     assert all(generation.seconds < 0.3 for generation in found)
 
 
-async def test_waiting_for_a_place_has_a_bound_of_its_own(model: Connect) -> None:
+async def test_waiting_for_a_slot_has_its_own_timeout(model: Connect) -> None:
     with Endpoint(Fault("stall")) as endpoint:
         backend = model(endpoint, max_concurrency=1, queue_timeout=0.05)
         first = asyncio.create_task(backend.generate(ask("?", timeout=None)))
@@ -303,7 +301,7 @@ async def test_waiting_for_a_place_has_a_bound_of_its_own(model: Connect) -> Non
         assert len(endpoint.seen) == 1
 
 
-async def test_two_clients_at_an_endpoint_that_answers_one_at_a_time_lose_nothing(model: Connect) -> None:
+async def test_an_endpoint_without_concurrency_answers_every_call(model: Connect) -> None:
     with Endpoint(latency=0.2, places=1) as endpoint:
         clients = [model(endpoint), model(endpoint, model="n")]
         calls = [client.generate(ask("?", timeout=15 * 0.2)) for _ in range(30) for client in clients]
@@ -311,7 +309,7 @@ async def test_two_clients_at_an_endpoint_that_answers_one_at_a_time_lose_nothin
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_an_endpoint_that_refuses_some_gets_fewer_at_once(model: Connect, status: int) -> None:
+async def test_refused_requests_reduce_the_limit(model: Connect, status: int) -> None:
     def script(seen: Seen) -> Fault | str:
         return Fault("status", status=status) if endpoint.in_flight > 3 else "Answer: yes"
 
@@ -326,7 +324,7 @@ async def test_an_endpoint_that_refuses_some_gets_fewer_at_once(model: Connect, 
         assert endpoint.peak <= 8
 
 
-async def test_an_endpoint_that_takes_more_again_gets_more(model: Connect) -> None:
+async def test_answers_raise_the_limit_again(model: Connect) -> None:
     with Endpoint([Fault("rate_limited"), "Answer: yes"], latency=0.01) as endpoint:
         backend = model(endpoint, max_concurrency=4)
         await backend.generate(ask("?"))
@@ -335,7 +333,7 @@ async def test_an_endpoint_that_takes_more_again_gets_more(model: Connect) -> No
         assert endpoint.peak == 4
 
 
-async def test_a_cancelled_call_gives_its_place_back(model: Connect) -> None:
+async def test_a_cancelled_call_releases_its_slot(model: Connect) -> None:
     with Endpoint([Fault("stall"), "fine"]) as endpoint:
         backend = model(endpoint, max_concurrency=1)
         first = asyncio.create_task(backend.generate(ask("?")))
@@ -344,7 +342,7 @@ async def test_a_cancelled_call_gives_its_place_back(model: Connect) -> None:
         assert (await backend.generate(ask("?"))).text == "fine"
 
 
-async def test_a_stream_that_is_closed_early_gives_its_place_back(model: Connect) -> None:
+async def test_a_stream_that_is_closed_early_releases_its_slot(model: Connect) -> None:
     with Endpoint([Fault("stall_half_way", text="one two three four"), "fine"]) as endpoint:
         backend = model(endpoint, max_concurrency=1)
         async with aclosing(backend.stream(ask("?"))) as pieces:  # type: ignore[type-var]
@@ -360,7 +358,7 @@ async def test_closing_twice_is_harmless(model: Connect) -> None:
         await backend.aclose()
 
 
-def test_a_backend_can_go_from_one_event_loop_to_another() -> None:
+def test_a_backend_can_be_used_in_several_event_loops() -> None:
     with Endpoint() as endpoint:
         backend = connect(Options(model="m", base_url=endpoint.base_url))
 
@@ -376,7 +374,7 @@ def test_a_backend_can_go_from_one_event_loop_to_another() -> None:
 # --- keys and addresses ---
 
 
-async def test_the_key_is_sent_and_without_one_a_placeholder(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_key_is_sent(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOX_KEY", " sk-box\n")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-elsewhere")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-elsewhere")
@@ -398,7 +396,7 @@ def test_a_missing_key_is_an_error_that_names_the_variable(monkeypatch: pytest.M
     assert "export BOX_KEY" in caught.value.hint
 
 
-def test_a_key_that_cannot_be_one_is_an_error_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOX_KEY", "schlüssel")
     with pytest.raises(ConfigError, match="contains characters that are invalid in a key") as caught:
         connect(Options(model="m", base_url="http://127.0.0.1:1/v1", api_key_env="BOX_KEY"))
@@ -409,7 +407,7 @@ def test_a_key_that_cannot_be_one_is_an_error_that_does_not_show_it(monkeypatch:
     "url",
     ["localhost:8000/v1", "ftp://host/v1", "http://", "http://user:sk-1@host/v1", "http://host/v1?key=sk-1", ""],
 )
-def test_an_address_that_is_none_or_holds_a_secret_is_refused_without_showing_it(url: str) -> None:
+def test_an_invalid_address_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ValidationError, match="expected an address") as caught:
         Options(model="m", base_url=url)
     assert "sk-1" not in str(caught.value)
@@ -420,7 +418,7 @@ def test_extra_fields_cannot_replace_the_conversation() -> None:
         Options(model="m", base_url="http://host/v1", extra_body={"stream": True, "messages": []})
 
 
-async def test_a_key_that_is_refused_is_told_without_it(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_for_a_refused_key_does_not_contain_it(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOX_KEY", "sk-wrong")
     with Endpoint(key="sk-right") as endpoint:
         with pytest.raises(Refused, match=r"HTTP 401: Incorrect API key provided: Bearer \[key\]") as caught:

@@ -91,7 +91,7 @@ async def failure(backend: Backend, request: Request, *, stream: bool = False) -
         ("redirect", BackendError, "HTTP 307"),
     ],
 )
-async def test_a_fault_is_told_for_what_it_is(
+async def test_each_fault_has_its_error_and_message(
     model: Connect, kind: FaultKind, expected: type[BackendError], said: str, stream: bool
 ) -> None:
     timeout = 0.3 if "stall" in kind else 20
@@ -112,7 +112,7 @@ async def test_a_fault_is_told_for_what_it_is(
         ("stream_error", "broke off with an error: it went wrong"),
     ],
 )
-async def test_a_stream_that_breaks_off_is_no_reply(model: Connect, kind: FaultKind, said: str) -> None:
+async def test_an_interrupted_stream_is_an_error(model: Connect, kind: FaultKind, said: str) -> None:
     with Endpoint(Fault(kind)) as endpoint:
         error = await failure(model(endpoint), ask(), stream=True)
     assert isinstance(error, BadReply)
@@ -129,7 +129,7 @@ async def test_a_stream_that_breaks_off_is_no_reply(model: Connect, kind: FaultK
         (Reply("", finish_reason="length"), "has no text", True),
     ],
 )
-async def test_a_reply_that_was_withheld_is_no_reply(
+async def test_a_withheld_reply_is_an_error(
     model: Connect, reply: Reply, said: str, retryable: bool, stream: bool
 ) -> None:
     with Endpoint(reply) as endpoint:
@@ -167,7 +167,9 @@ async def test_a_reply_that_was_withheld_is_no_reply(
         (503, "Loading model", Unavailable),
     ],
 )
-async def test_refusals_are_told_apart(model: Connect, status: int, message: str, expected: type[BackendError]) -> None:
+async def test_refusals_have_different_errors(
+    model: Connect, status: int, message: str, expected: type[BackendError]
+) -> None:
     with Endpoint(Fault("status", status=status, message=message)) as endpoint:
         error = await failure(model(endpoint, max_retries=0), ask())
     assert type(error) is expected
@@ -176,21 +178,21 @@ async def test_refusals_are_told_apart(model: Connect, status: int, message: str
     assert len(endpoint.seen) == 1
 
 
-async def test_an_unknown_model_is_answered_with_those_there_are(model: Connect) -> None:
+async def test_the_error_for_an_unknown_model_lists_the_known_ones(model: Connect) -> None:
     with Endpoint(models={"qwen": {}, "llava": {}}) as endpoint:
         error = await failure(model(endpoint), ask())
     assert isinstance(error, ModelNotFound)
     assert error.hint == "set model to one of: qwen, llava"
 
 
-async def test_a_wrong_path_is_answered_with_the_usual_one(model: Connect) -> None:
+async def test_the_error_for_a_wrong_path_suggests_the_usual_one(model: Connect) -> None:
     with Endpoint() as endpoint:
         error = await failure(model(endpoint.base_url.removesuffix("/v1")), ask())
     assert isinstance(error, ModelNotFound)
     assert "/v1" in error.hint
 
 
-async def test_a_server_that_is_not_there_is_unreachable(model: Connect) -> None:
+async def test_a_closed_port_is_unreachable(model: Connect) -> None:
     with Endpoint() as endpoint:
         pass
     error = await failure(model(endpoint, max_retries=1), ask())
@@ -222,7 +224,7 @@ async def test_a_server_that_does_not_take_connections_is_unreachable(model: Con
     assert "did not accept the connection in time" in error.message
 
 
-async def test_a_proxy_that_is_not_there_is_told_as_such(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_proxy_is_reported(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     with Endpoint() as gone:
         pass
     monkeypatch.setenv("HTTP_PROXY", gone.base_url)
@@ -247,7 +249,7 @@ async def test_a_redirect_is_not_followed(model: Connect) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", ["rate_limited", "server_error", "reset", "half_way", "truncated", "empty", "html"])
-async def test_what_may_pass_is_tried_again(model: Connect, kind: FaultKind, stream: bool) -> None:
+async def test_temporary_failures_are_retried(model: Connect, kind: FaultKind, stream: bool) -> None:
     # A stream is not restarted after its first piece. With two words, there is no piece before the break.
     with Endpoint([Fault(kind, text=""), Fault(kind, text=""), "fine"]) as endpoint:
         backend = model(endpoint)
@@ -256,7 +258,7 @@ async def test_what_may_pass_is_tried_again(model: Connect, kind: FaultKind, str
     assert (generation.text, generation.attempts) == ("fine", 3)
 
 
-async def test_a_stream_that_has_begun_is_not_begun_again(model: Connect) -> None:
+async def test_a_stream_is_not_retried_after_its_first_piece(model: Connect) -> None:
     with Endpoint([Fault("stream_error", text="one two three four"), "fine"]) as endpoint:
         stream = model(endpoint).stream(ask())
         assert await anext(stream) == "one"
@@ -266,14 +268,14 @@ async def test_a_stream_that_has_begun_is_not_begun_again(model: Connect) -> Non
         assert len(endpoint.seen) == 1
 
 
-async def test_no_more_attempts_than_allowed(model: Connect) -> None:
+async def test_the_number_of_retries_is_limited(model: Connect) -> None:
     with Endpoint(Fault("server_error")) as endpoint:
         await failure(model(endpoint, max_retries=2), ask())
         assert len(endpoint.seen) == 3
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_is_waited_for_without_holding_the_place(model: Connect, status: int) -> None:
+async def test_retry_after_is_respected_without_holding_a_slot(model: Connect, status: int) -> None:
     def script(seen: Seen) -> Reply | Fault:
         return Fault("status", status=status, retry_after="0.3") if seen.number == 0 else Reply("fine")
 
@@ -290,7 +292,9 @@ async def test_retry_after_is_waited_for_without_holding_the_place(model: Connec
 
 
 @pytest.mark.parametrize(("asked", "within"), [("3600", None), ("5", 1.0)])
-async def test_a_wait_that_is_too_long_is_not_begun(model: Connect, asked: str, within: float | None) -> None:
+async def test_a_retry_after_beyond_the_timeout_is_not_waited_for(
+    model: Connect, asked: str, within: float | None
+) -> None:
     begun = time.monotonic()
     with Endpoint(Fault("rate_limited", retry_after=asked)) as endpoint:
         error = await failure(model(endpoint), ask(within))
@@ -316,7 +320,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header: str, seconds: float
     assert retry_after({"retry-after": header}, datetime(2026, 11, 23, 10, tzinfo=UTC)) == seconds
 
 
-def test_without_the_header_there_is_nothing_to_wait_for() -> None:
+def test_a_missing_retry_after_gives_no_wait() -> None:
     assert retry_after({}) is None
 
 
@@ -324,7 +328,7 @@ def test_without_the_header_there_is_nothing_to_wait_for() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_no_encoding_can_write_is_replaced(model: Connect, stream: bool) -> None:
+async def test_lone_surrogates_are_replaced(model: Connect, stream: bool) -> None:
     with Endpoint("Answer: \ud800 blue") as endpoint:
         backend = model(endpoint)
         reply = (await drain(backend, ask()))[-1] if stream else await backend.generate(ask())
@@ -333,13 +337,13 @@ async def test_what_no_encoding_can_write_is_replaced(model: Connect, stream: bo
     assert "".join(token.token for token in reply.logprobs or ()) == reply.text
 
 
-async def test_a_probability_above_one_is_none(model: Connect) -> None:
+async def test_an_impossible_probability_is_ignored(model: Connect) -> None:
     with Endpoint(Reply("Answer: blue", probability=1e300)) as endpoint:
         assert (await model(endpoint).generate(ask())).logprobs is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_reply_without_end_is_no_reply(model: Connect, stream: bool) -> None:
+async def test_an_endless_reply_is_an_error(model: Connect, stream: bool) -> None:
     with Endpoint(200_000 * "x" + " and so on") as endpoint:
         error = await failure(model(endpoint), ask(), stream=stream)
     assert isinstance(error, BadReply)
@@ -347,7 +351,7 @@ async def test_a_reply_without_end_is_no_reply(model: Connect, stream: bool) -> 
     assert len(endpoint.seen) == 1  # a retry would be as long again
 
 
-async def test_a_connection_that_cannot_be_set_up_is_told(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_cannot_be_set_up_is_reported(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "gopher://user:hunter2@127.0.0.1:9")
     error = await failure(model("http://127.0.0.1:9/v1"), ask())
     assert "cannot be called" in error.message
@@ -377,7 +381,7 @@ ECHO = f"you sent Authorization: Bearer {KEY} and data:image/png;base64,{'iVBOR'
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}-{len(fault.message)}",
 )
-async def test_neither_key_nor_picture_is_told(
+async def test_errors_contain_neither_key_nor_pictures(
     model: Connect, caplog: pytest.LogCaptureFixture, fault: Fault, stream: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -404,7 +408,9 @@ async def test_neither_key_nor_picture_is_told(
     assert endpoint.seen[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
-async def test_nothing_is_told_of_a_call_that_went_well(model: Connect, caplog: pytest.LogCaptureFixture) -> None:
+async def test_logs_and_results_contain_neither_key_nor_pictures(
+    model: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     with Endpoint(models={"m": {}}) as endpoint:
         backend = model(endpoint)

@@ -132,13 +132,13 @@ async def test_a_body_of_a_gigabyte_is_not_read(model: Connect, status: int, kin
     assert not (status == 200 and error.retryable)
 
 
-async def test_a_list_of_models_without_end_is_none(model: Connect) -> None:
+async def test_an_endless_list_of_models_is_ignored(model: Connect) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {1 << 30}\r\n\r\n".encode()
     async with raw_server(repeat(head, MEGABYTE, 1024)) as (port, _), bounded(megabytes=60, pause=1):
         assert (await model(port).capabilities()).context is None
 
 
-async def test_events_without_end_are_no_reply(model: Connect) -> None:
+async def test_endless_events_are_an_error(model: Connect) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     piece = 1000 * b'data: {"choices": [{"index": 0, "delta": {"content": ""}}]}\n\n'
     async with raw_server(repeat(head, piece, 20_000)) as (port, _), bounded(megabytes=60, pause=1):
@@ -146,13 +146,13 @@ async def test_events_without_end_are_no_reply(model: Connect) -> None:
     assert "exceeds the size limit" in error.message
 
 
-async def test_many_small_lists_cost_little(model: Connect) -> None:
+async def test_many_small_lists_are_parsed_quickly(model: Connect) -> None:
     body = b"[" + b"[]," * 1_300_000 + b"[]]"
     async with raw_server(response(body)) as (port, _), bounded(megabytes=200, pause=2):
         assert "not a completion" in (await failure(model(port))).message
 
 
-def test_a_line_that_comes_byte_by_byte_takes_time_that_grows_with_its_length_only() -> None:
+def test_a_line_that_comes_byte_by_byte_takes_linear_time() -> None:
     reader = EventReader()
     begun = time.process_time()
     for _ in range(500_000):
@@ -163,7 +163,7 @@ def test_a_line_that_comes_byte_by_byte_takes_time_that_grows_with_its_length_on
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_events_are_read_however_they_are_cut(end: bytes, size: int) -> None:
+def test_events_are_read_from_any_pieces(end: bytes, size: int) -> None:
     lines = [
         b": hello",
         b"data: one",
@@ -188,7 +188,7 @@ def test_events_are_read_however_they_are_cut(end: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("encode", [gzip.compress, zlib.compress])
-async def test_a_compressed_reply_is_read_all_the_same(model: Connect, encode: Callable[[bytes], bytes]) -> None:
+async def test_a_compressed_reply_is_read(model: Connect, encode: Callable[[bytes], bytes]) -> None:
     encoding = "GZIP" if encode is gzip.compress else "deflate"
     body = encode(completion("Answer: red " + "x" * 70_000))
     async with raw_server(response(body, Content_Encoding=encoding)) as (port, heads):
@@ -204,7 +204,7 @@ async def test_a_compressed_reply_is_read_all_the_same(model: Connect, encode: C
         (gzip.compress(completion())[:-20], "gzip", "before its reply was complete"),
     ],
 )
-async def test_what_cannot_be_unpacked_is_told(model: Connect, body: bytes, encoding: str, said: str) -> None:
+async def test_damaged_compressed_replies_are_reported(model: Connect, body: bytes, encoding: str, said: str) -> None:
     async with raw_server(response(body, Content_Encoding=encoding)) as (port, _):
         assert said in (await failure(model(port))).message
 
@@ -213,27 +213,27 @@ async def test_what_cannot_be_unpacked_is_told(model: Connect, body: bytes, enco
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_json_nested_without_end_is_no_reply(model: Connect, stream: bool) -> None:
+async def test_deeply_nested_json_is_an_error(model: Connect, stream: bool) -> None:
     deep = 100_000 * b"[" + 100_000 * b"]"
     answer = response(b"data: " + deep + b"\n\n", Content_Type="text/event-stream") if stream else response(deep)
     async with raw_server(answer) as (port, _):
         assert isinstance(await failure(model(port), stream=stream), BadReply)
 
 
-async def test_an_error_nested_without_end_is_told_without_its_message(model: Connect) -> None:
+async def test_a_deeply_nested_error_is_reported_without_its_message(model: Connect) -> None:
     deep = b'{"error":' * 300 + b'"x"' + b"}" * 300
     async with raw_server(response(deep, status=400)) as (port, _):
         assert (await failure(model(port))).message.endswith("HTTP 400")
 
 
-async def test_what_is_no_http_is_told_as_such(model: Connect) -> None:
+async def test_a_reply_that_is_not_http_is_reported(model: Connect) -> None:
     async with raw_server(b"SSH-2.0-OpenSSH_9.6\r\n") as (port, _):
         error = await failure(model(port))
     assert isinstance(error, BadReply)
     assert "not valid HTTP" in error.message
 
 
-async def test_a_redirect_to_nowhere_is_told(model: Connect) -> None:
+async def test_a_redirect_without_a_location_is_reported(model: Connect) -> None:
     async with raw_server(response(b"", status=307, Location="http://[::1")) as (port, _):
         error = await failure(model(port))
     assert error.message.endswith("HTTP 307")
@@ -241,7 +241,7 @@ async def test_a_redirect_to_nowhere_is_told(model: Connect) -> None:
 
 
 @pytest.mark.parametrize("header", ["Mon, 23 Nov 2026 10:00:30 +99999999999999", "1e999", "nan", "9" * 400])
-def test_a_wait_that_cannot_be_one_is_none(header: str) -> None:
+def test_an_impossible_retry_after_is_ignored(header: str) -> None:
     assert retry_after({"retry-after": header}) is None
 
 
@@ -253,13 +253,13 @@ async def test_choices_of_other_indices_do_not_mix_into_the_reply(model: Connect
     assert (generation.text, generation.finish_reason) == ("Answer: red", "stop")
 
 
-async def test_counts_beyond_all_sense_are_none(model: Connect) -> None:
+async def test_impossible_token_counts_are_ignored(model: Connect) -> None:
     body = completion()[:-1] + b', "usage": {"prompt_tokens": ' + b"9" * 4000 + b"}}"
     async with raw_server(response(body)) as (port, _):
         assert (await reply_of(model(port))).usage.prompt_tokens == 0
 
 
-def test_an_error_made_to_be_searched_slowly_is_searched_in_no_time() -> None:
+def test_any_error_message_is_searched_quickly() -> None:
     place = Target("'m'", "http://host/v1", "sk-key", None)
     begun = time.process_time()
     for word in ("image ", "not support ", "image", "model ", "data:image/png;base64,"):
@@ -269,7 +269,7 @@ def test_an_error_made_to_be_searched_slowly_is_searched_in_no_time() -> None:
     assert time.process_time() - begun < 2
 
 
-async def test_a_picture_to_a_text_only_llama_cpp_is_unsupported_and_not_tried_again(model: Connect) -> None:
+async def test_a_picture_to_a_text_only_llama_cpp_is_unsupported(model: Connect) -> None:
     said = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
     with Endpoint(Fault("status", status=500, message=said)) as endpoint:
         backend = model(0, base_url=endpoint.base_url, max_retries=3)
@@ -277,7 +277,7 @@ async def test_a_picture_to_a_text_only_llama_cpp_is_unsupported_and_not_tried_a
         assert len(endpoint.seen) == 1
 
 
-async def test_the_key_is_not_told_of_an_error_that_was_cut(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_truncated_error_does_not_contain_the_key(model: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOX_KEY", "sk-a-very-secret-key")
     for length in range(3_970, 4_001):
         echo = f"data:image/png;base64,{'A' * length} sk-a-very-secret-key and more"
@@ -298,6 +298,6 @@ def test_seconds_are_finite(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [time.gmtime, {1, 2}, float("nan"), {"deep": [float("inf")]}])
-def test_further_fields_are_json(value: object) -> None:
+def test_extra_fields_must_be_json(value: object) -> None:
     with pytest.raises(ValueError, match="when is not valid JSON"):
         Options.model_validate({"model": "m", "base_url": "http://host/v1", "extra_body": {"when": value}})

@@ -61,7 +61,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
 # --- certificates ---
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_told_as_such(tls: ssl.SSLContext) -> None:
+async def test_an_untrusted_certificate_is_reported(tls: ssl.SSLContext) -> None:
     async with raw_server(response(completion()), tls=tls) as (port, heads):
         error = await failure(f"https://localhost:{port}/v1", max_retries=3)
     assert isinstance(error, Unreachable)
@@ -71,7 +71,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_told_as_such(tls: ssl.SS
     assert not heads
 
 
-async def test_an_issuer_of_ones_own_is_named_in_the_environment(
+async def test_ssl_cert_file_adds_an_issuer(
     tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
@@ -79,7 +79,7 @@ async def test_an_issuer_of_ones_own_is_named_in_the_environment(
         assert await text(f"https://localhost:{port}/v1") == "Answer: red"
 
 
-async def test_tls_to_a_server_without_it_is_told() -> None:
+async def test_tls_to_a_server_without_tls_is_reported() -> None:
     async with raw_server(response(b"")) as (port, _):
         error = await failure(f"https://127.0.0.1:{port}/v1")
     assert isinstance(error, Unreachable)
@@ -88,7 +88,7 @@ async def test_tls_to_a_server_without_it_is_told() -> None:
 # --- proxies ---
 
 
-async def test_a_proxy_gets_its_own_credentials_and_a_tunnel_tells_it_no_key(
+async def test_a_proxy_gets_its_credentials_but_not_the_key(
     tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
@@ -122,7 +122,7 @@ async def test_a_proxy_gets_its_own_credentials_and_a_tunnel_tells_it_no_key(
 
 
 @pytest.mark.parametrize(("status", "retryable"), [(407, False), (403, False), (502, True)])
-async def test_a_proxy_that_refuses_is_told(status: int, retryable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusing_proxy_is_reported(status: int, retryable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(response(b"", status=status)) as (port, _):
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
         monkeypatch.setenv("NO_PROXY", "")

@@ -57,9 +57,7 @@ async def test_a_schema_is_sent(model: Connect) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_refused_schema_is_tried_once_and_the_plain_messages_are_sent_instead(
-    model: Connect, stream: bool
-) -> None:
+async def test_after_a_refused_schema_the_plain_messages_are_sent(model: Connect, stream: bool) -> None:
     with Endpoint("Answer: 5", refuses={"response_format"}) as endpoint:
         backend, same = model(endpoint), model(endpoint)
         for each in (backend, backend, same):
@@ -78,7 +76,7 @@ async def test_a_refused_schema_is_tried_once_and_the_plain_messages_are_sent_in
         "guided_json is not enabled on this server",
     ],
 )
-async def test_a_refusal_is_told_in_many_ways(model: Connect, message: str) -> None:
+async def test_refusals_of_several_servers_are_recognized(model: Connect, message: str) -> None:
     def script(seen: Seen) -> str | Fault:
         return Fault("status", 400, message) if "response_format" in seen.body else "Answer: 5"
 
@@ -86,7 +84,7 @@ async def test_a_refusal_is_told_in_many_ways(model: Connect, message: str) -> N
         assert (await model(endpoint, max_retries=0).generate(ask())).plain
 
 
-async def test_calls_that_are_refused_at_the_same_time_all_get_their_answer(model: Connect) -> None:
+async def test_calls_that_are_refused_at_the_same_time_are_all_answered(model: Connect) -> None:
     with Endpoint("Answer: 5", refuses={"response_format"}, latency=0.05) as endpoint:
         backend = model(endpoint)
         replies = await asyncio.gather(*(backend.generate(ask()) for _ in range(12)))
@@ -94,7 +92,7 @@ async def test_calls_that_are_refused_at_the_same_time_all_get_their_answer(mode
         assert all(text == ("Reply in JSON." if formed else "Reply in lines.") for text, formed in asked(endpoint))
 
 
-async def test_without_plain_messages_a_refusal_is_an_error_that_tells_the_mend(model: Connect) -> None:
+async def test_without_plain_messages_a_refusal_is_an_error_with_a_hint(model: Connect) -> None:
     with Endpoint(refuses={"response_format"}) as endpoint:
         for _ in range(2):
             with pytest.raises(Unsupported) as caught:
@@ -115,7 +113,7 @@ async def test_other_errors_are_no_refusal(model: Connect) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_letters_are_told_where_one_was_drawn(model: Connect, stream: bool) -> None:
+async def test_letter_probabilities_are_returned_where_a_letter_was_drawn(model: Connect, stream: bool) -> None:
     likeliest = {" A": 0.4, " (B)": 0.1, " B": 0.1, " red": 0.2, " C": 0.05}
     with Endpoint(Reply("I say A", likeliest=likeliest)) as endpoint:
         request = ask(letters=("A", "B"))

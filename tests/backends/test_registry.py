@@ -27,7 +27,7 @@ def test_the_modules_of_the_folder_are_backends_but_not_its_helpers() -> None:
     assert list(registry.names()) == sorted(registry.names())
 
 
-def test_finding_backends_and_their_options_imports_nothing_heavy() -> None:
+def test_finding_backends_imports_no_heavy_package() -> None:
     code = (
         "import sys; from colm_vl.backends import registry; registry.names();"
         "[registry.options_class(name) for name in ('openai', 'scripted', 'transformers') if name in registry.names()];"
@@ -37,7 +37,7 @@ def test_finding_backends_and_their_options_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_backend_is_made_of_its_own_options() -> None:
+def test_a_backend_is_made_from_its_options() -> None:
     options = registry.options_class("scripted")(model="m", replies=["yes"])  # type: ignore[call-arg]
     assert isinstance(registry.connect("scripted", options), scripted.ScriptedBackend)
 
@@ -47,7 +47,7 @@ def test_options_of_another_backend_are_an_error() -> None:
         registry.connect("scripted", base.Options(model="m"))
 
 
-def test_an_unknown_backend_is_answered_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_backend_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="unknown backend 'telepathy'") as caught:
         registry.options_class("telepathy")
     assert "openai" in caught.value.hint
@@ -76,7 +76,7 @@ def test_an_announced_backend_does_not_replace_ours(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("missing", ["connect", "Options"])
-def test_an_announced_module_that_is_no_backend_is_told(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_an_announced_module_that_is_not_a_backend_is_reported(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     module = types.ModuleType("half_a_plug_in")
     for name in {"connect", "Options"} - {missing}:
         setattr(module, name, getattr(scripted, name))
@@ -85,13 +85,13 @@ def test_an_announced_module_that_is_no_backend_is_told(monkeypatch: pytest.Monk
         registry.options_class("half")
 
 
-def test_a_missing_package_is_answered_with_the_line_that_installs_it() -> None:
+def test_the_error_for_a_missing_package_has_the_pip_line() -> None:
     with pytest.raises(MissingPackage, match="package 'no_such_package' is not installed") as caught:
         registry.require("no_such_package", "local")
     assert caught.value.hint == "pip install 'colm-vl[local]'"
 
 
-def test_a_package_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_a_failing_import_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     with open(f"{tmp_path}/broken_package.py", "w") as file:  # noqa: PTH123
         file.write("from json import no_such_name\n")
@@ -99,5 +99,5 @@ def test_a_package_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPa
         registry.require("broken_package", "quant")
 
 
-def test_a_present_package_is_handed_back() -> None:
+def test_require_returns_the_module() -> None:
     assert registry.require("json", "local").loads("1") == 1

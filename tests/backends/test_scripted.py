@@ -36,7 +36,7 @@ def picture(width: int = 40, height: int = 30) -> Image:
     return Image.open(PIL.Image.new("RGB", (width, height), "red"))
 
 
-async def test_replies_come_in_order_and_the_last_stays() -> None:
+async def test_replies_come_in_order_and_the_last_is_repeated() -> None:
     backend = ScriptedBackend(["one", Reply(text="two", times=2), "three"])
     said = [(await backend.generate(ask("?"))).text for _ in range(6)]
     assert said == ["one", "two", "two", "three", "three", "three"]
@@ -67,7 +67,7 @@ async def test_an_entry_can_be_used_up() -> None:
     assert (await backend.generate(ask("hello"))).text == "fine"
 
 
-async def test_equal_entries_are_used_up_apart() -> None:
+async def test_equal_entries_are_counted_separately() -> None:
     once = Reply(when="x", text="once", times=1)
     backend = ScriptedBackend([once, once, "rest"])
     assert [(await backend.generate(ask("x"))).text for _ in range(3)] == ["once", "once", "rest"]
@@ -93,7 +93,7 @@ async def test_a_script_from_a_team_file() -> None:
         ({"text": "x", "sleep": 1}, "Extra inputs"),
     ],
 )
-def test_a_wrong_entry_is_refused(entry: dict[str, object], said: str) -> None:
+def test_an_invalid_entry_is_refused(entry: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Options.model_validate({"model": "m", "replies": [entry]})
 
@@ -104,7 +104,7 @@ def test_a_script_needs_an_entry() -> None:
 
 
 @pytest.mark.parametrize("kind", [RateLimited, TimedOut, Unreachable, ModelNotFound, BadReply, InputError])
-async def test_errors_are_of_the_class_that_bears_the_kind(kind: type[ColmError]) -> None:
+async def test_errors_have_the_class_of_their_kind(kind: type[ColmError]) -> None:
     backend = ScriptedBackend([Reply(error=kind.kind, text="out of order")])
     with pytest.raises(kind, match="out of order") as caught:
         await backend.generate(ask("?"))
@@ -151,7 +151,7 @@ async def test_a_reply_is_cut_at_max_tokens() -> None:
     assert (generation.text, generation.finish_reason, generation.usage.completion_tokens) == ("a b", "length", 2)
 
 
-async def test_log_probabilities_are_given_where_the_script_has_them() -> None:
+async def test_log_probabilities_are_returned_if_the_script_has_them() -> None:
     options = Options(model="m", replies=("-",), probability=0.5)
     generation = await ScriptedBackend([Reply(text="a b", probability=0.25)], options).generate(ask("?"))
     assert generation.logprobs is not None
@@ -164,7 +164,7 @@ async def test_log_probabilities_are_given_where_the_script_has_them() -> None:
     assert (await ScriptedBackend(["a"], options).capabilities()).logprobs is True
 
 
-async def test_pictures_are_counted_within_the_pixel_budget_and_no_bytes_leave() -> None:
+async def test_pictures_are_counted_within_the_pixel_budget() -> None:
     options = Options(model="m", replies=("-",), max_pixels=28 * 28)
     large, small = picture(100, 100), picture(10, 10)
     generation = await ScriptedBackend(["a"], options).generate(ask(large, small, "?"))
@@ -187,7 +187,7 @@ async def test_a_prompt_longer_than_the_context_is_refused() -> None:
         await backend.generate(ask("word " * 100))
 
 
-async def test_a_delay_beyond_the_time_out_ends_at_the_time_out() -> None:
+async def test_a_delay_ends_at_the_timeout() -> None:
     backend = ScriptedBackend([Reply(text="late", delay=60)])
     begun = time.monotonic()
     with pytest.raises(TimedOut, match=r"within 0\.01 s"):

@@ -21,7 +21,7 @@ from tests.backends.local import Connect, Tiny, ask, decoded, encoded, loaded, m
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl", "llava"])
-async def test_a_batch_says_what_single_requests_say(
+async def test_a_batch_gives_the_replies_of_single_requests(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     backend = connect(kind, batch_wait=1, max_batch=4)
@@ -48,9 +48,7 @@ async def test_a_picture_is_seen(connect: Connect) -> None:
     assert (red.sent.bytes, red.sent.images, red.sent.pixels) == (0, 1, 84 * 56)
 
 
-async def test_the_processors_whole_dictionary_reaches_the_model(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_all_outputs_of_the_processor_reach_the_model(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     backend = connect("qwen2_5_vl")
@@ -184,7 +182,7 @@ async def test_streams_of_a_batch_each_join_to_their_text(connect: Connect, kind
         assert "".join(str(piece) for piece in pieces) == last.text == reply.text
 
 
-async def test_a_stream_that_is_closed_stops_the_work(connect: Connect, endless: Path) -> None:
+async def test_closing_a_stream_stops_generation(connect: Connect, endless: Path) -> None:
     backend = connect(endless)
     stream = backend.stream(ask("Hi", max_tokens=3000))
     async for _ in stream:
@@ -193,7 +191,7 @@ async def test_a_stream_that_is_closed_stops_the_work(connect: Connect, endless:
     assert (await backend.generate(ask("Hi", timeout=20))).text
 
 
-def test_characters_come_whole(tiny: Tiny) -> None:
+def test_streams_contain_complete_characters(tiny: Tiny) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny("qwen2_5_vl"))
@@ -213,7 +211,7 @@ def test_characters_come_whole(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
-async def test_quantized_models_answer_nearly_alike(connect: Connect, quantization: str) -> None:
+async def test_quantized_models_give_similar_logprobs(connect: Connect, quantization: str) -> None:
     pytest.importorskip("bitsandbytes", reason="quantization needs the extra 'quant'", exc_type=ImportError)
     whole, backend = connect("qwen2_5_vl"), connect("qwen2_5_vl", quantization=quantization)
     request = ask(picture(), "What is it?", max_tokens=4)
@@ -226,7 +224,7 @@ async def test_quantized_models_answer_nearly_alike(connect: Connect, quantizati
     assert ("Linear4bit" if quantization == "nf4" else "Linear8bitLt") in kinds
 
 
-async def test_layers_that_cannot_be_packed_stay_as_they_are(connect: Connect) -> None:
+async def test_layers_that_cannot_be_packed_are_not_quantized(connect: Connect) -> None:
     """bitsandbytes' fastest CPU kernels cannot pack sides of 160, and failed at the first call."""
     pytest.importorskip("bitsandbytes", reason="quantization needs the extra 'quant'", exc_type=ImportError)
     backend = connect(team_file().parent / "weights" / "shapes", quantization="nf4")

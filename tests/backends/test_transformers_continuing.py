@@ -22,7 +22,7 @@ def first_turns() -> list[Request]:
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl", "llava", "llama"])
-async def test_a_continued_conversation_spares_its_beginning_and_says_the_same(
+async def test_a_continued_conversation_reuses_its_beginning(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     backend = connect(kind, batch_wait=0)
@@ -83,7 +83,7 @@ async def test_nothing_is_reused_for_other_pictures_or_another_model(connect: Co
     assert reply.text == plain.text
 
 
-async def test_what_is_kept_is_bounded(connect: Connect) -> None:
+async def test_the_cache_is_limited(connect: Connect) -> None:
     off = connect("qwen2_5_vl", keep_mb=0)
     first = ask(picture(), "What is it?")
     draft = await off.generate(first)

@@ -16,7 +16,7 @@ from tests.backends.local import Connect, Tiny, ask, loaded, mixed, picture, set
 # --- being stopped ---
 
 
-async def test_a_cancelled_request_does_not_spoil_its_batch(
+async def test_a_cancelled_request_does_not_affect_its_batch(
     connect: Connect, endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = connect(endless, batch_wait=0.5)
@@ -41,7 +41,7 @@ async def test_a_cancelled_request_does_not_spoil_its_batch(
     assert [(len(call["input_ids"]), call["steps"]) for call in calls] == [(2, 40), (1, 16)]
 
 
-async def test_a_time_out_ends_one_request_and_not_its_company(connect: Connect, endless: Path) -> None:
+async def test_a_timeout_does_not_affect_the_batch(connect: Connect, endless: Path) -> None:
     backend = connect(endless, batch_wait=0.2)
     alone = await backend.generate(ask(picture(), "What is it?", max_tokens=40))
     hasty = ask("Hi", max_tokens=3000, timeout=0.6)
@@ -57,7 +57,7 @@ async def test_a_time_out_ends_one_request_and_not_its_company(connect: Connect,
     assert other.text == alone.text
 
 
-async def test_closing_fails_what_is_under_way_and_what_comes_after(connect: Connect, endless: Path) -> None:
+async def test_closing_fails_running_and_later_requests(connect: Connect, endless: Path) -> None:
     backend = connect(endless, batch_wait=0)
     begun = asyncio.Event()
 

@@ -22,9 +22,7 @@ from tests.backends.local import Connect, Tiny, ask, mixed, together
 ROOT = Path(__file__).parents[2]
 
 
-async def test_loading_is_left_to_the_first_request_and_done_once(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_model_is_loaded_once_at_the_first_request(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     load = _loading._open
     monkeypatch.setattr(_loading, "_open", lambda options, *rest: opened.append(options.model) or load(options, *rest))
@@ -34,9 +32,7 @@ async def test_loading_is_left_to_the_first_request_and_done_once(
     assert len(opened) == 1
 
 
-async def test_a_time_out_while_loading_leaves_the_loading_be(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_timeout_does_not_interrupt_loading(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     go_on = threading.Event()
     load = _loading._open
@@ -68,7 +64,7 @@ async def test_a_folder_without_a_model(connect: Connect, tmp_path: Path) -> Non
         await connect(tmp_path).generate(ask("Hi"))
 
 
-async def test_a_hub_id_that_is_not_here_while_offline() -> None:
+async def test_a_missing_hub_model_while_offline() -> None:
     backend = TransformersBackend(Options(model="nobody/nothing", offline=True))
     with pytest.raises(ModelNotFound, match="'nobody/nothing' is not on this machine, and offline is set") as caught:
         await backend.generate(ask("Hi"))
@@ -97,7 +93,7 @@ async def test_a_model_that_writes_no_text(connect: Connect, tmp_path: Path) -> 
     ("package", "options", "extra"),
     [("torch", {}, "local"), ("transformers", {}, "local"), ("bitsandbytes", {"quantization": "nf4"}, "quant")],
 )
-async def test_a_missing_package_is_named_with_the_line_that_installs_it(
+async def test_the_error_for_a_missing_model_package_has_the_pip_line(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, package: str, options: dict[str, Any], extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)

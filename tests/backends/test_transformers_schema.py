@@ -47,7 +47,7 @@ async def test_a_reply_follows_its_schema(connect: Connect, kind: str) -> None:
     assert reply.finish_reason == "stop"
 
 
-async def test_a_batch_under_several_schemas_says_what_single_requests_say(connect: Connect) -> None:
+async def test_a_batch_under_several_schemas_gives_the_replies_of_single_requests(connect: Connect) -> None:
     schemas = [LETTER, None, WORD, LETTER]
     requests = [under(schema, request, 60) for schema, request in zip(schemas, mixed(), strict=True)]
     batched = await together(connect("qwen2_5_vl", batch_wait=1, max_batch=4), requests)
@@ -72,7 +72,7 @@ async def test_samples_follow_the_schema_too(connect: Connect) -> None:
     assert (await backend.generate(requests[1])).text == replies[1].text
 
 
-async def test_what_is_cut_off_is_the_beginning_of_the_whole(connect: Connect) -> None:
+async def test_a_truncated_reply_is_the_beginning_of_the_whole(connect: Connect) -> None:
     backend = connect("qwen2_5_vl")
     whole = await backend.generate(under(LETTER, ask("Which?")))
     cut = await backend.generate(under(LETTER, ask("Which?"), max_tokens=9))
@@ -107,7 +107,7 @@ async def test_a_schema_that_cannot_be_followed_fails_alone(connect: Connect) ->
     assert isinstance(good, Generation)
 
 
-async def test_the_letters_are_told_where_one_was_drawn(connect: Connect) -> None:
+async def test_letter_probabilities_are_returned_where_a_letter_was_drawn(connect: Connect) -> None:
     backend = connect("qwen2_5_vl")
     request = replace(under(LETTER, ask("Which?")), letters=("A", "B", "C"))
     reply = await backend.generate(request)

@@ -114,7 +114,7 @@ def test_a_dry_run_counts_what_a_run_would_find_in_damaged_files(
     assert "from an earlier run: 1" in capsys.readouterr().out
 
 
-def test_fresh_keeps_the_old_beside(
+def test_fresh_keeps_the_old_content(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _batch(monkeypatch, "q.jsonl", "--out", "out")

@@ -40,7 +40,7 @@ def _spoil(path: Path, line: int, old: str, new: str) -> None:
         (f'"schema_version":{SCHEMA_VERSION}', '"schema_version":"x"'),
     ],
 )
-def test_a_damaged_trace_is_told_and_asked_again(tmp_path: Path, old: str, new: str) -> None:
+def test_a_damaged_trace_is_reported_and_asked_again(tmp_path: Path, old: str, new: str) -> None:
     _ask(tmp_path)
     traces = tmp_path / "out" / "traces.jsonl"
     before = [line["id"] for line in read_lines(traces)]
@@ -53,7 +53,7 @@ def test_a_damaged_trace_is_told_and_asked_again(tmp_path: Path, old: str, new: 
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == before
 
 
-def test_a_damaged_trace_of_a_question_not_asked_today_does_not_block_the_folder(tmp_path: Path) -> None:
+def test_a_damaged_trace_of_another_question_is_dropped(tmp_path: Path) -> None:
     _ask(tmp_path)
     _spoil(tmp_path / "out" / "traces.jsonl", 4, '"method":"vote"', '"method":"vott"')
     (tmp_path / "out" / "answers.jsonl").unlink()  # so that all of them are written again
@@ -73,7 +73,7 @@ def test_a_damaged_trace_of_a_question_not_asked_today_does_not_block_the_folder
         ('{"key":"', '{"kex":"'),
     ],
 )
-def test_a_damaged_call_is_told_and_made_again(tmp_path: Path, old: str, new: str) -> None:
+def test_a_damaged_call_is_reported_and_made_again(tmp_path: Path, old: str, new: str) -> None:
     _ask(tmp_path, "solo")
     _spoil(tmp_path / "out" / "calls.jsonl", 3, old, new)
     (tmp_path / "out" / "traces.jsonl").unlink()
@@ -82,7 +82,7 @@ def test_a_damaged_call_is_told_and_made_again(tmp_path: Path, old: str, new: st
     assert (stats.calls, stats.avoided) == (1, 3)
 
 
-def test_many_damaged_lines_are_told_in_one_note(tmp_path: Path) -> None:
+def test_many_damaged_lines_are_reported_in_one_note(tmp_path: Path) -> None:
     out = tmp_path / "out"
     _ask(tmp_path, "solo")
     for name in ("calls.jsonl", "traces.jsonl"):
@@ -106,7 +106,7 @@ def test_only_the_first_damaged_lines_found_while_reading_are_listed(tmp_path: P
     assert notes[9:] == ["calls.jsonl, line 10: is damaged", "calls.jsonl: further damaged lines are not listed"]
 
 
-def test_lines_are_counted_where_they_stand(tmp_path: Path) -> None:
+def test_damaged_lines_are_reported_by_line_number(tmp_path: Path) -> None:
     lines = Lines(tmp_path / "lines")
     offsets = [lines.append(dump({"text": "x" * 30_000 * number})) for number in range(6)]
     assert [lines.number(offset) for offset in offsets] == [1, 2, 3, 4, 5, 6]
@@ -130,7 +130,7 @@ def test_files_of_a_newer_format_are_refused_and_left_alone(tmp_path: Path) -> N
     assert _ask(tmp_path).kept == 4
 
 
-def test_calls_tell_their_format(tmp_path: Path) -> None:
+def test_calls_have_a_format_version(tmp_path: Path) -> None:
     _ask(tmp_path)
     calls = tmp_path / "out" / "calls.jsonl"
     assert [list(line)[:2] for line in read_lines(calls)] == [["key", "version"]] * 8

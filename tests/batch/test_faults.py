@@ -140,7 +140,7 @@ def _finished(out: Path) -> set[int]:
     return {int(text.split("request ")[1].split(".")[0]) for text in texts}
 
 
-def test_a_batch_killed_at_thirty_moments_loses_nothing_and_pays_for_nothing_twice(tmp_path: Path) -> None:
+def test_a_batch_killed_at_thirty_moments_repeats_no_finished_call(tmp_path: Path) -> None:
     """A call is finished once its line is in the journal. One whose reply had arrived and was not written down yet, or
     that was under way, may be made again; there are at most as many of those as places at the endpoint."""
     script, draw, out = _Counting(), random.Random(4), tmp_path / "out"
@@ -175,7 +175,7 @@ def test_a_batch_killed_at_thirty_moments_loses_nothing_and_pays_for_nothing_twi
     assert len(script.contents) <= QUESTIONS * CALLS + KILLS * IN_FLIGHT
 
 
-def test_a_batch_that_is_interrupted_and_terminated_goes_on_each_time(tmp_path: Path) -> None:
+def test_an_interrupted_or_terminated_batch_is_resumed(tmp_path: Path) -> None:
     """Ctrl-C lets calls under way finish, so that none is made twice; SIGTERM ends the process as a kill does."""
     script, draw, out, questions = _Counting(), random.Random(5), tmp_path / "out", 120
     thresholds = sorted(draw.sample(range(1, questions * CALLS // 2), 12))  # it must not end before the signal comes
@@ -239,7 +239,7 @@ class _Faulty:
         return "Caption: dots.\nAnswer: 5\nConfidence: 90"
 
 
-def test_faults_end_as_answers_or_as_recorded_failures(tmp_path: Path) -> None:
+def test_each_fault_ends_in_an_answer_or_a_recorded_failure(tmp_path: Path) -> None:
     script = _Faulty()
     with Endpoint(script) as endpoint:
         member = {"backend": "openai", "base_url": endpoint.base_url, "max_retries": 2, "retry_delay": 0.01}

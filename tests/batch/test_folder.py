@@ -42,7 +42,7 @@ def _replace(folder: Path) -> None:
 
 @pytest.mark.parametrize("take", [_remove, _move, _replace])
 @pytest.mark.parametrize("count", [3, 400])
-def test_a_folder_taken_away_ends_the_batch_with_one_line(
+def test_a_removed_folder_ends_the_batch_with_one_line(
     tmp_path: Path, take: Callable[[Path], None], count: int
 ) -> None:
     out = tmp_path / "out"
@@ -102,9 +102,7 @@ def test_a_file_system_without_locks_runs_one_batch_at_a_time(tmp_path: Path) ->
     assert not (out / "run.pid").exists()
 
 
-def test_a_folder_that_cannot_be_locked_for_another_reason_blames_no_other_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_locking_errors_are_not_reported_as_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -114,7 +112,7 @@ def test_a_folder_that_cannot_be_locked_for_another_reason_blames_no_other_run(
 
 
 @pytest.mark.parametrize("policy", [{"strategy": "solo"}, {"strategy": "vote", "settle": "asker"}])
-def test_clients_in_another_order_are_another_question(tmp_path: Path, policy: dict[str, str]) -> None:
+def test_another_order_of_clients_is_refused(tmp_path: Path, policy: dict[str, str]) -> None:
     clients = [
         {"name": name, "backend": "scripted", "model": "m", "replies": [f"Answer: {name}"]} for name in ("near", "far")
     ]
@@ -127,7 +125,7 @@ def test_clients_in_another_order_are_another_question(tmp_path: Path, policy: d
         list(reordered.batch(path, out))
 
 
-def test_a_changed_sentence_voids_only_the_calls_it_was_in(tmp_path: Path) -> None:
+def test_a_changed_prompt_repeats_only_the_calls_with_it(tmp_path: Path) -> None:
     path, out = write_questions(tmp_path, 3), tmp_path / "out"
     profile = tmp_path / "own.toml"
     shutil.copy(Path(prompts.__file__).parent / "profiles" / "default.toml", profile)

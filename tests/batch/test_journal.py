@@ -59,7 +59,7 @@ def _ids(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text("utf-8").splitlines()]
 
 
-async def test_a_generation_comes_back_as_it_was(tmp_path: Path) -> None:
+async def test_a_generation_is_read_back_unchanged(tmp_path: Path) -> None:
     written = Generation(
         "Answer: fünf\n",
         "length",
@@ -85,7 +85,7 @@ async def test_a_generation_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tail", [b'{"key":"abc', b"\x00" * 50, b'{"key":"abc"}', b'{"key":\n'])
-async def test_a_torn_last_line_is_dropped_and_told(tmp_path: Path, tail: bytes) -> None:
+async def test_an_incomplete_last_line_is_dropped_and_reported(tmp_path: Path, tail: bytes) -> None:
     path = tmp_path / "calls.jsonl"
     journal = Journal(path)
     for text in "ab":
@@ -102,7 +102,7 @@ async def test_a_torn_last_line_is_dropped_and_told(tmp_path: Path, tail: bytes)
     assert all(json.loads(line) for line in path.read_bytes().splitlines())
 
 
-async def test_a_line_damaged_in_the_middle_is_called_again_and_hurts_no_other(tmp_path: Path) -> None:
+async def test_only_the_call_of_a_damaged_line_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
     journal = Journal(path)
     for text in "abc":
@@ -115,7 +115,7 @@ async def test_a_line_damaged_in_the_middle_is_called_again_and_hurts_no_other(t
     journal.close()
 
 
-def test_lines_cut_at_any_byte_are_the_whole_ones_before(tmp_path: Path) -> None:
+def test_a_truncated_file_has_the_complete_lines_before_the_cut(tmp_path: Path) -> None:
     content = b"".join(dump({"n": n, "text": "ä\n" * n}) for n in range(4))
     for length in range(len(content) + 1):
         path = tmp_path / "lines"
@@ -163,13 +163,13 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path, now: Set
     assert "--fresh" in refused.value.hint
 
 
-def test_settings_that_change_no_answer_do_not_matter(tmp_path: Path) -> None:
+def test_settings_that_do_not_affect_answers_may_change(tmp_path: Path) -> None:
     Folder(tmp_path, _settings()).close()
     patient = _team().with_policy(timeouts={"draft": 7}, max_loaded=1, strategy="vote")
     Folder(tmp_path, _settings(patient)).close()
 
 
-def test_fresh_starts_anew_and_keeps_the_old_beside(tmp_path: Path) -> None:
+def test_fresh_starts_over_and_keeps_the_old_content(tmp_path: Path) -> None:
     for count in (1, 2):
         folder = Folder(tmp_path / "out", _settings(), fresh=True)
         assert len(folder) == 0
@@ -184,7 +184,7 @@ def test_fresh_starts_anew_and_keeps_the_old_beside(tmp_path: Path) -> None:
     }
 
 
-async def test_a_changed_server_keeps_the_calls_and_puts_its_answers_aside(tmp_path: Path) -> None:
+async def test_a_changed_server_keeps_the_calls_and_moves_the_answers_aside(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out", _settings())
     await _keep(folder.journal, _key("draft"), Generation("Answer: 5"))
     folder.record(_trace("a"))
@@ -207,7 +207,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     assert json.loads(record)["settings"]["server"]["base_url"] == "http://localhost:1/v1"
 
 
-def test_answers_are_found_again_and_failures_tried_again(tmp_path: Path) -> None:
+def test_answers_are_kept_and_failures_retried(tmp_path: Path) -> None:
     folder = Folder(tmp_path, _settings())
     for trace in (_trace("a"), _trace("b", answer="")):
         folder.record(trace)
@@ -220,7 +220,7 @@ def test_answers_are_found_again_and_failures_tried_again(tmp_path: Path) -> Non
     folder.close()
 
 
-def test_files_are_put_in_order_with_one_line_each(tmp_path: Path) -> None:
+def test_closing_sorts_the_files(tmp_path: Path) -> None:
     folder = Folder(tmp_path, _settings())
     for trace in (_trace("c"), _trace("a", answer=""), _trace("b"), _trace("a"), _trace("gone", answer="")):
         folder.record(trace)
@@ -228,7 +228,7 @@ def test_files_are_put_in_order_with_one_line_each(tmp_path: Path) -> None:
     assert _ids(tmp_path / "traces.jsonl") == _ids(tmp_path / "answers.jsonl") == ["a", "b", "c"]
 
 
-def test_answers_lost_behind_their_traces_are_written_again(tmp_path: Path) -> None:
+def test_missing_answers_are_written_again_from_traces(tmp_path: Path) -> None:
     folder = Folder(tmp_path, _settings())
     for id_ in "ab":
         folder.record(_trace(id_))
@@ -239,7 +239,7 @@ def test_answers_lost_behind_their_traces_are_written_again(tmp_path: Path) -> N
     assert _ids(answers) == ["a", "b"]
 
 
-def test_a_damaged_trace_is_dropped_and_told(tmp_path: Path) -> None:
+def test_a_damaged_trace_is_dropped_and_reported(tmp_path: Path) -> None:
     folder = Folder(tmp_path, _settings())
     for id_ in "abc":
         folder.record(_trace(id_))

@@ -125,7 +125,7 @@ async def test_a_batch_cancelled_while_its_folder_opens_leaves_it_unlocked(
 
 
 @pytest.mark.parametrize("way", ["kept", "dropped", "in a cycle"])
-def test_a_half_read_batch_is_closed_without_a_complaint_when_the_loop_ends(tmp_path: Path, way: str) -> None:
+def test_a_half_read_batch_is_closed_silently_when_the_loop_ends(tmp_path: Path, way: str) -> None:
     complaints: list[dict[str, Any]] = []
     kept: list[AsyncGenerator[Trace, None]] = []
 
@@ -165,7 +165,7 @@ def _small_disk(free: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-async def test_a_full_disk_ends_the_batch_at_once_although_the_first_question_is_still_under_way(
+async def test_a_full_disk_ends_the_batch_while_questions_are_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "GRACE_SECONDS", 0.1)

@@ -57,7 +57,7 @@ def test_a_picture_is_decoded_once_and_then_known_by_its_file(old: Path, monkeyp
 
 
 @pytest.mark.parametrize("damage", ['"drafts":[7,', '"drafts":null,"was":[', '"gates":{"a":1},"was":['])
-def test_damage_in_it_is_told_and_asked_again(old: Path, damage: str) -> None:
+def test_damage_in_an_old_folder_is_reported_and_asked_again(old: Path, damage: str) -> None:
     path, stats = old / "run" / "traces.jsonl", BatchStats()
     lines = path.read_text("utf-8").splitlines(keepends=True)
     field = damage[: damage.index(":")]
@@ -69,7 +69,7 @@ def test_damage_in_it_is_told_and_asked_again(old: Path, damage: str) -> None:
     assert stats.notes == ["traces.jsonl, line 3: dropped a damaged line; its question is asked again"]
 
 
-def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
+def test_traces_and_answers_of_an_old_folder_are_unchanged(old: Path) -> None:
     traces = [Trace.from_dict(line) for line in read_lines(old / "run" / "traces.jsonl")]
     assert [trace.strategy for trace in traces] == STRATEGIES.split(",") * 3
     last = traces[-1]
@@ -83,7 +83,7 @@ def test_its_traces_and_answers_read_as_they_did(old: Path) -> None:
     assert (old / "run" / "answers.jsonl").read_bytes() == before
 
 
-async def test_its_calls_are_found_again(old: Path) -> None:
+async def test_calls_of_an_old_folder_are_reused(old: Path) -> None:
     path = old / "run" / "calls.jsonl"
     journal = Journal(path)
     for line in read_lines(path):

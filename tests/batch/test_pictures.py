@@ -144,7 +144,7 @@ def test_pictures_of_finished_questions_are_not_decoded(tmp_path: Path, decoded:
     assert decoded["_decode"] == 1
 
 
-def test_a_picture_that_is_gone_is_told_and_its_answer_comes_back_with_it(tmp_path: Path) -> None:
+def test_a_missing_picture_fails_its_question_until_it_is_back(tmp_path: Path) -> None:
     path = _as_path(tmp_path, RED)
     _ask(path, tmp_path / "out")
     (tmp_path / "1.bmp").unlink()
@@ -223,7 +223,7 @@ def test_the_first_ctrl_c_ends_a_batch_whose_picture_blocks(tmp_path: Path, pass
     assert time.monotonic() - begun < 5
 
 
-def test_pictures_are_let_go_of(tmp_path: Path) -> None:
+def test_pictures_are_freed(tmp_path: Path) -> None:
     alive = Counter[str]()
 
     def made() -> Iterator[Query]:

@@ -28,7 +28,7 @@ def _rows(path: Path) -> list[Row]:
     return list(Questions(path))
 
 
-def test_jsonl_carries_everything_through(tmp_path: Path) -> None:
+def test_jsonl_fields_reach_the_trace(tmp_path: Path) -> None:
     row = {
         "id": 7,
         "question": "Which?",
@@ -43,7 +43,7 @@ def test_jsonl_carries_everything_through(tmp_path: Path) -> None:
     assert found.metadata == {"level": "hard", "tags": [1]}
 
 
-def test_a_question_without_an_id_is_called_by_its_number(tmp_path: Path) -> None:
+def test_the_default_id_is_the_number_of_the_row(tmp_path: Path) -> None:
     rows = [{"question": "One?"}, "", {"question": "Two?", "id": None}, {"question": "Three?", "id": "c"}]
     assert [row.id for row in _rows(_jsonl(tmp_path / "q.jsonl", rows))] == ["1", "2", "c"]
 
@@ -63,7 +63,7 @@ def test_a_question_without_an_id_is_called_by_its_number(tmp_path: Path) -> Non
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_a_row_that_cannot_be_used_says_so_and_stops_no_other(tmp_path: Path, line: str, problem: str) -> None:
+def test_an_unusable_row_is_reported_and_does_not_affect_others(tmp_path: Path, line: str, problem: str) -> None:
     rows = _rows(_jsonl(tmp_path / "q.jsonl", [{"question": "Before?"}, line, {"question": "After?"}]))
     assert [bool(row.problem) for row in rows] == [False, True, False]
     assert problem in rows[1].problem
@@ -109,7 +109,7 @@ def test_csv_has_lists_in_cells(tmp_path: Path) -> None:
         ('2,"Where" is it?\n3,When?\n', ["What?", "When?"], "not valid CSV: ',' expected"),
     ],
 )
-def test_csv_with_a_quote_that_is_not_closed_says_which_lines_are_lost(
+def test_an_unclosed_quote_in_csv_is_reported_with_the_lost_lines(
     tmp_path: Path, opened: str, asked: list[str], lost: str
 ) -> None:
     path = tmp_path / "q.csv"
@@ -165,7 +165,7 @@ def test_csv_takes_a_picture_in_a_cell(tmp_path: Path) -> None:
     assert Image.open(a.pictures[0]).width == 512
 
 
-def test_csv_that_is_not_utf8_is_told_and_not_asked(tmp_path: Path) -> None:
+def test_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "q.csv"
     path.write_bytes("id,question\n1,Où est le café?\n2,Where?\n".encode("latin1"))
     rows = _rows(path)
@@ -196,7 +196,7 @@ def test_parquet_takes_pictures_from_bytes_or_paths(tmp_path: Path, dots_png: by
     assert [row.metadata for row in found] == [{"score": 0.5}, {"score": None}, {"score": 1.0}]
 
 
-def test_a_file_that_is_no_parquet_is_one_line(tmp_path: Path) -> None:
+def test_the_error_for_an_invalid_parquet_file_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs the extra eval")
     path = tmp_path / "q.parquet"
     path.write_bytes(b"no")
@@ -211,7 +211,7 @@ def test_files_that_cannot_be_read_are_refused_at_once(tmp_path: Path, name: str
         Questions(tmp_path / name)
 
 
-def test_queries_are_taken_as_they_are(dots: Query) -> None:
+def test_queries_are_used_unchanged(dots: Query) -> None:
     named = Query("Named?", id="mine", metadata={"a": 1})
     first, second = Questions(iter([dots, named]))
     assert (first.id, first.query(dots.images).images) == ("1", dots.images)
@@ -224,13 +224,13 @@ def test_an_id_that_is_no_text_is_refused(given: Any) -> None:
         Query("How many?", id=given)
 
 
-def test_metadata_is_carried_as_json_can_hold_it() -> None:
+def test_metadata_become_plain_json() -> None:
     given = {"when": date(2026, 1, 2), "thumb": b"\xff\xd8", "pair": (1, 2), "id": "kept", 3: "three"}
     (row,) = Questions([Query("Q?", metadata=given)])
     assert row.metadata == {"when": "2026-01-02", "thumb": "2 bytes", "pair": [1, 2], "id": "kept", "3": "three"}
 
 
-def test_numbers_that_json_lacks_are_carried_as_their_text(tmp_path: Path) -> None:
+def test_nan_and_infinity_become_text(tmp_path: Path) -> None:
     given = {"a": math.nan, "b": [math.inf, {"c": -math.inf}], "d": 0.5}
     carried = {"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}], "d": 0.5}
     (row,) = Questions([Query("Q?", metadata=given)])

@@ -63,7 +63,7 @@ async def test_files_are_read_in_threads_and_not_far_ahead(
     assert threading.current_thread() not in rows.threads
 
 
-async def test_a_file_that_breaks_ends_the_batch_after_its_first_rows(
+async def test_a_read_error_ends_the_batch_after_the_rows_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colm: AsyncCoLM
 ) -> None:
     async with aclosing(colm.batch(_file(tmp_path, monkeypatch, _Rows(70)), concurrency=2)) as traces:

@@ -42,7 +42,7 @@ def test_traces_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
         assert [line["id"] for line in read_lines(tmp_path / "out" / name)] == [trace.id for trace in traces]
 
 
-def test_answers_tell_what_each_client_said(tmp_path: Path) -> None:
+def test_answers_contain_the_answer_of_each_client(tmp_path: Path) -> None:
     with near_and_far() as colm:
         list(colm.batch(write_questions(tmp_path, 1), tmp_path / "out"))
     (line,) = read_lines(tmp_path / "out" / "answers.jsonl")
@@ -73,7 +73,7 @@ def test_a_finished_run_is_read_back_without_a_call(tmp_path: Path) -> None:
     assert again[0].metadata == {"level": "hard"}
 
 
-def test_finished_answers_come_with_the_metadata_of_today(tmp_path: Path) -> None:
+def test_finished_answers_get_the_current_metadata(tmp_path: Path) -> None:
     for level in ("hard", "easy"):
         path, stats = write_questions(tmp_path, 3, level=level), BatchStats()
         with near_and_far() as colm:
@@ -91,7 +91,7 @@ def test_changed_choices_are_asked_again(tmp_path: Path) -> None:
         assert (stats.kept, stats.stage("draft").made) == (0, 4)
 
 
-def test_strategies_pay_for_what_they_share_once(tmp_path: Path) -> None:
+def test_calls_shared_by_strategies_are_made_once(tmp_path: Path) -> None:
     stats = BatchStats()
     with near_and_far() as colm:
         plan = colm.plan(write_questions(tmp_path, 10), strategy="solo,vote,concat,verdict,colm")
@@ -178,7 +178,7 @@ def test_bad_rows_are_recorded_failures_named_by_file_and_line(tmp_path: Path) -
     assert [line["id"] for line in read_lines(tmp_path / "out" / "answers.jsonl")] == ["1", "2", "x", "5"]
 
 
-def test_metadata_of_any_kind_stops_no_question(tmp_path: Path) -> None:
+def test_unusual_metadata_do_not_fail_other_questions(tmp_path: Path) -> None:
     given = [{}, {"bytes": b"\xff", "object": object()}, {(1, 2): 3}]
     questions = [Query(wording(number), metadata=metadata) for number, metadata in enumerate(given)]
     with near_and_far() as colm:
@@ -214,7 +214,7 @@ async def test_a_batch_can_be_followed_in_a_running_loop_and_without_a_folder(do
     assert [(trace.id, trace.answer) for trace in traces] == [("1", "5"), ("b", "5")]
 
 
-def test_a_slow_reader_does_not_let_the_batch_run_away(tmp_path: Path) -> None:
+def test_a_slow_reader_slows_the_batch_down(tmp_path: Path) -> None:
     with near_and_far() as colm:
         traces = iter(colm.batch(write_questions(tmp_path, 200), tmp_path / "out", strategy="solo", concurrency=2))
         next(traces)
@@ -223,7 +223,7 @@ def test_a_slow_reader_does_not_let_the_batch_run_away(tmp_path: Path) -> None:
         traces.close()  # type: ignore[attr-defined]
 
 
-def test_leaving_early_keeps_what_is_under_way(tmp_path: Path) -> None:
+def test_leaving_early_keeps_the_running_calls(tmp_path: Path) -> None:
     path = write_questions(tmp_path, 50)
     with team_of({"near": [{"text": FIVE, "delay": 0.02}], "far": [FIVE]}, [GUIDANCE]) as colm:
         for _ in colm.batch(path, tmp_path / "out", strategy="solo", concurrency=8):
@@ -235,9 +235,7 @@ def test_leaving_early_keeps_what_is_under_way(tmp_path: Path) -> None:
         assert len(colm.requests("near")) == 50 - made
 
 
-def test_a_slow_disk_has_kept_everything_before_the_files_are_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_closed_after_a_slow_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keeping, errors, fsync = threading.Event(), list[OSError](), os.fsync
 
     def slow(file: int) -> None:
@@ -262,9 +260,7 @@ def test_a_slow_disk_has_kept_everything_before_the_files_are_closed(
     assert errors == []
 
 
-def test_a_disk_that_keeps_nothing_ends_the_batch_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_sync_ends_the_batch_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken, fsync = threading.Event(), os.fsync
 
     def failing(file: int) -> None:
@@ -285,7 +281,7 @@ def test_a_disk_that_keeps_nothing_ends_the_batch_with_one_line(
     assert "resume" in raised.value.hint
 
 
-def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_finishes_running_calls_and_tells_how_to_resume(tmp_path: Path) -> None:
     team = tmp_path / "team.toml"
     reply = '[{ text = "Answer: 5", delay = 0.2 }]'
     team.write_text(f'[[clients]]\nname = "near"\nbackend = "scripted"\nmodel = "m"\nreplies = {reply}\n')

@@ -84,7 +84,7 @@ def test_each_model_is_loaded_at_most_once_a_stage(
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == (210 if strategy == "colm" else 330)
 
 
-def test_passes_do_not_count_as_avoided_what_the_run_paid_for(tmp_path: Path, most_loaded: Counter[str]) -> None:
+def test_calls_made_in_an_earlier_pass_do_not_count_as_avoided(tmp_path: Path, most_loaded: Counter[str]) -> None:
     path, names = write_questions(tmp_path, 6), "vote,colm"
     with CoLM(_local_team("ab", 1, replies=[{"text": FIVE, "delay": 0.01}])) as colm:
         stats = BatchStats()
@@ -128,7 +128,7 @@ def test_a_model_that_fails_is_not_tried_in_every_pass(tmp_path: Path, most_load
     assert all(trace.answer == "5" and trace.degraded and len(trace.failures) == 1 for trace in traces)
 
 
-def test_passes_go_on_after_an_interruption(tmp_path: Path, most_loaded: Counter[str]) -> None:
+def test_passes_are_resumed_after_an_interruption(tmp_path: Path, most_loaded: Counter[str]) -> None:
     path = write_questions(tmp_path, 10)
 
     async def interrupted() -> None:

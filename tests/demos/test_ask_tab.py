@@ -102,7 +102,7 @@ async def test_an_example_is_marked_by_its_known_answer(visitor: Visitor) -> Non
 
 
 @pytest.mark.parametrize("seen", [True, False])
-async def test_a_question_of_ones_own_has_no_known_answer_and_no_choices(visitor: Visitor, seen: bool) -> None:
+async def test_a_visitors_question_has_no_known_answer_and_no_choices(visitor: Visitor, seen: bool) -> None:
     await visitor.click_example()
     visitor.type_question("How many squares?", seen=seen)
     answer = await visitor.ask()
@@ -118,7 +118,7 @@ async def test_another_picture_has_no_known_answer(visitor: Visitor) -> None:
     assert "wrong" not in await visitor.ask()
 
 
-async def test_what_the_visitor_writes_after_the_change_stands(visitor: Visitor) -> None:
+async def test_fields_filled_after_the_change_are_kept(visitor: Visitor) -> None:
     await visitor.click_example()
     visitor.type_question("How many squares?")
     visitor.put(choices="4\n5", truth="4")

@@ -103,13 +103,13 @@ def visitor(first_visitor: Visitor) -> Iterator[Visitor]:
     assert first_visitor.complaints == []
 
 
-def test_a_question_is_asked_for(visitor: Visitor) -> None:
+def test_an_empty_question_is_refused(visitor: Visitor) -> None:
     visitor.page.fill("#question textarea", " ")
     visitor.page.click("#ask")
     visitor.see("#question-error", "Write a question first")
 
 
-def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, served: Served) -> None:
+def test_an_example_is_answered_stage_by_stage(visitor: Visitor, served: Served) -> None:
     visitor.page.evaluate(_WATCH)
     visitor.page.click("#example-0")
     visitor.see_end()
@@ -147,7 +147,7 @@ def test_an_example_is_answered_before_the_visitors_eyes(visitor: Visitor, serve
     assert (record["thumb"], record["right_answer"], record["trace"]["answer"]) == ("up", "July", "July")
 
 
-def test_a_question_of_ones_own_is_not_marked_by_the_answer_of_an_example(visitor: Visitor) -> None:
+def test_a_visitors_question_is_not_marked_by_the_answer_of_an_example(visitor: Visitor) -> None:
     visitor.page.click("#example-0")
     visitor.see("#answer .cv-by", "right")
     visitor.see_end()
@@ -157,7 +157,7 @@ def test_a_question_of_ones_own_is_not_marked_by_the_answer_of_an_example(visito
     sync_api.expect(visitor.page.locator("#answer")).not_to_contain_text("wrong")
 
 
-def test_a_file_that_is_no_picture_is_told_beside_the_field(visitor: Visitor, tmp_path: Path) -> None:
+def test_an_invalid_picture_is_reported_beside_the_field(visitor: Visitor, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"this is no picture")
     visitor.page.set_input_files("#pictures input[type=file]", broken)
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_picture_is_told_beside_the_field(visitor: Visitor, tm
     visitor.complaints.clear()
 
 
-def test_a_client_that_fails_says_so_in_its_column(visitor: Visitor) -> None:
+def test_a_failed_client_is_reported_in_its_column(visitor: Visitor) -> None:
     visitor.ask("Break the bicycles")
     visitor.see_end()
     visitor.see("[aria-label='charts: draft'] .cv-failure", "nothing answers at the address")
@@ -188,7 +188,7 @@ def test_nothing_that_a_model_writes_becomes_markup(visitor: Visitor) -> None:
     assert visitor.page.locator("#injected").count() == 0
 
 
-def test_stop_ends_the_work_and_keeps_what_there_is(visitor: Visitor) -> None:
+def test_stop_cancels_the_question_and_keeps_finished_replies(visitor: Visitor) -> None:
     visitor.ask("Take your time")
     visitor.see("[aria-label='photos: draft'] .cv-said", "June")
     visitor.page.click("#stop")
@@ -232,7 +232,7 @@ def test_the_visit_survives_a_reload(visitor: Visitor) -> None:
     sync_api.expect(visitor.page.locator("#history label input")).to_have_count(0)
 
 
-def test_a_batch_is_answered_stopped_and_taken_away(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_batch_is_answered_stopped_and_downloaded(visitor: Visitor, tmp_path: Path) -> None:
     visitor.page.get_by_role("tab", name="Batch").click()
     visitor.page.click("#batch-start")
     visitor.see("#batch-pictures-error", "Give a JSONL file")
@@ -272,7 +272,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, serve
     assert phone.complaints == []
 
 
-def test_the_keyboard_is_enough(visitor: Visitor) -> None:
+def test_the_page_works_with_the_keyboard_only(visitor: Visitor) -> None:
     visitor.page.focus("#question textarea")
     visitor.page.keyboard.type("Whose is violet?")
     visitor.page.keyboard.press("Tab")

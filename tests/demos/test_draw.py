@@ -45,7 +45,7 @@ def test_a_change_is_a_correction_only_where_the_right_answer_is_known() -> None
     assert "before: 4" in draw.columns(view)
 
 
-def test_a_trace_is_drawn_as_it_was_when_it_happened() -> None:
+def test_a_trace_is_drawn_like_its_events() -> None:
     view, trace = ask(rounds=2)
     again = View.from_trace(Trace.from_dict(trace.to_dict()))
     assert draw.columns(again) == draw.columns(view)
@@ -67,7 +67,7 @@ def test_every_strategy_can_be_drawn_at_every_moment(strategy: str) -> None:
     assert "5" in draw.answer(view) or "4" in draw.answer(view)
 
 
-def test_a_stopped_board_shows_what_there_was_and_nothing_busy() -> None:
+def test_a_stopped_question_shows_finished_replies_only() -> None:
     with scripted({"one": [FOUR], "two": [FIVE]}, [GUIDANCE]) as colm:
         view = View.begin(colm.team, "colm", "How many dots?")
         for event in colm.stream("How many dots?"):
@@ -79,7 +79,7 @@ def test_a_stopped_board_shows_what_there_was_and_nothing_busy() -> None:
     assert "cv-busy" not in draw.columns(view)
 
 
-def test_failures_stand_in_their_column_and_beside_the_answer() -> None:
+def test_failures_are_shown_in_their_column_and_beside_the_answer() -> None:
     refused = {"error": "refused", "text": "no key <b>"}
     with scripted({"one": [refused], "two": [FIVE]}, [GUIDANCE]) as colm:
         view = View.from_trace(colm.ask("How many dots?"))

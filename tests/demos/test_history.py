@@ -21,7 +21,7 @@ def trace() -> Trace:
         return colm.ask('How many "dots"?\n</script>', choices=("5", "6"))
 
 
-def test_a_browser_keeps_the_visit_the_latest_first(trace: Trace, dots: Query) -> None:
+def test_the_history_has_the_latest_question_first(trace: Trace, dots: Query) -> None:
     stored: object = []
     for number in range(KEPT + 3):
         stored = remember(stored, Entry(trace, thumbnails(dots.images), str(number), {"rounds": 2}))
@@ -32,7 +32,7 @@ def test_a_browser_keeps_the_visit_the_latest_first(trace: Trace, dots: Query) -
 
 
 @pytest.mark.parametrize("stored", [None, "x", [1], [{}], [{"trace": {}}], [{"trace": 1, "thumbnails": 2}], {"a": 1}])
-def test_what_is_no_visit_is_passed_over(stored: object) -> None:
+def test_invalid_history_entries_are_ignored(stored: object) -> None:
     assert remembered(stored) == []
 
 

@@ -24,14 +24,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_host_and_api(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
     for word in ("--team", "--feedback", "pocket team", "gradio_client", "--host 0.0.0.0"):
         assert word in " ".join(said.split())
 
 
-def test_a_wrong_start_is_one_line(
+def test_errors_at_startup_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, team_file: Path
 ) -> None:
     bad = tmp_path / "bad.toml"
@@ -53,7 +53,7 @@ def test_a_wrong_start_is_one_line(
             assert len(said.strip().splitlines()) == 1
 
 
-def test_a_missing_gradio_is_told_with_the_line_that_installs_it(
+def test_the_error_for_a_missing_gradio_has_the_pip_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], team_file: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
@@ -88,14 +88,14 @@ def test_a_question_without_pictures_needs_no_images(client: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_program_is_told_what_is_wrong_in_words(client: Any) -> None:
+def test_api_errors_are_readable(client: Any) -> None:
     for wrong, words in (({"question": " "}, "Write a question first"), ({"question": "How?", "rounds": 99}, "rounds")):
         with pytest.raises(Exception, match=words):
             client.predict(**wrong, api_name="/ask")
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_only_the_question_is_open_to_programs(client: Any) -> None:
+def test_the_api_has_only_the_question(client: Any) -> None:
     assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/ask"]
 
 

@@ -25,7 +25,7 @@ def test_a_question_is_read(picture: Path) -> None:
     assert (query.question, query.choices, len(query.images)) == ("How many?", ("three", "four"), 1)
 
 
-def test_what_is_wrong_is_told_at_its_field(picture: Path, tmp_path: Path) -> None:
+def test_errors_name_their_field(picture: Path, tmp_path: Path) -> None:
     broken, large = tmp_path / "broken.png", tmp_path / "large.png"
     broken.write_bytes(b"nonsense")
     large.write_bytes(picture.read_bytes() + b"\0" * 2000)
@@ -81,7 +81,7 @@ def test_a_file_names_uploads_and_never_reads_another_file(picture: Path, tmp_pa
     assert (query.id, query.images[0].source) == ("7", "dots.png")
 
 
-def test_a_batch_file_that_is_wrong_is_told_by_line(tmp_path: Path) -> None:
+def test_errors_in_a_batch_file_name_the_line(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     good = json.dumps({"id": "a", "question": "How many?"})
     for written, words in (
@@ -108,7 +108,7 @@ def test_a_batch_of_any_size_is_answered_at_once(tmp_path: Path) -> None:
             read_batch(str(file), [], "", LIMITS)
 
 
-def test_a_line_ends_where_its_line_ends(tmp_path: Path) -> None:
+def test_only_line_feeds_separate_lines(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     lines = [json.dumps({"question": f"How many?{char}So?"}, ensure_ascii=False) for char in "\u2028\u2029\x85"]
     file.write_text("\r\n".join(lines), "utf-8", newline="")
@@ -117,7 +117,7 @@ def test_a_line_ends_where_its_line_ends(tmp_path: Path) -> None:
     ]
 
 
-def test_pictures_of_the_same_name_are_told_not_lost(picture: Path, tmp_path: Path) -> None:
+def test_pictures_of_the_same_name_are_refused(picture: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / picture.name
     other.parent.mkdir()
     other.write_bytes(picture.read_bytes())
@@ -125,7 +125,7 @@ def test_pictures_of_the_same_name_are_told_not_lost(picture: Path, tmp_path: Pa
         read_batch(None, [str(picture), str(other)], "How many?", LIMITS)
 
 
-def test_a_picture_that_cannot_be_used_is_skipped_and_told(picture: Path, tmp_path: Path) -> None:
+def test_an_unusable_picture_is_skipped_and_reported(picture: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nonsense")
     questions = read_batch(None, [str(broken), str(picture)], "How many?", LIMITS)

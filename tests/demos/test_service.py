@@ -14,7 +14,7 @@ from tests.teams import FIVE, GUIDANCE, scripted
 SLOW = {"text": FIVE, "delay": 30}
 
 
-async def test_the_turnstile_admits_in_order_and_refuses_when_full() -> None:
+async def test_the_waiting_line_admits_in_order_and_refuses_when_full() -> None:
     waiting = WaitingLine(width=1, length=2)
     first, second, third = waiting.line_up(), waiting.line_up(), waiting.line_up()
     assert [ticket.admitted.is_set() for ticket in (first, second, third)] == [True, False, False]
@@ -34,7 +34,7 @@ async def test_a_question_is_answered() -> None:
     assert (trace.answer, trace.strategy) == ("5", "vote")
 
 
-async def test_stop_ends_the_work_and_leaves_what_there_is() -> None:
+async def test_stop_cancels_the_calls_and_keeps_finished_replies() -> None:
     with scripted({"one": [FIVE], "two": [SLOW]}, [GUIDANCE]) as colm:
         service = Service(colm, WaitingLine(1, 1))
         async for view in service.ask("a", Asked(Query("How many dots?"), {})):
@@ -43,7 +43,7 @@ async def test_stop_ends_the_work_and_leaves_what_there_is() -> None:
         assert (view.phase, list(view.drafts), service.is_busy("a")) == ("stopped", ["one"], False)
 
 
-async def test_leaving_cancels_the_work_and_lets_the_next_in() -> None:
+async def test_leaving_cancels_the_calls_and_admits_the_next() -> None:
     with scripted({"one": [SLOW, FIVE]}, [GUIDANCE]) as colm:
         service = Service(colm, WaitingLine(1, 1))
         async with aclosing(service.ask("a", Asked(Query("How many dots?"), {}))) as views:
@@ -55,7 +55,7 @@ async def test_leaving_cancels_the_work_and_lets_the_next_in() -> None:
         assert trace.answer == "5"
 
 
-async def test_who_waits_is_told_and_may_stop_waiting() -> None:
+async def test_waiting_visitors_see_their_position_and_can_stop() -> None:
     with scripted({"one": [SLOW]}, [GUIDANCE]) as colm:
         service = Service(colm, WaitingLine(1, 2))
         lines = []

@@ -84,7 +84,7 @@ def asked(question: str) -> Request:
     return Request((Message("user", (f"Question: {question}",)),), stage="guide")
 
 
-async def test_misguidance_is_of_another_question_and_nested() -> None:
+async def test_misleading_guidance_is_for_another_question() -> None:
     member = team().server
     assert member is not None
     others = [RecordedGuidance(f"question {number}?", f"guidance {number}") for number in range(5)]
@@ -99,7 +99,7 @@ async def test_misguidance_is_of_another_question_and_nested() -> None:
     assert swapped[0.5] <= swapped[1.0] == set(range(5))
 
 
-async def test_copies_are_seeded_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copies_have_different_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = []
     member: Member = team().clients[0]
     shared = SharedBackend(member)

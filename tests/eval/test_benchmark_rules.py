@@ -79,7 +79,7 @@ def test_mme_of_vlmevalkit_has_one_picture_a_question(tmp_path: Path) -> None:
     assert len({item.unit for item in planned.items}) == 1
 
 
-def test_mme_wants_both_questions_of_a_picture(tmp_path: Path) -> None:
+def test_mme_requires_both_questions_of_a_picture(tmp_path: Path) -> None:
     items = list(plan(find("mme"), published.mme(tmp_path)).items)[:4]
     assert metrics("mme", items, {"0": "No", "1": "Yes", "2": "No", "3": "No"})["existence"].points == 75 + 50
     alone = metrics("mme", items, {"0": "No", "1": "Yes", "2": "No"}, partial=True)["existence"]
@@ -169,7 +169,7 @@ def test_mmmu_pro_has_questions_of_other_sizes(tmp_path: Path) -> None:
         plan(find("mmmu_pro"), tmp_path)
 
 
-def test_scienceqa_results_that_read_nothing_are_not_drawn(tmp_path: Path) -> None:
+def test_scienceqa_results_without_an_answer_are_not_drawn(tmp_path: Path) -> None:
     """LLaVA's authors store -1 for a reply that they could not parse."""
     gold = tmp_path / "gold.jsonl"
     rows = [{"pid": str(number), "question": "?", "choices": ["a"], "answer": 0} for number in range(3)]
@@ -201,7 +201,7 @@ def lettered(path: Path, *options: str, answer: str = "A") -> Item:
     return plan(find("mmbench"), path / "x.tsv").items[0]
 
 
-def test_an_option_called_nan_does_not_cut_the_others_off(tmp_path: Path) -> None:
+def test_an_option_called_nan_keeps_the_options_after_it(tmp_path: Path) -> None:
     assert lettered(tmp_path, "cat", "nan", "cow", "nan", answer="C").options == ("cat", "nan", "cow")
     assert lettered(tmp_path, "cat", "cow", "nan", answer="C").options == ("cat", "cow", "nan")
     assert lettered(tmp_path, "cat", "", "cow", answer="C").options == ("cat", "", "cow")

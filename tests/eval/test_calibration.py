@@ -161,7 +161,7 @@ def test_changed_members_or_prompts_make_it_void(shadow: Evaluation, tmp_path: P
         assert any(reason in note for note in trace.notes)
 
 
-def test_what_cannot_be_certified_is_told(shadow: Evaluation) -> None:
+def test_errors_say_why_nothing_can_be_certified(shadow: Evaluation) -> None:
     with pytest.raises(InputError, match=r"cannot certify 0\.005 with 450 questions .* 598 are needed"):
         calibrate(shadow, Promise(risk=0.005))
     with pytest.raises(InputError, match="no answers of 'moa'"):
@@ -208,7 +208,7 @@ def test_a_gate_names_what_is_wrong_with_its_file(tmp_path: Path) -> None:
 # --- drift ---
 
 
-def test_drift_is_told_and_its_absence_is_not() -> None:
+def test_drift_is_detected_with_few_false_alarms() -> None:
     alarms = 0
     for seed in range(400):
         draw, steady = random.Random(seed), DriftTest(0.05)

@@ -47,7 +47,7 @@ def test_answer_is_the_reply_where_there_is_no_other(tmp_path: Path) -> None:
         ({"text": "B", "prompt": "Which?", "model_id": "m", "metadata": {}}, "B"),  # LLaVA's
     ],
 )
-def test_the_reply_beside_gold_and_what_was_made_of_it(columns: dict[str, Any], read: str, tmp_path: Path) -> None:
+def test_the_reply_column_beside_gold_and_parsed_columns(columns: dict[str, Any], read: str, tmp_path: Path) -> None:
     row = {"question_id": 1, **columns}
     if "pred" in columns:
         row |= {"question": "?", "options": ["a", "b"], "answer": "A"}

@@ -84,7 +84,7 @@ def test_refuses_what_cannot_be_scored(
     assert len(error.splitlines()) == 1
 
 
-def test_partial_is_told(
+def test_partial_results_are_marked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gold: Path, tmp_path: Path
 ) -> None:
     said = write(tmp_path / "p.json", {"validation_Math_1": "B"})
@@ -146,7 +146,7 @@ def test_one_file_may_hold_gold_and_replies(
 
 
 @pytest.mark.parametrize(("reply", "told"), [("C", True), ("The answer is B", False)])
-def test_parsed_letters_cannot_tell_draws(
+def test_bare_letters_are_noted_because_draws_cannot_be_detected(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     gold: Path,

@@ -41,7 +41,7 @@ def test_holm_as_in_the_textbook() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 @settings(max_examples=15, deadline=None)
-def test_the_difference_lies_in_its_interval_and_turns_with_the_pair(pairs: list[tuple[bool, bool]]) -> None:
+def test_the_interval_contains_the_difference_and_is_antisymmetric(pairs: list[tuple[bool, bool]]) -> None:
     ones, others = ([pair[side] for pair in pairs] for side in (0, 1))
     interval = paired_interval(ones, others)
     difference = (sum(ones) - sum(others)) / len(pairs)
@@ -147,7 +147,7 @@ def test_tokens_do_not_depend_on_what_a_cache_held() -> None:
     assert [one.cached_tokens for one in costs] == [0, 18]
 
 
-def test_the_front_is_drawn_of_tokens_a_question(tmp_path: Path) -> None:
+def test_the_pareto_front_uses_tokens_per_question(tmp_path: Path) -> None:
     """In an interrupted run, the cheaper strategy may have answered more questions."""
     groups = {"domain": "counting", "question": "count"}
     items = {key: Item(key, "?", ("5",), "open", groups=groups) for key in "01"}
@@ -158,7 +158,7 @@ def test_the_front_is_drawn_of_tokens_a_question(tmp_path: Path) -> None:
     assert found.front == ("vote",)
 
 
-def test_what_a_killed_run_had_called_costs_what_its_journal_says(tmp_path: Path) -> None:
+def test_durations_of_a_killed_run_come_from_its_journal(tmp_path: Path) -> None:
     usage, sent = Usage(10, 4, 3), Sent(bytes=700)
     line = {"key": "0", "member": "c", "stage": "draft", "round": 0, "sample": 0, "usage": [10, 4, 3]}
     lines = [json.dumps(line | {"sent": [700, 0, 0], "seconds": seconds}) for seconds in (1.0, 2.0)]
@@ -170,7 +170,7 @@ def test_what_a_killed_run_had_called_costs_what_its_journal_says(tmp_path: Path
     assert (unknown.seconds, unknown.total_seconds) == ({"draft": None}, None)
 
 
-def test_the_front_keeps_what_nothing_beats() -> None:
+def test_the_pareto_front_has_the_points_that_none_dominates() -> None:
     points = [
         CostPoint("dear", 9, 0.9),
         CostPoint("cheap", 1, 0.5),

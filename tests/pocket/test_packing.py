@@ -135,7 +135,7 @@ def test_weights_have_the_names_that_engines_know(member: str, folder: Path) -> 
     assert any(name.startswith(expected) for name in names), sorted(names)[:3]
 
 
-def test_any_text_survives_the_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_tokenizer_encodes_any_text(tokenizer: PreTrainedTokenizerFast) -> None:
     for text in ("Wie hoch ist der Turm? 42 m²", "日本語 🙂", "red circle 12, Answer: (B)\n\nx  y"):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 

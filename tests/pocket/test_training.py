@@ -25,7 +25,7 @@ class Killed(Exception):
     """Raised instead of a signal."""
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = vocabulary.build()
     member = MEMBERS["digits"]
     course = replace(Lessons(member, Writer(member, tokenizer)).see(Schedule(4, batch=2, warmup=1)), checks={})
@@ -66,7 +66,7 @@ def test_all_stages_from_nothing_to_folders(tmp_path: Path, monkeypatch: pytest.
         assert all(bool(weight.isfinite().all()) for weight in opened.parameters())
 
 
-def test_a_stage_says_what_it_builds_on(tmp_path: Path) -> None:
+def test_a_stage_names_the_missing_earlier_stage(tmp_path: Path) -> None:
     every = dict.fromkeys(MEMBERS, Schedule(4, batch=2))
     workshop = Workshop(tmp_path, torch.device("cpu"), Plan(every, every, every, every, 24, 24))
     with pytest.raises(NotReady, match="charts has no checkpoint of the stage see: run see first"):
@@ -86,7 +86,7 @@ def test_every_stage_and_member_is_in_the_command() -> None:
         assert set(schedules) == set(MEMBERS)
 
 
-def test_made_up_drafts_are_read_as_real_ones() -> None:
+def test_artificial_drafts_are_parsed_like_real_ones() -> None:
     about = [one for index in range(80) for one in rehearsal.guided(f"train/test/{index}", Random(index), 2)]
     for one in about:
         for text in one.drafts.values():

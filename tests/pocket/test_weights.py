@@ -20,7 +20,7 @@ WEIGHTS = POCKET / "weights"
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_card_and_weights_belong_together(name: str) -> None:
+def test_the_model_card_describes_these_weights(name: str) -> None:
     card = (POCKET / "MODEL_CARD.md").read_text(encoding="utf-8")
     digest = hashlib.sha256((WEIGHTS / name / "model.safetensors").read_bytes()).hexdigest()
     assert digest in card, f"MODEL_CARD.md describes other weights of {name}; these are {digest}"

@@ -37,7 +37,7 @@ def test_one_domain_alone() -> None:
         list(world.generate(1, 1, "maps"))
 
 
-def test_the_test_set_has_its_size_and_every_domain_alike() -> None:
+def test_the_test_set_has_1200_questions_and_all_domains_equally() -> None:
     domains = [sample.domain for sample in world.split("test")]
     assert len(domains) == world.TEST_SIZE
     assert {domain: domains.count(domain) for domain in DOMAINS} == dict.fromkeys(

@@ -96,7 +96,7 @@ def test_qwen_tells_the_model_which_tokens_are_pictures(tiny: Tiny, kind: str) -
         ((280, 56), Budget(), 10 * 2),
     ],
 )
-def test_qwen_spends_tokens_by_the_budget(tiny: Tiny, size: tuple[int, int], budget: Budget, expected: int) -> None:
+def test_qwen_tokens_depend_on_the_budget(tiny: Tiny, size: tuple[int, int], budget: Budget, expected: int) -> None:
     model = family(tiny("qwen2_5_vl"), budget)
     assert picture_tokens(model, [user(picture(*size), "What is it?")]) == expected
 
@@ -116,7 +116,7 @@ def test_qwen_bounds_a_checkpoint_without_a_bound_of_its_own(tiny: Tiny, tmp_pat
 
 
 @pytest.mark.parametrize(("kind", "patch"), [("qwen2_5_vl", 14), ("qwen3_vl", 16)])
-def test_qwen_with_its_utils_spends_the_same_and_resizes_once(
+def test_qwen_vl_utils_gives_the_same_tokens_and_resizes_once(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, kind: str, patch: int
 ) -> None:
     """Against a stand-in for qwen_vl_utils: the package itself needs torchvision."""
@@ -142,12 +142,12 @@ def test_qwen_with_its_utils_spends_the_same_and_resizes_once(
     assert {(part["min_pixels"], part["max_pixels"]) for part in given} == {(4 * (2 * patch) ** 2, 50_000)}
 
 
-def test_qwen_refuses_a_ribbon(tiny: Tiny) -> None:
+def test_qwen_refuses_extreme_aspect_ratios(tiny: Tiny) -> None:
     with pytest.raises(ImageError, match="2010x10, expected one side at most 200 times the other"):
         family(tiny("qwen2_5_vl")).encode([[user(picture(2010, 10), "What is it?")]])
 
 
-def test_llava_spends_the_same_on_every_picture(tiny: Tiny) -> None:
+def test_llava_has_the_same_tokens_for_every_picture(tiny: Tiny) -> None:
     for kind in ("llava", "llava_without_template"):
         model = family(tiny(kind))
         counts = [

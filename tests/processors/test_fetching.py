@@ -152,7 +152,7 @@ def test_a_picture_from_an_allowed_host(host: Host, monkeypatch: pytest.MonkeyPa
     assert not {"Cookie", "Authorization", "Referer"} & host.headers.keys()
 
 
-def test_image_open_fetches_with_a_policy_and_names_what_came(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_open_fetches_with_a_policy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "processors.sources.fetch_picture", lambda url, policy: fetch_picture(url, policy, host.network)
     )
@@ -162,7 +162,7 @@ def test_image_open_fetches_with_a_policy_and_names_what_came(host: Host, monkey
         Image.open(host.url("/page"), fetch=host.policy)
 
 
-def test_loopback_is_refused_when_only_the_policy_speaks_for_it(host: Host) -> None:
+def test_loopback_is_refused_even_if_the_policy_allows_the_host(host: Host) -> None:
     policy = FetchPolicy({f"localhost:{host.port}", f"127.0.0.1:{host.port}"})
     for name in ("localhost", "127.0.0.1"):
         with pytest.raises(ImageError, match="private address"):
@@ -325,7 +325,7 @@ def test_an_unknown_issuer(host: Host) -> None:
     assert "certificate" in str(refusal(host.url("/a.png"), host.policy, untrusting))
 
 
-def test_the_size_cap_holds_whatever_is_declared(host: Host) -> None:
+def test_the_size_limit_does_not_depend_on_the_declared_length(host: Host) -> None:
     for path in ("/declared", "/endless"):
         assert "more than the allowed 10,000 bytes" in str(host.refusal(path))
     exact = FetchPolicy({host.name}, max_bytes=len(PNG))
@@ -334,7 +334,7 @@ def test_the_size_cap_holds_whatever_is_declared(host: Host) -> None:
 
 
 @pytest.mark.parametrize("path", ["/slow-body", "/slow-headers"])
-def test_the_time_cap_is_for_everything(host: Host, path: str) -> None:
+def test_the_timeout_covers_the_whole_fetch(host: Host, path: str) -> None:
     start = time.monotonic()
     error = host.refusal(path, FetchPolicy({host.name}, timeout=0.5))
     assert time.monotonic() - start < 1.5
@@ -384,7 +384,7 @@ def test_answers_that_cannot_be_used(host: Host) -> None:
         lambda: FetchPolicy({"pictures.test"}, timeout=0),
     ],
 )
-def test_policies_that_mean_nothing(make: Callable[[], FetchPolicy]) -> None:
+def test_invalid_policies(make: Callable[[], FetchPolicy]) -> None:
     with pytest.raises(ImageError) as caught:
         make()
     assert caught.value.hint

@@ -32,7 +32,7 @@ def test_one_changed_pixel_or_another_shape_is_another_picture() -> None:
     assert len(first.digest) == 64
 
 
-def test_nobody_can_change_a_picture() -> None:
+def test_pictures_are_immutable() -> None:
     picture = corners()
     image = Image.open(picture)
     picture.paste(BLUE, (0, 0, 40, 20))
@@ -76,7 +76,7 @@ def test_every_thumbnail_is_within_its_budget(long: int, short: int, wide: bool,
     assert small.pixels <= budget or image.pixels <= budget
 
 
-def test_drawings_travel_exactly_and_photographs_small() -> None:
+def test_drawings_are_sent_as_png_and_photographs_as_jpeg() -> None:
     drawing = corners((800, 600))
     uri = Image.open(drawing).data_uri()
     assert uri.startswith("data:image/png;base64,")
@@ -93,7 +93,7 @@ def test_equal_pictures_have_equal_uris_whatever_file_they_came_from() -> None:
     assert len({Image.open(encoded(picture, kind)).data_uri(40_000) for kind in ("PNG", "BMP")}) == 1
 
 
-def test_no_metadata_leaves_with_a_picture() -> None:
+def test_sent_pictures_have_no_metadata() -> None:
     exif = PIL.Image.Exif()
     exif[0x010E] = "taken at home, 48.2 N 16.4 E"
     for size in ((40, 20), (800, 600)):
@@ -129,7 +129,7 @@ def test_threads_share_one_encoding_per_budget(monkeypatch: pytest.MonkeyPatch) 
     assert sorted(calls) == [(250, 200), (500, 400)]
 
 
-def test_a_batch_of_pictures_does_not_pile_up_in_memory(tmp_path: Path) -> None:
+def test_pictures_of_a_batch_are_freed(tmp_path: Path) -> None:
     photograph((1_200, 850)).save(tmp_path / "photo.jpg", quality=80)
     # 25 pictures of 3 MB, each with a thumbnail and two URIs, are some 120 MB if anything holds on to them.
     script = """

@@ -71,7 +71,7 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         writer.join()
 
 
-def test_a_pipe_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_pipe_has_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "PIPE_SECONDS", 0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -81,7 +81,7 @@ def test_a_pipe_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytes
         Image.open(pipe, pipes=False)
 
 
-def test_the_digest_of_a_file_is_told_with_and_without_decoding(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_needs_no_decoding(tmp_path: Path) -> None:
     path = tmp_path / "map.jpg"
     path.write_bytes(encoded(photograph(), "JPEG", quality=50))
     data = path.read_bytes()
@@ -118,7 +118,7 @@ def test_a_file_object_is_read_from_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_first_frame_of_an_animation_and_it_is_told(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_used_and_noted(kind: str) -> None:
     frames = [PIL.Image.new("RGB", (10, 10), colour) for colour in (RED, GREEN, BLUE)]
     options = {"lossless": True} if kind == "WEBP" else {}
     image = Image.open(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
@@ -171,7 +171,7 @@ def test_damaged_exif_is_no_reason_to_refuse_or_warn(exif: bytes) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa", "La", "PA"])
-def test_alpha_lands_on_white(mode: str) -> None:
+def test_alpha_is_blended_with_white(mode: str) -> None:
     if mode == "La":
         picture = transparent("LA").convert("La")
     elif mode == "PA":
@@ -186,7 +186,7 @@ def test_alpha_lands_on_white(mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
-def test_transparent_files_land_on_white(kind: str) -> None:
+def test_transparent_files_are_blended_with_white(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     rgb = Image.open(encoded(transparent("RGBA"), kind, **options)).pil()
     assert rgb.getpixel((1, 1)) == (0, 0, 0)
@@ -194,7 +194,7 @@ def test_transparent_files_land_on_white(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
-def test_a_single_transparent_colour_lands_on_white(mode: str) -> None:
+def test_a_single_transparent_colour_is_blended_with_white(mode: str) -> None:
     picture = PIL.Image.new(mode, (4, 4), 0)
     key: object = (0, 0, 0) if mode == "RGB" else 0
     assert Image.open(encoded(picture, transparency=key)).pil().getpixel((1, 1)) == WHITE
@@ -241,7 +241,7 @@ def test_a_strip_opens_and_shrinks_within_its_budget() -> None:
 
 
 @pytest.mark.skipif(not SCIENCEQA.is_dir(), reason="needs the real pictures in ../shared/conformance/scienceqa/images")
-def test_real_pictures_open_and_survive_the_wire() -> None:
+def test_real_pictures_are_opened_and_encoded() -> None:
     paths = sorted(SCIENCEQA.iterdir())
     assert len(paths) == 64
     for path in paths:

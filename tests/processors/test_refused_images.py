@@ -89,7 +89,7 @@ def test_a_jpeg_may_have_the_scans_that_encoders_write() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_max_pixels_binds_every_source(kind: str) -> None:
+def test_max_pixels_applies_to_every_source(kind: str) -> None:
     data = encoded(corners(), kind)
     assert Image.open(data, max_pixels=800).pixels == 800
     assert "40 x 20" in str(refusal(data, max_pixels=799))
@@ -98,7 +98,7 @@ def test_max_pixels_binds_every_source(kind: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [500, 100])  # Pillow warns above its limit, and raises above twice its limit
-def test_pillows_own_limit_neither_warns_nor_decides(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_own_size_limit_has_no_effect(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
     assert Image.open(encoded(corners())).pixels == 800
     assert "40 x 20" in str(refusal(encoded(corners()), max_pixels=700))
@@ -233,7 +233,7 @@ def test_urls_without_a_policy() -> None:
 
 
 @pytest.mark.parametrize("source", [None, 7, ["a.png"], object()])
-def test_things_that_are_no_source(source: object) -> None:
+def test_unsupported_sources(source: object) -> None:
     assert type(source).__name__ in str(refusal(source))
 
 
@@ -248,7 +248,7 @@ def test_file_objects_that_do_not_give_bytes(tmp_path: Path) -> None:
     assert "cannot be read" in str(refusal(closed))
 
 
-def test_memory_that_runs_out_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def run_out(picture: PIL.Image.Image) -> PIL.Image.Image:
         raise MemoryError
 

@@ -56,7 +56,7 @@ async def test_a_real_small_model_can_be_read(
     assert drafts.taken == measured.guidance.taken == measured.refinements.taken == 0, measured
 
 
-async def test_a_stream_says_what_a_whole_reply_says(team_file: Path) -> None:
+async def test_a_stream_gives_the_text_of_a_whole_reply(team_file: Path) -> None:
     client = Team.load(team_file).clients[0]
     backend = registry.connect(client.backend, client.options)
     try:
@@ -71,7 +71,7 @@ async def test_a_stream_says_what_a_whole_reply_says(team_file: Path) -> None:
         await backend.aclose()
 
 
-def test_an_interrupted_batch_goes_on(team_file: Path, tmp_path: Path) -> None:
+def test_an_interrupted_batch_is_resumed(team_file: Path, tmp_path: Path) -> None:
     questions = tmp_path / "questions.jsonl"
     with llamacpp.QUESTIONS.open(encoding="utf-8") as rows:
         questions.write_text("".join(islice(rows, 4)), encoding="utf-8")

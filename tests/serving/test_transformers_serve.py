@@ -36,7 +36,7 @@ async def test_a_picture_is_answered(model: Backend, dots: Query) -> None:
     assert (generation.sent.images, generation.sent.pixels) == (1, picture.pixels)
 
 
-async def test_the_picture_bears_on_the_answer_and_so_does_the_order(model: Backend, dots: Query) -> None:
+async def test_the_answer_depends_on_the_pictures_and_their_order(model: Backend, dots: Query) -> None:
     (first,) = dots.images
     second = first.thumbnail(first.pixels // 2)
     replies = [
@@ -46,7 +46,7 @@ async def test_the_picture_bears_on_the_answer_and_so_does_the_order(model: Back
     assert len(set(replies)) == 4
 
 
-async def test_it_says_what_the_same_model_says_in_process(model: Backend, served: Served, dots: Query) -> None:
+async def test_replies_equal_those_of_the_model_in_process(model: Backend, served: Served, dots: Query) -> None:
     request = ask(*prompts.draft_messages(dots))
     local = registry.connect("transformers", registry.options_class("transformers")(model=served.model))
     here, there = await local.generate(request), await model.generate(request)
@@ -72,12 +72,12 @@ async def test_a_draft_is_refined(model: Backend, dots: Query) -> None:
     assert refined.usage.prompt_tokens > draft.usage.prompt_tokens
 
 
-async def test_log_probabilities_that_it_does_not_give_are_done_without(model: Backend) -> None:
+async def test_missing_log_probabilities_are_reported(model: Backend) -> None:
     assert (await model.generate(ask(Message("user", ("Hello",))))).logprobs is None
     assert (await model.capabilities()).logprobs is False
 
 
-async def test_another_model_is_told_to_be_another(served: Served) -> None:
+async def test_another_model_is_refused(served: Served) -> None:
     backend = connect(Options(model="another", base_url=served.base_url))
     with pytest.raises(BackendError, match=r"'another' at .*: HTTP 400: Server is pinned to"):
         await backend.generate(ask(Message("user", ("Hello",))))

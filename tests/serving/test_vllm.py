@@ -135,7 +135,7 @@ def member(name: str) -> Member:
     return served
 
 
-async def test_a_pocket_model_says_what_transformers_says(model: Backend, member: Member) -> None:
+async def test_a_pocket_model_replies_as_in_transformers(model: Backend, member: Member) -> None:
     folder = team_file().parent / "weights" / member.name
     local = registry.connect("transformers", _in_process(str(folder)))
     requests = [_draft_request(member, sample, POCKET_LINES) for sample in world.split("validation", 100)]
@@ -170,7 +170,7 @@ def _query(sample: Sample) -> Query:
     return Query(sample.question, tuple(map(Image.open, sample.pictures)), sample.choices)
 
 
-async def test_what_it_refuses_is_told_apart(model: Backend, name: str, question: Query) -> None:
+async def test_refusals_of_vllm_have_different_errors(model: Backend, name: str, question: Query) -> None:
     context = (await model.capabilities()).context
     assert context is not None
     with pytest.raises(ContextTooLong):
@@ -182,6 +182,6 @@ async def test_what_it_refuses_is_told_apart(model: Backend, name: str, question
     assert name in caught.value.hint
 
 
-async def test_more_pictures_than_it_takes_are_told(model: Backend, question: Query) -> None:
+async def test_too_many_pictures_are_reported(model: Backend, question: Query) -> None:
     with pytest.raises(Unsupported, match="HTTP 400"):
         await model.generate(ask(Message("user", (*question.images * 5, "How many?"))))
