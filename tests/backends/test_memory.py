@@ -1,4 +1,4 @@
-"""What the weights of a local model take in memory, told before they are loaded."""
+"""Estimates of the memory that a local model's weights need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="local models need the extra 'local'
 
 
 def taken(model: Any) -> int:
-    """Bytes of what is loaded, the scales of quantized weights included."""
+    """The bytes of the loaded weights, including the scales of quantized ones."""
     size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     for weight in model.parameters():
         if (state := getattr(weight, "quant_state", None)) is not None:

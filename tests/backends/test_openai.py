@@ -148,7 +148,7 @@ async def test_a_reply_made_of_parts_is_read(model: Connect) -> None:
         assert (await model(endpoint).generate(ask("?"))).text == "Answer: yes"
 
 
-# --- what an endpoint does not take is learnt ---
+# --- refused parameters ---
 
 
 async def test_logprobs_are_still_requested_after_one_reply_without_them(model: Connect) -> None:
@@ -233,7 +233,7 @@ async def test_a_refused_temperature_is_left_out_and_logged_once(
     assert "refused temperature" in warnings[0]
 
 
-# --- what it can do ---
+# --- capabilities ---
 
 
 async def test_capabilities_come_from_the_list_of_models(model: Connect) -> None:
@@ -261,7 +261,7 @@ async def test_capabilities_report_an_unreachable_server(model: Connect) -> None
         await backend.capabilities()
 
 
-# --- how many at once ---
+# --- concurrency ---
 
 
 async def test_concurrent_requests_are_limited(model: Connect) -> None:
@@ -317,7 +317,7 @@ async def test_refused_requests_reduce_the_limit(model: Connect, status: int) ->
         backend = model(endpoint, max_concurrency=32, retry_delay=0.02)
         await asyncio.gather(*(backend.generate(ask("?")) for _ in range(100)))
         refused = len(endpoint.seen) - 100
-        # Without a limit that follows, 29 of the first 32 are refused again and again.
+        # With a fixed limit, 29 of the first 32 requests would be refused repeatedly.
         assert refused < 100
         endpoint.peak = 0
         await asyncio.gather(*(backend.generate(ask("?")) for _ in range(20)))

@@ -69,7 +69,7 @@ async def failure(backend: Backend, request: Request, *, stream: bool = False) -
     return caught.value
 
 
-# --- each fault is told for what it is ---
+# --- messages ---
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -214,7 +214,7 @@ async def test_a_server_that_does_not_take_connections_is_unreachable(model: Con
     with socket.socket() as full, contextlib.ExitStack() as stack:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # more than may wait to be accepted
+        for _ in range(4):  # more than the backlog allows
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
@@ -244,7 +244,7 @@ async def test_a_redirect_is_not_followed(model: Connect) -> None:
         assert not elsewhere.seen
 
 
-# --- what is tried again, and when ---
+# --- retries ---
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -67,7 +67,7 @@ def event(text: str, **choice: object) -> bytes:
     return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}} | choice]}).encode() + b"\n\n"
 
 
-# --- bodies without end ---
+# --- endless bodies ---
 
 
 def repeat(head: bytes, piece: bytes, times: int) -> Callable[[asyncio.StreamWriter], Awaitable[None]]:
@@ -184,7 +184,7 @@ def test_events_are_read_from_any_pieces(end: bytes, size: int) -> None:
     assert events == [b"one\ntwo", b"", b"three"]
 
 
-# --- compression that was not asked for ---
+# --- unrequested compression ---
 
 
 @pytest.mark.parametrize("encode", [gzip.compress, zlib.compress])
@@ -209,7 +209,7 @@ async def test_damaged_compressed_replies_are_reported(model: Connect, body: byt
         assert said in (await failure(model(port))).message
 
 
-# --- replies that are odd ---
+# --- malformed replies ---
 
 
 @pytest.mark.parametrize("stream", [False, True])

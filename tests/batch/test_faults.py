@@ -28,7 +28,7 @@ CLIENTS = ("near", "far")
 CONCURRENCY = 12
 IN_FLIGHT = CONCURRENCY * len(CLIENTS)  # at most
 
-# Imports once and forks for each run: a killed run costs no start of an interpreter. It has no threads to lose.
+# Imports once and forks for each run, which is faster than starting interpreters. It has no threads, so forks are safe.
 LAUNCHER = """
 import os, sys
 from colm_vl import cli
@@ -141,8 +141,8 @@ def _finished(out: Path) -> set[int]:
 
 
 def test_a_batch_killed_at_thirty_moments_repeats_no_finished_call(tmp_path: Path) -> None:
-    """A call is finished once its line is in the journal. One whose reply had arrived and was not written down yet, or
-    that was under way, may be made again; there are at most as many of those as places at the endpoint."""
+    """A call is finished once its line is in the journal. Calls that were running, or whose replies were not written,
+    can be made again. There are at most as many as concurrent requests."""
     script, draw, out = _Counting(), random.Random(4), tmp_path / "out"
     thresholds = sorted(draw.sample(range(1, QUESTIONS * CALLS - 100), KILLS))
     finished: set[int] = set()
@@ -153,7 +153,7 @@ def test_a_batch_killed_at_thirty_moments_repeats_no_finished_call(tmp_path: Pat
             if kill % 3:
                 assert script.wait_for(threshold)
                 time.sleep(draw.uniform(0, 0.01))
-            else:  # anywhere: while it starts, reads back, arranges its files
+            else:  # at any moment, also at startup and while files are closed
                 script.wait_for(threshold, draw.uniform(0, 0.4))
             os.kill(pid, signal.SIGKILL)
             assert runs.end() == -signal.SIGKILL
@@ -184,7 +184,7 @@ def test_an_interrupted_or_terminated_batch_is_resumed(tmp_path: Path) -> None:
         for number, threshold in enumerate(thresholds):
             before = len(script.contents)
             pid = runs.begin()
-            # It is past its fork, in which Python ignores exceptions. Requests of the run before can still arrive.
+            # After the fork, during which Python ignores exceptions. Requests of the previous run can still arrive.
             assert script.wait_for(max(threshold, before + IN_FLIGHT))
             kind = signal.SIGTERM if number % 2 else signal.SIGINT
             os.kill(pid, kind)
@@ -213,7 +213,7 @@ Kind = Literal["rate_limited", "server_error", "reset", "stall", "truncated", "e
 
 
 class _Faulty:
-    """Fails a fifth of the calls, some of them for good; which ones follows from what is asked of whom."""
+    """Fails a fifth of the calls, some of them permanently. The request and the member decide which ones."""
 
     def __init__(self) -> None:
         self.lost: Counter[tuple[int, str, str]] = Counter()

@@ -22,7 +22,7 @@ from tests.batch.runs import calls_made, near_and_far, read_lines, write_questio
 from tests.teams import FIVE
 from tests.teams import scripted as team_of
 
-fcntl = pytest.importorskip("fcntl", reason="file systems without locks are told by flock")
+fcntl = pytest.importorskip("fcntl", reason="file systems without locks are simulated with flock")
 
 
 def _remove(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_removed_folder_ends_the_batch_with_one_line(
     with team_of({"near": taking}, strategy="solo") as colm:
         with pytest.raises(ColmError, match=r"calls\.jsonl: was removed or replaced while the run was using"):
             list(colm.batch(write_questions(tmp_path, count), out, concurrency=2))
-        assert len(colm.requests("near")) < 250  # told within a second or so
+        assert len(colm.requests("near")) < 250  # detected within about a second
 
 
 @pytest.fixture(params=["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
@@ -94,7 +94,7 @@ def test_a_file_system_without_locks_runs_one_batch_at_a_time(tmp_path: Path) ->
         assert "run.pid" in refused.value.hint
         other.kill()
         other.wait()
-    for made in (5, 0):  # neither the lock of a dead run nor that of a finished one is an obstacle
+    for made in (5, 0):  # locks of killed and of finished runs are ignored
         stats = BatchStats()
         with near_and_far() as colm:
             assert all(trace.answer for trace in colm.batch(path, out, stats=stats))

@@ -24,7 +24,7 @@ QUESTIONS = [Query(f"How many in number {number}?", id=str(number)) for number i
 
 
 class Held:
-    """A backend whose calls last until `release` is set. A cancelled call still takes a moment, and has a reply."""
+    """A backend whose calls last until `release` is set. A cancelled call takes a moment longer, and has a reply."""
 
     def __init__(self) -> None:
         self.made = self.under_way = 0
@@ -82,7 +82,7 @@ async def test_a_batch_cancelled_again_ends_its_calls_before_the_folder_is_close
     assert reading.cancelled()
     assert backend.under_way == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    # The replies that came in spite of the cancellation were paid for.
+    # Replies that arrived despite the cancellation are kept.
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == backend.made == 4
     backend.release.set()
     assert len(await _read(colm, tmp_path / "out", 4)) == backend.made == 4

@@ -74,7 +74,7 @@ RED, BLUE = (encoded(PIL.Image.new("RGB", (30, 20), colour), "BMP") for colour i
 
 
 def _as_path(folder: Path, data: bytes) -> Path:
-    """Of the same size and the same time of change as the other."""
+    """A file whose size and modification time do not depend on the picture."""
     (folder / "1.bmp").write_bytes(data)
     os.utime(folder / "1.bmp", (1, 1))
     return _questions(folder, {"image": "1.bmp"})

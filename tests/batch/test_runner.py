@@ -239,7 +239,7 @@ def test_files_are_closed_after_a_slow_sync(tmp_path: Path, monkeypatch: pytest.
     keeping, errors, fsync = threading.Event(), list[OSError](), os.fsync
 
     def slow(file: int) -> None:
-        if threading.current_thread().name.startswith("asyncio"):  # beside the batch, not in it
+        if threading.current_thread().name.startswith("asyncio"):  # a sync while the batch runs
             keeping.set()
             time.sleep(0.2)  # as a slow disk does
             keeping.clear()

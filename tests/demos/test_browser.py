@@ -36,8 +36,8 @@ PATIENCE = 60_000
 
 
 class Visitor:
-    """A visitor of their own: no cookies or storage shared. `complaints` are the errors on the browser's console, and
-    the requests that went anywhere but to the page's own address."""
+    """A visitor with separate cookies and storage. `complaints` are errors on the browser's console, and requests to
+    other addresses than the page's own."""
 
     def __init__(self, browser: Any, url: str, **context: Any) -> None:
         self.url = url
@@ -95,8 +95,8 @@ def first_visitor(browser: Any, served: Served) -> Iterator[Visitor]:
 
 @pytest.fixture
 def visitor(first_visitor: Visitor) -> Iterator[Visitor]:
-    """One visitor goes through most tests, as loading the page takes longest. Whatever a test does, the console stays
-    silent and no other host is asked."""
+    """Most tests share one visitor, because loading the page takes longest. No test may cause errors on the console or
+    requests to other hosts."""
     first_visitor.complaints.clear()
     first_visitor.page.get_by_role("tab", name="Ask").click()
     yield first_visitor
@@ -221,7 +221,7 @@ def test_the_visit_survives_a_reload(visitor: Visitor) -> None:
     visitor.see_end()
     assert visitor.complaints == []
     visitor.open()
-    visitor.complaints.clear()  # the page that went away may complain that its connections were cut
+    visitor.complaints.clear()  # the closed page can report that its connections were cut
     visitor.page.click("#history-part button")
     visitor.see("#history", "Whose is amber? → amber")
     visitor.page.get_by_label("Whose is amber? → amber").first.click()

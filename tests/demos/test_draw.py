@@ -11,7 +11,7 @@ EVIL = "Caption: <img src=x onerror=alert(1)>\nAnswer: <script>alert(1)</script>
 
 
 def ask(question: str = "How many dots?", **policy: object) -> tuple[View, Trace]:
-    """A view that saw all events, and the trace that came last."""
+    """A view after all events, and the trace."""
     with scripted({"one": [FOUR, FIVE], "two": [FIVE]}, [GUIDANCE], **policy) as colm:
         view = View.begin(colm.team, colm.team.policy.strategy, question)
         for event in colm.stream(question):

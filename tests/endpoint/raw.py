@@ -33,7 +33,7 @@ async def raw_server(
             else:
                 await answer(writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has seen enough
+            pass  # the client has disconnected
         finally:
             under_way.discard(task)
             writer.close()

@@ -17,8 +17,8 @@ FaultKind = Literal[
     "no_choices",  # 200 with no reply
     "truncated",  # 200 with JSON that is cut off, the connection in order
     "half_way",  # the connection is closed in the middle of the body
-    "reset",  # the connection is reset before anything is said
-    "stall",  # nothing is said until the client goes or the server closes
+    "reset",  # the connection is reset before a reply
+    "stall",  # no reply until the client disconnects or the server closes
     "stall_half_way",  # the same, after the first half
     "unfinished",  # a stream that ends without a reason
     "garbled",  # an event of a stream that is no JSON

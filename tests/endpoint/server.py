@@ -21,12 +21,12 @@ from tests.endpoint.script import Answer, Fault, Reply, Script, Seen
 
 @dataclass
 class Endpoint:
-    """`script`: one answer for all requests, answers in order (the last stays), or a function of the request.
+    """`script`: one answer for all requests, answers in order (the last is repeated), or a function of the request.
 
-    `latency` is in seconds and `places` how many requests are worked on at once, the others waiting. `refuses` are
-    fields of the body that are answered with 400, `ignores` those that have no effect. `models` maps the names that
-    exist to further fields of their entries; without it, /models does not exist and any model does. `key` is demanded
-    if it is given. `on_finished` is called, in the server's thread, once a request has been answered.
+    `latency` is in seconds. `places` limits the requests that are answered at the same time; others wait. Fields of the
+    body in `refuses` are answered with 400; those in `ignores` have no effect. `models` maps the names of models to
+    further fields of their entries; without it, /models does not exist and any name is accepted. `key` is required if
+    given. `on_finished` is called, in the server's thread, once a request has been answered.
     """
 
     script: Script = "Answer: yes"

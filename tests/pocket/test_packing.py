@@ -1,5 +1,5 @@
-"""Training computes what inference computes: packed turns, batched sight, own decoding and rendering against
-transformers'."""
+"""Training gives the results of inference: packed turns, vision towers, decoding and rendering, compared with
+transformers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def model(folder: Path) -> PocketModel:
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> PocketModel:
-    """The same, and left to transformers."""
+    """The same model, computed by transformers."""
     opened: PocketModel = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     return opened.eval()
 

@@ -112,12 +112,12 @@ def host(certificate: Path) -> Iterator[Host]:
 
         @override
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
+            """No output."""
 
     class Server(ThreadingHTTPServer):
         @override
         def handle_error(self, request: object, client_address: object) -> None:
-            """A client that hangs up is what several tests are about."""
+            """Ignore errors: in several tests, the client disconnects."""
 
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")

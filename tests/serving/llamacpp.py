@@ -27,7 +27,7 @@ def environment() -> Path | None:
 
 @contextmanager
 def serve(python: Path) -> Iterator[Path]:
-    """A team file whose members are all this model. The server is up when this is entered, and gone after."""
+    """Run the server in a `with` block, and yield a team file whose members all use it."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="llamacpp-") as scratch,

@@ -1,4 +1,4 @@
-"""Servers that tests start, each in a process of its own."""
+"""Runs servers for tests, each in its own process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ START_SECONDS = 120
 def running(
     command: Sequence[str], port: int, scratch: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Runs a server until this is left. It is up when http://127.0.0.1:PORT/health answers.
+    """Run a server in a `with` block, which starts when http://127.0.0.1:PORT/health answers.
 
-    Raises RuntimeError, with the end of its log, if it does not come up.
+    Raises RuntimeError, with the end of its log, if it does not start.
     """
     log = scratch / "log"
     with log.open("wb") as output:

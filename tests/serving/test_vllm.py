@@ -1,7 +1,7 @@
 """The endpoint backend against a running vLLM: `make test-vllm COLM_VL_VLLM_URL=http://127.0.0.1:8123/v1`.
 
-It serves any vision-language model, with `--enable-prompt-tokens-details`, without which it does not tell what it had
-in its prefix cache.
+The server needs a vision-language model, and `--enable-prompt-tokens-details` to report the tokens that were read from
+its prefix cache.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def ask(*messages: Message, max_tokens: int = 8) -> Request:
 
 @pytest.fixture
 def question(dots: Query) -> Query:
-    """Never asked before, from its first words on, so that no earlier run is in the cache."""
+    """A new question that starts with new words, so that nothing of it is in the cache."""
     return Query(f"{uuid.uuid4()}: {dots.question}", images=dots.images)
 
 

@@ -24,8 +24,8 @@ from tests.serving.processes import free_port, running
 
 PACKAGES = ("fastapi", "uvicorn", "accelerate", "torch", "transformers")
 
-# AutoProcessor demands torchvision for this family, for videos. A checkpoint may bring a processor of its own, and the
-# server's `--trust-remote-code` then takes it: so the server is as it ships, torchvision or not.
+# AutoProcessor requires torchvision for this family, for videos. With `--trust-remote-code`, the server uses this
+# processor from the checkpoint instead, so torchvision is not needed.
 _IMAGES_ONLY = """
 from transformers import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
@@ -65,9 +65,9 @@ def images_only(checkpoint: Path, folder: Path) -> Path:
 
 @contextmanager
 def serve(checkpoint: Path, port: int = 0) -> Iterator[Served]:
-    """Serves a checkpoint, its folder being the model's name. The server is up when this is entered, and gone after.
+    """Serve a checkpoint in a `with` block. The name of the model is the checkpoint's folder.
 
-    Raises RuntimeError, with the end of its log, if it does not come up.
+    Raises RuntimeError, with the end of its log, if the server does not start.
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="transformers-serve-") as scratch:
