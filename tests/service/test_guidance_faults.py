@@ -162,3 +162,15 @@ async def test_replies_that_are_none_are_told_in_one_line(
     (failure,) = trace.failures
     assert failure.kind == kind
     assert pytest.raises(AssertionError, match=said).matches(AssertionError(failure.message)), failure.message
+
+
+async def test_a_call_that_two_clients_share_goes_on_if_one_of_them_leaves(dots: Query) -> None:
+    server = ScriptedBackend([Reply(text=GUIDANCE, delay=0.4)])
+    guided = Guided(server)
+    with guided.running() as url:
+        async with client(url) as first, client(url) as second:
+            leaving, staying = (asyncio.create_task(colm.ask(dots)) for colm in (first, second))
+            await until(lambda: guided.service.queue.serving == 1)
+            leaving.cancel()
+            assert len((await staying).guidance) == 1
+        await until(lambda: guided.service.queue.serving == 0)
