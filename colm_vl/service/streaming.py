@@ -36,17 +36,20 @@ async def _lines(events: AsyncGenerator[str, None], keep_alive: float) -> AsyncI
     ready: asyncio.Queue[str | None] = asyncio.Queue()
     task = asyncio.create_task(_pump(events, ready))
     try:
-        while True:
+        ended = False
+        while not ended:
             try:
                 async with asyncio.timeout(keep_alive):
-                    data = await ready.get()
+                    coming = [await ready.get()]
             except TimeoutError:
                 yield _COMMENT
                 continue
-            if data is None:
-                await task
-                return
-            yield b"data: " + data.encode("utf-8", "replace") + b"\n\n"
+            while not ready.empty():  # what is ready at the same time is sent together
+                coming.append(ready.get_nowait())
+            ended = coming[-1] is None
+            if lines := [f"data: {data}\n\n" for data in coming if data is not None]:
+                yield "".join(lines).encode("utf-8", "replace")
+        await task
     finally:
         await cancelled(task)
 
