@@ -38,6 +38,11 @@ class BackendPool:
         """The members whose models are in this process."""
         return frozenset(self._local)
 
+    @property
+    def limited(self) -> bool:
+        """Whether local models may have to take turns in memory."""
+        return self._max_loaded is not None
+
     def is_given(self, member: Member) -> bool:
         """Whether the member's backend was passed in."""
         return member.name in self._given

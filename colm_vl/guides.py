@@ -49,6 +49,10 @@ class Guide(Protocol):
         """Select from clients, given by name."""
         ...
 
+    async def prefetch(self, query: Query) -> Generation | None:
+        """Read the part of the guidance prompt that comes before the drafts."""
+        ...
+
     async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None: ...
 
     async def verdict(self, query: Query, drafts: ShownDrafts, *, round: int) -> VerdictReading | None:
@@ -93,6 +97,12 @@ class ServerGuide:
         generation = await self._run.call(self._server, "select", Prompt(messages))
         return None if isinstance(generation, Failure) else _read_selection(generation, specialties, count)
 
+    async def prefetch(self, query: Query) -> Generation | None:
+        def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
+            return prompts.guidance_prefix(query, images_hidden=self._run.images_hidden, reply_format=reply_format)
+
+        return await self._run.prefetch(self._server, self._run.prompt(self._server, build, asks="guidance"))
+
     async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None:
         def build(reply_format: ReplyFormat) -> tuple[Message, ...]:
             return prompts.guidance_messages(
@@ -104,7 +114,8 @@ class ServerGuide:
             )
 
         prompt = self._run.prompt(self._server, build, asks="guidance")
-        generation = await self._run.call(self._server, "guide", prompt, round=round)
+        prefetched = await self._run.prefetching if self._run.prefetching else None
+        generation = await self._run.call(self._server, "guide", prompt, round=round, continues=prefetched)
         return None if isinstance(generation, Failure) else _read_guidance(generation, self._reply_format)
 
     async def verdict(self, query: Query, drafts: ShownDrafts, *, round: int) -> VerdictReading | None:
@@ -142,6 +153,10 @@ class ServiceGuide:
         if generation is None:
             return None
         return _given(generation, SelectionReading) or _read_selection(generation, specialties, count)
+
+    async def prefetch(self, query: Query) -> Generation | None:
+        """The service has no request for this."""
+        return None
 
     async def guide(self, query: Query, drafts: ShownDrafts, *, round: int) -> GuidanceReading | None:
         task = GuidanceRequest(

@@ -93,6 +93,7 @@ class Run:
         self.pool = pool
         self.turns: dict[str, Turn] = {}
         self.fallback = ""
+        self.prefetching: asyncio.Task[Generation | None] | None = None
         self._emit = emit
         self._store = CallsUnderWay() if store is None else store
         self._events: list[Event] = []
@@ -187,6 +188,26 @@ class Run:
                 cut = f"cut off at {sampling.max_tokens} tokens, and read as far as it goes"
                 self.record(Note(f"{member.name}: its reply was {cut}"))
         return outcome
+
+    async def prefetch(self, member: Member, prompt: Prompt) -> Generation | None:
+        """Let a member read the beginning of a later prompt, to fill its prefix cache. Nothing is stored, and a failure
+        is not recorded: the later call will fail, too. Does nothing if local models take turns in memory."""
+        if self.pool.limited and self.pool.counts_as_loaded(member):
+            return None
+        sampling, timeout = Sampling(max_tokens=1), self.policy.timeout("guide")
+        request = Request(prompt.messages, sampling, None, timeout, prompt.schema, prompt.plain, stage="prefetch")
+        started = time.monotonic() - self._begun
+        try:
+            async with asyncio.timeout(timeout), self.pool.use(member) as backend:
+                generation = await backend.generate(request)
+        except (ColmError, TimeoutError) as error:
+            logger.debug("%s: prefetch: %s", member.name, error)
+            return None
+        seconds = time.monotonic() - self._begun - started
+        self.record(
+            Call(member.name, "prefetch", 0, started, seconds, generation.usage, generation.sent, generation.attempts)
+        )
+        return generation
 
     async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
         member, stage = key.member, key.stage

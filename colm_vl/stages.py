@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -96,6 +97,22 @@ async def sample(run: Run, client: Member, count: int, temperature: float) -> Se
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_recorded(run, one(number))) for number in range(1, count + 1)]
     return [draft for task in tasks if (draft := task.result()) is not None]
+
+
+@asynccontextmanager
+async def prefetch(run: Run) -> AsyncGenerator[None, None]:
+    """With `policy.prefetch`, let the server read the pictures and the question while the clients draft. This ends with
+    the context if guidance was not asked for."""
+    guide = guide_of(run) if run.policy.prefetch else None
+    if guide is None:
+        yield
+        return
+    run.prefetching = asyncio.create_task(guide.prefetch(await run.server_query()))
+    try:
+        yield
+    finally:
+        run.prefetching.cancel()
+        await asyncio.wait([run.prefetching])
 
 
 async def guide(run: Run, replies: Replies, *, round: int = 1) -> Guidance | None:

@@ -82,6 +82,10 @@ class Policy(Table):
     min_drafts: int = Field(
         default=1, ge=1, description="minimum number of drafts; with fewer, the server is not asked"
     )
+    prefetch: bool = Field(
+        default=False,
+        description="let the server read the pictures and the question while the clients draft; needs a prefix cache",
+    )
     quorum: int | None = Field(
         default=None,
         ge=1,

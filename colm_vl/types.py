@@ -21,13 +21,15 @@ from processors.images import Image
 
 MAX_CHOICES = 26
 
-Stage = Literal["select", "draft", "guide", "verdict", "refine", "settle"]
-"""In order. `verdict` replaces `guide` in strategies in which the server answers itself."""
+Stage = Literal["select", "draft", "prefetch", "guide", "verdict", "refine", "settle"]
+"""In order. `verdict` replaces `guide` in strategies in which the server answers itself. During `prefetch`, which runs
+beside `draft`, the server reads the pictures and the question."""
 
 STAGE_TITLES: Mapping[Stage, str] = MappingProxyType(
     {
         "select": "Selection",
         "draft": "Drafts",
+        "prefetch": "Prefetch",
         "guide": "Guidance",
         "verdict": "Verdict",
         "refine": "Refined answers",

@@ -52,8 +52,8 @@ class Sampling:
 class Request:
     """One call of one model.
 
-    `continues` is an earlier generation of the same model, whose conversation `messages` extends: all its messages, its
-    reply as an assistant turn, and more. A backend can reuse what it has cached, and must otherwise compute it again.
+    `continues` is an earlier generation of the same model. `messages` extends its conversation, or begins like it. A
+    backend can reuse what it has cached of the common beginning, and must otherwise compute it again.
     `timeout` is in seconds and starts when the call is sent; waiting in a queue of this process does not count. For
     backends with `Options.keeps_time` False, the caller applies it, starting with the call.
     `schema` is a JSON schema for the reply. If the model does not support schemas, the backend sends the messages

@@ -93,6 +93,21 @@ def guidance_messages(
 
     With `images_hidden`, the prompt says that there are pictures which the server does not see.
     """
+    texts = reply_format.profile.texts
+    ask = _with_drafts(query, drafts, images_hidden, texts, _guidance_task(distinct, reply_format))
+    return *_before_guidance(reply_format), Message("user", (*_pictures(query), ask))
+
+
+def guidance_prefix(
+    query: Query, *, images_hidden: bool = False, reply_format: ReplyFormat = LABELLED_LINES
+) -> tuple[Message, ...]:
+    """The beginning of `guidance_messages`, up to the drafts, with which a prefix cache can be filled."""
+    parts = _before_drafts(query, images_hidden, reply_format.profile.texts)
+    return *_before_guidance(reply_format), Message("user", (*_pictures(query), "\n".join(parts)))
+
+
+def _before_guidance(reply_format: ReplyFormat) -> tuple[Message, ...]:
+    """The messages before the question: the system message and the worked example."""
     texts, example = reply_format.profile.texts, reply_format.guidance_example()
     turns: list[Message] = []
     if example is not None:
@@ -100,8 +115,7 @@ def guidance_messages(
         task = _guidance_task(example.answers, reply_format)
         ask = _with_drafts(Query(example.question), by_number, False, texts, task)
         turns = [Message("user", (ask,)), Message("assistant", (example.reply,))]
-    ask = _with_drafts(query, drafts, images_hidden, texts, _guidance_task(distinct, reply_format))
-    return Message("system", (texts.guide_system,)), *turns, Message("user", (*_pictures(query), ask))
+    return Message("system", (texts.guide_system,)), *turns
 
 
 def verdict_messages(
@@ -200,11 +214,13 @@ def _guidance_task(distinct: Sequence[str], reply_format: ReplyFormat) -> str:
 def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, texts: Texts, task: str) -> str:
     drafts = _said(drafts)
     boundary = draw_boundary(*drafts, *drafts.values())
-    parts = [_question(query, texts), ""]
-    if images_hidden:
-        parts.append(texts.no_pictures)
+    parts = _before_drafts(query, images_hidden, texts)
     parts += [fill(texts.drafts_intro, boundary=boundary), _fence_all(drafts, boundary), "", task]
     return "\n".join(parts)
+
+
+def _before_drafts(query: Query, images_hidden: bool, texts: Texts) -> list[str]:
+    return [_question(query, texts), "", *([texts.no_pictures] if images_hidden else [])]
 
 
 def _said(texts: Mapping[str, str]) -> Mapping[str, str]:

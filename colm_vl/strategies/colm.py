@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from colm_vl.run import Replies, Run
-from colm_vl.stages import draft, enough, exchange, gate, guide, refine, select, settle
+from colm_vl.stages import draft, enough, exchange, gate, guide, prefetch, refine, select, settle
 from colm_vl.strategies.base import Strategy
 from colm_vl.types import Refinement
 
 
 async def colm(run: Run) -> None:
     """Draft, then rounds of guidance and refinement, then settle."""
-    replies = await draft(run, await select(run))
-    for round in range(1, run.policy.rounds + 1):
-        if not enough(run, replies) or not gate(run, replies, round=round).asked:
-            break
-        guidance = await guide(run, replies, round=round)
-        if guidance is None:
-            replies = await _without_server(run, replies, round)
-            break
-        replies = await refine(run, replies, guidance, round=round)
+    clients = await select(run)
+    async with prefetch(run):
+        replies = await draft(run, clients)
+        for round in range(1, run.policy.rounds + 1):
+            if not enough(run, replies) or not gate(run, replies, round=round).asked:
+                break
+            guidance = await guide(run, replies, round=round)
+            if guidance is None:
+                replies = await _without_server(run, replies, round)
+                break
+            replies = await refine(run, replies, guidance, round=round)
     settle(run, replies)
 
 
