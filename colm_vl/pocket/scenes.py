@@ -23,17 +23,17 @@ YES_NO = ("yes", "no")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SceneQuestion:
     """A question about a scene. `others` are wrong answers for multiple choice; if empty, the question is always open.
 
-    `bearing` is the relevant part of the caption, or empty if all of it is relevant.
+    `relevant` is the relevant part of the caption, or empty if all of it is relevant.
     """
 
     kind: str
     question: str
     answer: str
     others: tuple[str, ...] = ()
-    bearing: str = ""
+    relevant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Scene:
     domain: str
     pictures: tuple[Image.Image, ...]
     caption: str
-    asks: tuple[Ask, ...]
+    questions: tuple[SceneQuestion, ...]
     spots: tuple[Spot, ...] = ()
 
 
@@ -90,29 +90,37 @@ def shapes(rng: Random) -> Scene:
         draw_shape(rng, pen, shape, colour, box)
     placed = tuple((CELLS[cell], colour, shape) for cell, (colour, shape) in zip(cells, kinds, strict=True))
     caption = ", ".join(f"{place} {colour} {shape}" for place, colour, shape in placed)
-    asks = [*_attribute_asks(rng, placed), *_relation_asks(rng, cells, placed)]
-    return Scene("shapes", (add_noise(rng, picture),), caption, tuple(asks))
+    questions = [*_attribute_questions(rng, placed), *_relation_questions(rng, cells, placed)]
+    return Scene("shapes", (add_noise(rng, picture),), caption, tuple(questions))
 
 
-def _attribute_asks(rng: Random, placed: Sequence[tuple[str, str, str]]) -> list[Ask]:
-    asks: list[Ask] = []
+def _attribute_questions(rng: Random, placed: Sequence[tuple[str, str, str]]) -> list[SceneQuestion]:
+    questions: list[SceneQuestion] = []
     colours = [colour for _, colour, _ in placed]
     forms = [shape for _, _, shape in placed]
     for place, colour, shape in placed:
         seen = f"{place} {colour} {shape}"
         hues, other_shapes = _besides(rng, colour, tuple(COLOURS)), _besides(rng, shape, SHAPES)
-        asks.append(Ask("position", f"Where is the {colour} {shape}?", place, _besides(rng, place, CELLS), seen))
-        asks.append(Ask("attribute", f"What colour is the object at the {place}?", colour, hues, seen))
-        asks.append(Ask("attribute", f"What shape is the object at the {place}?", shape, other_shapes, seen))
+        questions.append(
+            SceneQuestion("position", f"Where is the {colour} {shape}?", place, _besides(rng, place, CELLS), seen)
+        )
+        questions.append(SceneQuestion("attribute", f"What colour is the object at the {place}?", colour, hues, seen))
+        questions.append(
+            SceneQuestion("attribute", f"What shape is the object at the {place}?", shape, other_shapes, seen)
+        )
         if forms.count(shape) == 1:
-            asks.append(Ask("attribute", f"What colour is the {shape}?", colour, hues, seen))
+            questions.append(SceneQuestion("attribute", f"What colour is the {shape}?", colour, hues, seen))
         if colours.count(colour) == 1:
-            asks.append(Ask("attribute", f"What shape is the {colour} object?", shape, other_shapes, seen))
-    return asks
+            questions.append(
+                SceneQuestion("attribute", f"What shape is the {colour} object?", shape, other_shapes, seen)
+            )
+    return questions
 
 
-def _relation_asks(rng: Random, cells: Sequence[int], placed: Sequence[tuple[str, str, str]]) -> list[Ask]:
-    asks: list[Ask] = []
+def _relation_questions(
+    rng: Random, cells: Sequence[int], placed: Sequence[tuple[str, str, str]]
+) -> list[SceneQuestion]:
+    questions: list[SceneQuestion] = []
     for one, two in combinations(range(len(cells)), 2):
         first, second = (one, two) if rng.random() < 0.5 else (two, one)
         (row, column), (row2, column2) = divmod(cells[first], 3), divmod(cells[second], 3)
@@ -120,11 +128,11 @@ def _relation_asks(rng: Random, cells: Sequence[int], placed: Sequence[tuple[str
         seen = ", ".join(" ".join(placed[which]) for which in (first, second))
         if column != column2:
             side, holds = ("left of", column < column2) if rng.random() < 0.5 else ("right of", column > column2)
-            asks.append(Ask("relation", f"Is the {a} {side} the {b}?", YES_NO[not holds], bearing=seen))
+            questions.append(SceneQuestion("relation", f"Is the {a} {side} the {b}?", YES_NO[not holds], relevant=seen))
         if row != row2:
             side, holds = ("above", row < row2) if rng.random() < 0.5 else ("below", row > row2)
-            asks.append(Ask("relation", f"Is the {a} {side} the {b}?", YES_NO[not holds], bearing=seen))
-    return asks
+            questions.append(SceneQuestion("relation", f"Is the {a} {side} the {b}?", YES_NO[not holds], relevant=seen))
+    return questions
 
 
 def counting(rng: Random) -> Scene:
@@ -146,21 +154,25 @@ def counting(rng: Random) -> Scene:
     caption = ", ".join(f"{colour} {shape} {number}" for (colour, shape), number in tally)
     by_colour = {c: sum(n for (colour, _), n in tally if colour == c) for c in COLOURS}
     by_shape = {s: sum(n for (_, shape), n in tally if shape == s) for s in SHAPES}
-    asks = [Ask("total", "How many objects are there?", str(total), _near(rng, total, 1))]
+    questions = [SceneQuestion("total", "How many objects are there?", str(total), _near(rng, total, 1))]
     present = [colour for colour, number in by_colour.items() if number]
     absent = [colour for colour, number in by_colour.items() if not number]
-    asks += [
-        Ask("by colour", f"How many {colour} objects are there?", str(number), _near(rng, number))
+    questions += [
+        SceneQuestion("by colour", f"How many {colour} objects are there?", str(number), _near(rng, number))
         for colour, number in ((colour, by_colour[colour]) for colour in [*present, rng.choice(absent)])
     ]
     for shape, number in by_shape.items():
         if number or rng.random() < 0.2:
-            asks.append(Ask("by shape", f"How many objects are a {shape}?", str(number), _near(rng, number)))
+            questions.append(
+                SceneQuestion("by shape", f"How many objects are a {shape}?", str(number), _near(rng, number))
+            )
     for one, two in combinations(present, 2):
         one, two = (one, two) if rng.random() < 0.5 else (two, one)
         holds = by_colour[one] > by_colour[two]
-        asks.append(Ask("comparison", f"Are there more {one} objects than {two} objects?", YES_NO[not holds]))
-    return Scene("counting", (add_noise(rng, picture),), caption, tuple(asks), spots)
+        questions.append(
+            SceneQuestion("comparison", f"Are there more {one} objects than {two} objects?", YES_NO[not holds])
+        )
+    return Scene("counting", (add_noise(rng, picture),), caption, tuple(questions), spots)
 
 
 def charts(rng: Random) -> Scene:
@@ -180,27 +192,33 @@ def charts(rng: Random) -> Scene:
         left = 2 + index * slot + (slot - width) / 2 + rng.uniform(-1, 1)
         pen.rectangle((left, base - value * unit, left + width, base), fill=ink(rng, colour), outline=(70, 70, 70))
     caption = ", ".join(f"{colour} {value}" for colour, value in zip(colours, values, strict=True))
-    return Scene("charts", (add_noise(rng, picture),), caption, tuple(_chart_asks(rng, colours, values)))
+    return Scene("charts", (add_noise(rng, picture),), caption, tuple(_chart_questions(rng, colours, values)))
 
 
-def _chart_asks(rng: Random, colours: Sequence[str], values: Sequence[int]) -> list[Ask]:
-    asks: list[Ask] = []
+def _chart_questions(rng: Random, colours: Sequence[str], values: Sequence[int]) -> list[SceneQuestion]:
+    questions: list[SceneQuestion] = []
     for word, extreme in (("tallest", max(values)), ("shortest", min(values))):
         if values.count(extreme) == 1:
             right = colours[values.index(extreme)]
-            asks.append(Ask(word, f"Which bar is the {word}?", right, _besides(rng, right, colours)))
+            questions.append(SceneQuestion(word, f"Which bar is the {word}?", right, _besides(rng, right, colours)))
     for colour, value in zip(colours, values, strict=True):
-        asks.append(Ask("value", f"What is the value of the {colour} bar?", str(value), _near(rng, value)))
+        questions.append(
+            SceneQuestion("value", f"What is the value of the {colour} bar?", str(value), _near(rng, value))
+        )
     for one, two in combinations(range(len(values)), 2):
         one, two = (one, two) if rng.random() < 0.5 else (two, one)
         a, b, gap = colours[one], colours[two], abs(values[one] - values[two])
-        asks.append(
-            Ask("difference", f"What is the difference between the {a} bar and the {b} bar?", str(gap), _near(rng, gap))
+        questions.append(
+            SceneQuestion(
+                "difference", f"What is the difference between the {a} bar and the {b} bar?", str(gap), _near(rng, gap)
+            )
         )
         if gap:
             taller = values[one] > values[two]
-            asks.append(Ask("comparison", f"Is the {a} bar taller than the {b} bar?", YES_NO[not taller]))
-    return asks
+            questions.append(
+                SceneQuestion("comparison", f"Is the {a} bar taller than the {b} bar?", YES_NO[not taller])
+            )
+    return questions
 
 
 def digits(rng: Random) -> Scene:
@@ -217,18 +235,26 @@ def digits(rng: Random) -> Scene:
         draw_digit(rng, pen, digit, box)
     a, b, c, d = written
     caption = f"top {a} {b}, bottom {c} {d}"
-    asks: list[Ask] = []
+    questions: list[SceneQuestion] = []
     for row_name, tens, ones in (("top", a, b), ("bottom", c, d)):
-        asks.append(Ask("add", f"What is the sum of the {row_name} digits?", str(tens + ones), _near(rng, tens + ones)))
-        asks.append(Ask("read", f"What are the {row_name} digits?", f"{tens} {ones}", _swapped(rng, tens, ones)))
+        questions.append(
+            SceneQuestion(
+                "add", f"What is the sum of the {row_name} digits?", str(tens + ones), _near(rng, tens + ones)
+            )
+        )
+        questions.append(
+            SceneQuestion("read", f"What are the {row_name} digits?", f"{tens} {ones}", _swapped(rng, tens, ones))
+        )
     for place, digit in zip(CORNERS, written, strict=True):
-        asks.append(Ask("read", f"What digit is at the {place}?", str(digit), _near(rng, digit)))
+        questions.append(SceneQuestion("read", f"What digit is at the {place}?", str(digit), _near(rng, digit)))
     for one, two in combinations(range(4), 2):
         if written[one] != written[two]:
             word, right = rng.choice((("larger", max), ("smaller", min)))
             answer = str(right(written[one], written[two]))
-            asks.append(Ask("compare", f"Which digit is {word}: {CORNERS[one]} or {CORNERS[two]}?", answer))
-    return Scene("digits", (add_noise(rng, picture),), caption, tuple(asks))
+            questions.append(
+                SceneQuestion("compare", f"Which digit is {word}: {CORNERS[one]} or {CORNERS[two]}?", answer)
+            )
+    return Scene("digits", (add_noise(rng, picture),), caption, tuple(questions))
 
 
 def _swapped(rng: Random, tens: int, ones: int) -> tuple[str, ...]:
@@ -257,11 +283,17 @@ def pairs(rng: Random) -> Scene:
     fewer = {"first": "second", "second": "first", "same": "same"}[more]
     orders = ("first", "second", "same")
     together, gap = first + second, abs(first - second)
-    asks = [
-        Ask("more", "Which picture has more objects: first, second or same?", more, _besides(rng, more, orders)),
-        Ask("fewer", "Which picture has fewer objects: first, second or same?", fewer, _besides(rng, fewer, orders)),
-        Ask("together", "How many objects are in both pictures together?", str(together), _near(rng, together, 1)),
-        Ask(
+    questions = [
+        SceneQuestion(
+            "more", "Which picture has more objects: first, second or same?", more, _besides(rng, more, orders)
+        ),
+        SceneQuestion(
+            "fewer", "Which picture has fewer objects: first, second or same?", fewer, _besides(rng, fewer, orders)
+        ),
+        SceneQuestion(
+            "together", "How many objects are in both pictures together?", str(together), _near(rng, together, 1)
+        ),
+        SceneQuestion(
             "gap",
             "What is the difference between the numbers of objects in the two pictures?",
             str(gap),
@@ -269,15 +301,17 @@ def pairs(rng: Random) -> Scene:
         ),
     ]
     for name, (hue, form) in zip(orders, kinds, strict=False):
-        asks.append(
-            Ask(
+        questions.append(
+            SceneQuestion(
                 "colour", f"What colour are the objects in the {name} picture?", hue, _besides(rng, hue, tuple(COLOURS))
             )
         )
-        asks.append(
-            Ask("shape", f"What shape are the objects in the {name} picture?", form, _besides(rng, form, SHAPES))
+        questions.append(
+            SceneQuestion(
+                "shape", f"What shape are the objects in the {name} picture?", form, _besides(rng, form, SHAPES)
+            )
         )
-    return Scene("pairs", tuple(pictures), caption, tuple(asks), tuple(spots))
+    return Scene("pairs", tuple(pictures), caption, tuple(questions), tuple(spots))
 
 
 def text(rng: Random) -> Scene:
@@ -287,25 +321,25 @@ def text(rng: Random) -> Scene:
     trio = rng.sample(range(1, 13), 3)
     listing = ", ".join(map(str, trio))
     number = rng.randint(1, 18)
-    asks = (
-        Ask("add", f"What is {a} + {b}?", str(a + b), _near(rng, a + b)),
-        Ask("subtract", f"What is {high} - {low}?", str(high - low), _near(rng, high - low)),
-        Ask(
+    questions = (
+        SceneQuestion("add", f"What is {a} + {b}?", str(a + b), _near(rng, a + b)),
+        SceneQuestion("subtract", f"What is {high} - {low}?", str(high - low), _near(rng, high - low)),
+        SceneQuestion(
             "order",
             f"Which number is the largest: {listing}?",
             str(max(trio)),
             _besides(rng, str(max(trio)), [str(n) for n in trio]),
         ),
-        Ask(
+        SceneQuestion(
             "order",
             f"Which number is the smallest: {listing}?",
             str(min(trio)),
             _besides(rng, str(min(trio)), [str(n) for n in trio]),
         ),
-        Ask("after", f"What number comes after {number}?", str(number + 1), _near(rng, number + 1)),
-        Ask("compare", f"Is {trio[0]} larger than {trio[1]}?", YES_NO[trio[0] < trio[1]]),
+        SceneQuestion("after", f"What number comes after {number}?", str(number + 1), _near(rng, number + 1)),
+        SceneQuestion("compare", f"Is {trio[0]} larger than {trio[1]}?", YES_NO[trio[0] < trio[1]]),
     )
-    return Scene("text", (), "no picture", asks)
+    return Scene("text", (), "no picture", questions)
 
 
 DOMAINS: Mapping[str, Callable[[Random], Scene]] = MappingProxyType(

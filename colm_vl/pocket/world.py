@@ -14,7 +14,7 @@ from typing import Literal
 
 from PIL import Image
 
-from colm_vl.pocket.scenes import DOMAINS, Ask, Scene
+from colm_vl.pocket.scenes import DOMAINS, Scene, SceneQuestion
 
 Split = Literal["train", "validation", "test"]
 
@@ -70,8 +70,8 @@ def samples_of(
 ) -> tuple[Sample, ...]:
     """Up to `n` different questions about a scene, some with lettered options. All kinds of questions are equally
     likely, except that `favour` multiplies the probability of some."""
-    pool = list(drawn.asks)
-    chosen: list[Ask] = []
+    pool = list(drawn.questions)
+    chosen: list[SceneQuestion] = []
     while pool and len(chosen) < n:
         kinds = sorted({ask.kind for ask in pool})
         kind = rng.choices(kinds, [favour.get(kind, 1.0) for kind in kinds])[0] if favour else rng.choice(kinds)
@@ -89,7 +89,7 @@ def _samples(key: str, n: int, domain: str | None) -> Iterator[Sample]:
         yield samples_of(own, scene(own, name), Random(f"colm-vl/{own}/{name}/ask"), 1)[0]
 
 
-def _sample(key: str, drawn: Scene, ask: Ask, rng: Random, choice_share: float) -> Sample:
+def _sample(key: str, drawn: Scene, ask: SceneQuestion, rng: Random, choice_share: float) -> Sample:
     choices: tuple[str, ...] = ()
     answer = ask.answer
     if len(ask.others) == 2 and rng.random() < choice_share:
@@ -106,7 +106,7 @@ def _sample(key: str, drawn: Scene, ask: Ask, rng: Random, choice_share: float) 
         choices,
         answer,
         ask.answer,
-        ask.bearing or drawn.caption,
+        ask.relevant or drawn.caption,
     )
 
 

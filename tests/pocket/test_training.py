@@ -12,13 +12,13 @@ from transformers import AutoModelForImageTextToText
 
 from colm_vl import prompts
 from colm_vl.pocket.roster import MEMBERS
-from colm_vl.pocket.training import learning, lessons, rehearsal, vocabulary
+from colm_vl.pocket.training import data, learning, rehearsal, vocabulary
 from colm_vl.pocket.training.builders import empty_model
+from colm_vl.pocket.training.data import TrainingData
 from colm_vl.pocket.training.learning import Runner, Schedule
-from colm_vl.pocket.training.lessons import Lessons
+from colm_vl.pocket.training.stages import STAGES, NotReady, Plan, TrainingRun
 from colm_vl.pocket.training.train import BY_LENGTH, PLAN, TOGETHER
 from colm_vl.pocket.training.turns import Writer
-from colm_vl.pocket.training.workshop import STAGES, NotReady, Plan, Workshop
 
 
 class Killed(Exception):
@@ -28,7 +28,7 @@ class Killed(Exception):
 def test_a_killed_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = vocabulary.build()
     member = MEMBERS["digits"]
-    course = replace(Lessons(member, Writer(member, tokenizer)).see(Schedule(4, batch=2, warmup=1)), checks={})
+    course = replace(TrainingData(member, Writer(member, tokenizer)).see(Schedule(4, batch=2, warmup=1)), checks={})
     monkeypatch.setattr(learning, "SAVE_SECONDS", -1.0)
 
     def fresh() -> Runner:
@@ -52,15 +52,15 @@ def test_a_killed_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_all_stages_from_nothing_to_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "CHECKED", 2)
+    monkeypatch.setattr(data, "CHECKED", 2)
     short = Schedule(1, batch=2, check_every=100)
     every = dict.fromkeys(MEMBERS, short)
     plan = Plan(dict.fromkeys(PLAN.sight, short), every, every, every, guide_questions=24, refine_questions=24)
-    workshop = Workshop(tmp_path, torch.device("cpu"), plan)
+    run = TrainingRun(tmp_path, torch.device("cpu"), plan)
     for stages in TOGETHER:
         for stage in stages:
             for member in MEMBERS.values():
-                workshop.run(stage, member)
+                run.run_stage(stage, member)
     for name in MEMBERS:
         opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "weights" / name)
         assert all(bool(weight.isfinite().all()) for weight in opened.parameters())
@@ -68,21 +68,21 @@ def test_all_stages_from_nothing_to_folders(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_stage_names_the_missing_earlier_stage(tmp_path: Path) -> None:
     every = dict.fromkeys(MEMBERS, Schedule(4, batch=2))
-    workshop = Workshop(tmp_path, torch.device("cpu"), Plan(every, every, every, every, 24, 24))
+    run = TrainingRun(tmp_path, torch.device("cpu"), Plan(every, every, every, every, 24, 24))
     with pytest.raises(NotReady, match="charts has no checkpoint of the stage see: run see first"):
-        workshop.run("draft", MEMBERS["charts"])
+        run.run_stage("draft", MEMBERS["charts"])
     with pytest.raises(NotReady, match=r"no corpus shapes\.jsonl: run speak first"):
-        workshop.run("refine", MEMBERS["charts"])
+        run.run_stage("refine", MEMBERS["charts"])
     model = empty_model(MEMBERS["shapes"], vocabulary.build())
     learning.save({"model": model}, 3, 4, tmp_path / "checkpoints" / "shapes.sight.pt")
     with pytest.raises(NotReady, match="shapes stopped at step 3 of 4 of sight: run sight again"):
-        workshop.run("see", MEMBERS["charts"])
+        run.run_stage("see", MEMBERS["charts"])
 
 
 def test_every_stage_and_member_is_in_the_command() -> None:
     assert tuple(stage for stages in TOGETHER for stage in stages) == STAGES
     assert set(BY_LENGTH) == set(MEMBERS)
-    for schedules in (PLAN.see, PLAN.draft, PLAN.listen):
+    for schedules in (PLAN.see, PLAN.draft, PLAN.guide_or_refine):
         assert set(schedules) == set(MEMBERS)
 
 

@@ -76,7 +76,7 @@ def test_chart_answers_follow_from_the_caption() -> None:
     for index in range(40):
         scene = world.scene(f"check/{index}", "charts")
         bars = {colour: int(value) for colour, value in re.findall(r"(\w+) (\d)", scene.caption)}
-        for ask in scene.asks:
+        for ask in scene.questions:
             assert ask.answer == expected_of_chart(ask.kind, ask.question, bars), ask
 
 
@@ -87,7 +87,7 @@ def test_counts_follow_from_the_caption() -> None:
             (colour, shape, int(number))
             for colour, shape, number in (kind.split() for kind in scene.caption.split(", "))
         ]
-        for ask in scene.asks:
+        for ask in scene.questions:
             if ask.kind == "comparison":
                 one, two = re.findall(r"(\w+) objects", ask.question)
                 more = sum(n for c, _, n in stats if c == one) > sum(n for c, _, n in stats if c == two)

@@ -125,7 +125,7 @@ def example(domain: str, key: str) -> Example:
     return Example("counting", scene.pictures[which], tuple(counts))
 
 
-def train(runner: Runner, diet: Mapping[str, float], schedule: Schedule, checkpoint: Path, name: str) -> None:
+def train(runner: Runner, domain_weights: Mapping[str, float], schedule: Schedule, checkpoint: Path, name: str) -> None:
     """Train the model's tower and projector in place, starting from `checkpoint` if it exists."""
     model = runner.model
     heads = Heads(model.config.get_text_config().hidden_size).to(runner.device)
@@ -142,7 +142,7 @@ def train(runner: Runner, diet: Mapping[str, float], schedule: Schedule, checkpo
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate_at(step)
         rng = Random(f"{name}/{step}")
-        drawn = rng.choices(tuple(diet), tuple(diet.values()), k=schedule.batch)
+        drawn = rng.choices(tuple(domain_weights), tuple(domain_weights.values()), k=schedule.batch)
         examples = [example(domain, f"train/sight/{name}/{step}/{index}") for index, domain in enumerate(drawn)]
         done = step + 1
         with runner.autocast():

@@ -16,7 +16,7 @@ import typer
 
 from colm_vl.pocket.roster import MEMBERS
 from colm_vl.pocket.training.learning import Schedule
-from colm_vl.pocket.training.workshop import STAGES, NotReady, Plan, Stage, Workshop, concerns
+from colm_vl.pocket.training.stages import STAGES, NotReady, Plan, Stage, TrainingRun, concerns
 
 PLAN = Plan(
     sight={"shapes": Schedule(4500, rate=1.5e-3, floor=0.1), "digits": Schedule(800, floor=0.1)},
@@ -32,7 +32,7 @@ PLAN = Plan(
         "digits": Schedule(700, rate=8e-4, warmup=30, floor=0.03),
         "server": Schedule(450, rate=8e-4, warmup=30, floor=0.1),
     },
-    listen={
+    guide_or_refine={
         "shapes": Schedule(420, rate=6e-4, warmup=30, floor=0.02),
         "charts": Schedule(480, rate=6e-4, warmup=30, floor=0.02),
         "digits": Schedule(380, rate=6e-4, warmup=30, floor=0.02),
@@ -94,7 +94,7 @@ def main(
     where = _device(device)
     cores = os.cpu_count() or 1
     side_by_side = jobs or (cores if where.type == "cpu" else 1)
-    workshop = Workshop(out, where, PLAN.scaled(scale) if scale != 1 else PLAN, seed)
+    run = TrainingRun(out, where, PLAN.scaled(scale) if scale != 1 else PLAN, seed)
     for group in TOGETHER:
         chosen = tuple(each for each in group if each in stages)
         taking_part = [name for name in members if any(concerns(each, MEMBERS[name]) for each in chosen)]
@@ -102,7 +102,7 @@ def main(
             continue
         workers = min(side_by_side, len(taking_part))
         with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (max(1, cores // workers),)) as pool:
-            under_way = {pool.submit(_work, workshop, chosen, name): name for name in taking_part}
+            under_way = {pool.submit(_work, run, chosen, name): name for name in taking_part}
             for job in as_completed(under_way):
                 if (error := job.exception()) is not None:
                     pool.shutdown(wait=False, cancel_futures=True)
@@ -131,9 +131,9 @@ def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _work(workshop: Workshop, stages: Sequence[Stage], name: str) -> None:
+def _work(run: TrainingRun, stages: Sequence[Stage], name: str) -> None:
     for stage in stages:
-        workshop.run(stage, MEMBERS[name])
+        run.run_stage(stage, MEMBERS[name])
 
 
 def _device(wanted: Device) -> torch.device:

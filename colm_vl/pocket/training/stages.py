@@ -24,8 +24,8 @@ from colm_vl.errors import ColmError
 from colm_vl.pocket.roster import CLIENTS, SERVER, Member
 from colm_vl.pocket.training import builders, corpus, decoding, learning, sight, vocabulary
 from colm_vl.pocket.training.builders import PocketModel
+from colm_vl.pocket.training.data import CorpusReplies, TrainingData
 from colm_vl.pocket.training.learning import Course, Runner, Schedule
-from colm_vl.pocket.training.lessons import Heard, Lessons
 from colm_vl.pocket.training.packing import Pack
 from colm_vl.pocket.training.turns import LINES, Writer
 
@@ -57,7 +57,7 @@ class Plan:
     sight: Mapping[str, Schedule]
     see: Mapping[str, Schedule]
     draft: Mapping[str, Schedule]
-    listen: Mapping[str, Schedule]
+    guide_or_refine: Mapping[str, Schedule]
     guide_questions: int = 8000
     refine_questions: int = 5000
 
@@ -74,14 +74,14 @@ class Plan:
             steps(self.sight),
             steps(self.see),
             steps(self.draft),
-            steps(self.listen),
+            steps(self.guide_or_refine),
             max(SMALLEST, round(self.guide_questions * factor)),
             max(SMALLEST, round(self.refine_questions * factor)),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TrainingRun:
     """A training run: its folder, device and plan."""
 
     out: Path
@@ -96,7 +96,7 @@ class Workshop:
             vocabulary.build().save_pretrained(folder)
         object.__setattr__(self, "tokenizer", PreTrainedTokenizerFast.from_pretrained(folder))
 
-    def run(self, stage: Stage, member: Member) -> None:
+    def run_stage(self, stage: Stage, member: Member) -> None:
         """Run one stage for one member, if it takes part in it. Finished work is not repeated."""
         steps: Mapping[Stage, Callable[[Member], None]] = {
             "sight": self.sight,
@@ -122,11 +122,11 @@ class Workshop:
     def see(self, member: Member) -> None:
         torch.manual_seed(self.seed)
         model = builders.empty_model(member, self.tokenizer)
-        grow(model, self._state(STARTS_FROM.get(member.name, member.name), "sight"))
-        self._train(member, "see", model, self._lessons(member).see(self.plan.see[member.name]))
+        copy_weights(model, self._state(STARTS_FROM.get(member.name, member.name), "sight"))
+        self._train(member, "see", model, self._data(member).see(self.plan.see[member.name]))
 
     def draft(self, member: Member) -> None:
-        course = self._lessons(member).draft(self.plan.draft[member.name])
+        course = self._data(member).draft(self.plan.draft[member.name])
         self._train(member, "draft", self._load(member, "see"), course)
 
     def speak(self, member: Member) -> None:
@@ -141,19 +141,23 @@ class Workshop:
 
     def guide(self, member: Member) -> None:
         """The server learns guidance from the clients' drafts, then writes guidance for the other questions."""
-        heard = self._heard(guided=False)
-        course = self._lessons(member).listen(self.plan.listen[member.name], heard, range(self.plan.guide_questions))
+        replies = self._corpus_replies(guided=False)
+        course = self._data(member).guide_or_refine(
+            self.plan.guide_or_refine[member.name], replies, range(self.plan.guide_questions)
+        )
         self._train(member, "guide", self._load(member, "draft"), course)
         writer = Writer(member, self.tokenizer)
 
         def prompt(index: int) -> Pack:
-            guided = heard.guided(index)
+            guided = replies.guided(index)
             return writer.pack([(writer.guidance_messages(guided), "")], guided.sample.pictures)
 
         self._speak(member, "guide", self._corpus("guidance"), self._guided(), prompt)
 
     def refine(self, member: Member) -> None:
-        course = self._lessons(member).listen(self.plan.listen[member.name], self._heard(guided=True), self._guided())
+        course = self._data(member).guide_or_refine(
+            self.plan.guide_or_refine[member.name], self._corpus_replies(guided=True), self._guided()
+        )
         self._train(member, "refine", self._load(member, "draft"), course)
 
     def save(self, member: Member) -> None:
@@ -184,10 +188,10 @@ class Workshop:
             logger.info("%s: %d of %d replies", path.stem, len(said), len(indices))
         corpus.write(path, said)
 
-    def _heard(self, *, guided: bool) -> Heard:
+    def _corpus_replies(self, *, guided: bool) -> CorpusReplies:
         """The clients' drafts and, if `guided`, the server's guidance."""
         drafts = {client.name: self._said(client.name, "speak") for client in CLIENTS}
-        return Heard(drafts, self._said("guidance", "guide") if guided else {})
+        return CorpusReplies(drafts, self._said("guidance", "guide") if guided else {})
 
     def _said(self, name: str, stage: Stage) -> dict[int, str]:
         path = self._corpus(name)
@@ -198,8 +202,8 @@ class Workshop:
     def _corpus(self, name: str) -> Path:
         return self.out / "corpus" / f"{name}.jsonl"
 
-    def _lessons(self, member: Member) -> Lessons:
-        return Lessons(member, Writer(member, self.tokenizer), self.seed)
+    def _data(self, member: Member) -> TrainingData:
+        return TrainingData(member, Writer(member, self.tokenizer), self.seed)
 
     def _runner(self, model: PocketModel) -> Runner:
         return Runner(model.to(self.device), self.device, int(self.tokenizer.pad_token_id))
@@ -233,7 +237,7 @@ def concerns(stage: Stage, member: Member) -> bool:
     return member is not SERVER or stage not in ("speak", "refine")
 
 
-def grow(model: PocketModel, donor: Mapping[str, torch.Tensor]) -> None:
+def copy_weights(model: PocketModel, donor: Mapping[str, torch.Tensor]) -> None:
     """Copy the weights of a donor of the same width. Additional layers come last and start as the identity."""
     model.load_state_dict(dict(donor), strict=False)
     with torch.no_grad():

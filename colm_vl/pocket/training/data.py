@@ -46,7 +46,7 @@ HELD_OUT = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class CorpusReplies:
     """The corpus: drafts by client and question, guidance by question."""
 
     drafts: Mapping[str, Mapping[int, str]]
@@ -66,7 +66,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TrainingData:
     """The packs of one member. `seed` determines which training pictures are used."""
 
     member: Member
@@ -74,14 +74,14 @@ class Lessons:
     seed: int = 0
 
     def see(self, schedule: Schedule) -> Course:
-        """Questions according to its diet, each answered after a caption."""
+        """Questions from domains by their weights, each answered after a caption."""
         return Course(f"{self.member.name} see", self._drafting("see", 0.0), self._checks(), schedule)
 
     def draft(self, schedule: Schedule) -> Course:
         """The same, and rehearsal with artificial drafts or guidance."""
         return Course(f"{self.member.name} draft", self._drafting("draft", REHEARSED), self._checks(), schedule)
 
-    def listen(self, schedule: Schedule, heard: Heard, indices: Sequence[int]) -> Course:
+    def guide_or_refine(self, schedule: Schedule, replies: CorpusReplies, indices: Sequence[int]) -> Course:
         """The stages guide (for the server) and refine (for a client), which learn from the corpus."""
         name = "guide" if self.member is SERVER else "refine"
         others = self._drafting(name, 0.5)
@@ -94,11 +94,13 @@ class Lessons:
         def pack(step: int, index: int) -> Pack:
             rng = self._rng(name, step, index)
             if rng.random() < REAL:
-                return self._about(heard.pair(*rng.choices(scenes, cum_weights=shares)), aside=rng.random() < ASIDE)
+                return self._about(replies.pair(*rng.choices(scenes, cum_weights=shares)), aside=rng.random() < ASIDE)
             return others(step, index)
 
         checks = {
-            domain: [self._about([one], aside=False) for one in map(heard.guided, last) if one.sample.domain == domain]
+            domain: [
+                self._about([one], aside=False) for one in map(replies.guided, last) if one.sample.domain == domain
+            ]
             for domain in DOMAINS
         }
         return Course(f"{self.member.name} {name}", pack, checks, schedule)
@@ -119,8 +121,10 @@ class Lessons:
             rng = self._rng(f"{stage}/own", step, index)
             if rng.random() < rehearsed:
                 return self._about(rehearsal.guided(key, rng, 2, LEARNT_LATE), aside=rng.random() < ASIDE)
-            diet = self.member.diet
-            return self._scene_pack(key, rng.choices(tuple(diet), tuple(diet.values()))[0], rng, ASKS, LEARNT_LATE)
+            weights = self.member.domain_weights
+            return self._scene_pack(
+                key, rng.choices(tuple(weights), tuple(weights.values()))[0], rng, ASKS, LEARNT_LATE
+            )
 
         return pack
 
