@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from colm_vl.backends.base import Message
 from colm_vl.types import MAX_CHOICES, Confidence, EarlierTurn, Flaw, Usage
@@ -123,6 +123,14 @@ class _Request(BaseModel):
         default=(), description="the earlier turns of the conversation; their pictures come first in `pictures`"
     )
     stream: bool = Field(default=False, description="whether to reply with server-sent events")
+
+    @field_validator("history")
+    @classmethod
+    def _counts_pictures(cls, turns: tuple[EarlierTurn, ...]) -> tuple[EarlierTurn, ...]:
+        counts = [turn.images for turn in turns]
+        if min(counts, default=0) < 0 or sum(counts) > MOST_PICTURES:
+            raise ValueError(f"expected turns with 0 to {MOST_PICTURES} pictures together")
+        return turns
 
 
 class DraftText(_Value):

@@ -14,6 +14,8 @@ from colm_vl.errors import InputError
 from processors.images import DEFAULT_MAX_PIXELS, Image
 
 _BYTES_A_PIXEL = 3
+_DECODED_AT_ONCE = 2
+"""Decoding takes up to 16 bytes for each pixel for a moment."""
 
 
 class MissingPicture(InputError):
@@ -60,6 +62,7 @@ class PictureStore:
         self._files: OrderedDict[_Key, _Kept] = OrderedDict()  # the least recently used first
         self._decoded: OrderedDict[_Key, Image] = OrderedDict()
         self._bytes: Counter[str] = Counter()
+        self._decoding = asyncio.Semaphore(_DECODED_AT_ONCE)
 
     @property
     def size(self) -> int:
@@ -81,7 +84,7 @@ class PictureStore:
                 hint="reduce it first, for instance with max_pixels",
             )
         key = _Key(owner, digest)
-        image = await asyncio.to_thread(self._open, data, digest)
+        image = await self._decode(data, digest)
         self._drop(key)
         self._files[key] = _Kept(data, self._clock())
         self._bytes[owner] += len(data)
@@ -131,6 +134,10 @@ class PictureStore:
 
     # --- decoded pictures ---
 
+    async def _decode(self, data: bytes, digest: str) -> Image:
+        async with self._decoding:
+            return await asyncio.to_thread(self._open, data, digest)
+
     def _open(self, data: bytes, digest: str) -> Image:
         if hashlib.sha256(data).hexdigest() != digest:
             raise InputError("the SHA-256 of the picture is not that of its address", hint="send the file's bytes")
@@ -139,7 +146,7 @@ class PictureStore:
     async def _image(self, key: _Key, data: bytes) -> Image:
         image = self._decoded.get(key)
         if image is None:
-            image = await asyncio.to_thread(self._open, data, key.digest)
+            image = await self._decode(data, key.digest)
         self._keep_decoded(key, image)
         return image
 

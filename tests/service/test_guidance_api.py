@@ -86,6 +86,8 @@ async def test_pictures_are_uploaded_and_named_by_their_hash(http: httpx.AsyncCl
         ({"pictures": ["../../etc/passwd"]}, "pictures.0"),
         ({"drafts": []}, "drafts"),
         ({"drafts": [{"heading": "eyes", "text": "x" * 200_000}, *DRAFTS]}, "drafts"),
+        ({"history": [{"role": "user", "text": "Hello", "images": 10**12}]}, "history"),
+        ({"history": [{"role": "user", "text": "Hello", "images": -1}]}, "history"),
         ({"rounds": 2}, "rounds"),
         ({"stream": "perhaps"}, "stream"),
     ],
