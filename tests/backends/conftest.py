@@ -1,18 +1,36 @@
-"""Fixtures that connect to tiny local models."""
+"""Fixtures that connect to endpoints and to tiny local models."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from colm_vl.backends import registry
+from colm_vl.backends import openai, registry
+from colm_vl.backends.base import Backend
 from colm_vl.backends.transformers import Options, TransformersBackend
 from tests.backends.local import Connect, Tiny
+from tests.endpoint import Endpoint
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[Callable[..., Backend]]:
+    """Connect to an endpoint or a base_url, by default as model "m". Connections are closed after the test."""
+    connected: list[Backend] = []
+
+    def connect_to(endpoint: Endpoint | str, **options: object) -> Backend:
+        base_url = endpoint if isinstance(endpoint, str) else endpoint.base_url
+        settings = {"model": "m", "base_url": base_url, "retry_delay": 0.001} | options
+        connected.append(openai.connect(openai.Options.model_validate(settings)))
+        return connected[-1]
+
+    yield connect_to
+    for backend in connected:
+        await backend.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 
 import PIL.Image
@@ -21,21 +21,6 @@ from processors.images import Image
 from tests.endpoint import Endpoint, Fault, Reply, Seen
 
 Connect = Callable[..., Backend]
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[Connect]:
-    """Connect to an endpoint, by default as model "m". Connections are closed after the test."""
-    connected = []
-
-    def connect_to(endpoint: Endpoint, **options: object) -> Backend:
-        settings = {"model": "m", "base_url": endpoint.base_url, "retry_delay": 0.001} | options
-        connected.append(connect(Options.model_validate(settings)))
-        return connected[-1]
-
-    yield connect_to
-    for backend in connected:
-        await backend.aclose()
 
 
 def ask(*parts: Part, timeout: float | None = 20, **sampling: float) -> Request:

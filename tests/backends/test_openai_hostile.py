@@ -16,7 +16,7 @@ import pytest
 from colm_vl.backends._http_errors import StatusError, Target, of_status, retry_after
 from colm_vl.backends._http_events import EventReader
 from colm_vl.backends.base import Backend, Generation, Message, Request
-from colm_vl.backends.openai import Options, connect
+from colm_vl.backends.openai import Options
 from colm_vl.errors import BackendError, BadReply, Unavailable, Unsupported
 from tests.endpoint import Endpoint, Fault
 from tests.endpoint.raw import raw_server, response
@@ -27,17 +27,9 @@ MEGABYTE = bytes(1 << 20)
 
 
 @pytest.fixture
-async def model() -> AsyncIterator[Connect]:
-    connected = []
-
-    def connect_to(port: int, **options: object) -> Backend:
-        settings = {"model": "m", "base_url": f"http://127.0.0.1:{port}/v1", "max_retries": 0} | options
-        connected.append(connect(Options.model_validate(settings)))
-        return connected[-1]
-
-    yield connect_to
-    for backend in connected:
-        await backend.aclose()
+def model(model: Connect) -> Connect:
+    """Connect to a port on loopback, without retries."""
+    return lambda port, **options: model(f"http://127.0.0.1:{port}/v1", **({"max_retries": 0} | options))
 
 
 def ask(timeout: float = 30) -> Request:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import PIL.Image
 import pytest
 
 from colm_vl.backends.base import Backend, Message, Request
-from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import BackendError
 from colm_vl.team import Team
 from processors.images import Image
@@ -21,17 +21,8 @@ Connect = Callable[..., Backend]
 
 
 @pytest.fixture
-async def model() -> AsyncIterator[Connect]:
-    connected = []
-
-    def connect_to(endpoint: Endpoint, **options: object) -> Backend:
-        settings = {"model": "m", "base_url": endpoint.base_url, "retry_delay": 0.001, "engine": "vllm"} | options
-        connected.append(connect(Options.model_validate(settings)))
-        return connected[-1]
-
-    yield connect_to
-    for backend in connected:
-        await backend.aclose()
+def model(model: Connect) -> Connect:
+    return partial(model, engine="vllm")
 
 
 @dataclass

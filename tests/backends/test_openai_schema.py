@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from colm_vl.backends.base import Backend, Generation, Message, Request
-from colm_vl.backends.openai import Options, connect
 from colm_vl.errors import BackendError, Unsupported
 from tests.endpoint import Endpoint, Fault, Reply, Seen
 
@@ -18,20 +17,6 @@ Connect = Callable[..., Backend]
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 AS_JSON = (Message("user", ("Reply in JSON.",)),)
 AS_LINES = (Message("user", ("Reply in lines.",)),)
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[Connect]:
-    connected = []
-
-    def connect_to(endpoint: Endpoint, **options: object) -> Backend:
-        settings = {"model": "m", "base_url": endpoint.base_url, "retry_delay": 0.001} | options
-        connected.append(connect(Options.model_validate(settings)))
-        return connected[-1]
-
-    yield connect_to
-    for backend in connected:
-        await backend.aclose()
 
 
 def ask(plain: tuple[Message, ...] | None = AS_LINES, **more: Any) -> Request:
