@@ -2,7 +2,7 @@
 
 Small models copy the form that they should fill in, with high probabilities. Replies are compared with the texts of
 the profile only, because a good reply may repeat the question, its choices or a draft. Of the profile's examples, only
-whole sentences count as copied, because a good reply shares phrases with an example.
+long phrases count as copied, because a good reply shares short ones with an example.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from colm_vl.types import Flaw
 
 _RUN, _LONG_RUN, _LONG = 5, 4, 8
 """This many consecutive words of an instruction count as copied: 5, or 4 in a sentence of at least 8 words."""
-_SHARE = 0.6
+_SHARE = 0.5
 """A sentence counts as copied if at least this share of its words is."""
 _MIN_CLAUSE = 3
 _MIN_REPEATS, _MIN_REPEATED_WORDS, _MAX_PERIOD = 4, 8, 60
@@ -121,17 +121,22 @@ def _told(profile: Profile) -> _Told:
         lines.add(words)
         phrases.update(zip(words, words[1:], words[2:], strict=False))
         said = _LABEL.sub("", line)
-        for clause in (*re.split(r"[,;.!?]", said), *re.split(r"[.!?]", said)):
+        for clause in re.split(r"[,;.!?]", said):
             if len(words := _words(clause)) >= _MIN_CLAUSE:
                 clauses.add(words)
+        for sentence in re.split(r"[.!?]", said):
+            runs.update(_runs(_words(sentence), _RUN))
     for line in _lines(profile.instructions):
         for sentence in re.split(r"[.!?]", line):
             for spoken in (sentence, _LABEL.sub("", sentence)):
                 words = _words(spoken)
-                for run in (_RUN, _LONG_RUN):
-                    runs.update(words[at : at + run] for at in range(len(words) - run + 1))
+                runs.update(_runs(words, _RUN), _runs(words, _LONG_RUN))
     lines.discard(())
     return _Told(frozenset(phrases), frozenset(runs), frozenset(clauses), frozenset(lines))
+
+
+def _runs(words: tuple[str, ...], length: int) -> Iterator[tuple[str, ...]]:
+    return (words[at : at + length] for at in range(len(words) - length + 1))
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
@@ -164,11 +169,11 @@ def _is_copied(words: tuple[str, ...], told: _Told, honest: Sequence[tuple[str, 
         return False
     if words in told.clauses:
         return True
-    run = _RUN if len(words) < _LONG else _LONG_RUN
     covered: set[int] = set()
-    for at in range(len(words) - run + 1):
-        if words[at : at + run] in told.runs:
-            covered.update(range(at, at + run))
+    for run in (_RUN,) if len(words) < _LONG else (_RUN, _LONG_RUN):
+        for at in range(len(words) - run + 1):
+            if words[at : at + run] in told.runs:
+                covered.update(range(at, at + run))
     return bool(covered) and len(covered) >= _SHARE * len(words)
 
 
