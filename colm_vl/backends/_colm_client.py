@@ -57,15 +57,11 @@ class ServiceBackend:
         self._uploads: WeakKeyDictionary[asyncio.AbstractEventLoop, Uploads] = WeakKeyDictionary()
 
     async def generate(self, request: Request) -> Generation:
-        async with aclosing(self._pieces(request)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Generation):
-                    return piece
-        raise BadReply(f"the stream of {self._target.label} ended before it was finished")
+        return await self._calls.whole(self._begin(request), self._attempt_whole)
 
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
-        """See `Backend.stream`. Failures before the first piece are retried, later ones are raised."""
-        async with aclosing(self._pieces(request)) as pieces:
+        """See `Backend.stream`. Failures before the first piece of text are retried, later ones are raised."""
+        async with aclosing(self._calls.streamed(self._begin(request), self._attempt)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -75,11 +71,18 @@ class ServiceBackend:
     async def aclose(self) -> None:
         await self._calls.aclose()
 
-    def _pieces(self, request: Request) -> AsyncGenerator[Piece, None]:
+    def _begin(self, request: Request) -> ServiceCall:
         check_pictures(request, self._options.max_images, self._options.model)
-        return self._calls.streamed(ServiceCall(request, request.images), self._attempt)
+        return ServiceCall(request, request.images)
 
     # --- one attempt ---
+
+    async def _attempt_whole(self, call: ServiceCall) -> Generation:
+        async with aclosing(self._attempt(call)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Generation):
+                    return piece
+        raise AssertionError("an attempt ends with the reply or an error")
 
     async def _attempt(self, call: ServiceCall) -> AsyncGenerator[Piece, None]:
         task = self._task(call.request)

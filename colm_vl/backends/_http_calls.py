@@ -21,6 +21,7 @@ from colm_vl.backends._http_endpoint import Endpoint
 from colm_vl.backends._http_errors import StatusError, Target, of_failure
 from colm_vl.backends._http_events import EventReader
 from colm_vl.backends._http_options import Options
+from colm_vl.backends.base import QueuePlace
 from colm_vl.errors import BackendError, TimedOut
 
 MAX_DELAY = 8.0
@@ -59,13 +60,13 @@ class HttpCalls:
             await self._back_off(call, failure)
 
     async def streamed(self, call: _C, attempt: Callable[[_C], AsyncGenerator[_T, None]]) -> AsyncGenerator[_T, None]:
-        """Failures before the first piece are retried, later ones are raised."""
+        """Failures before the first piece, other than a place in a queue, are retried; later ones are raised."""
         begun = False
         while True:
             try:
                 async with aclosing(attempt(call)) as pieces:
                     async for piece in pieces:
-                        begun = True
+                        begun = begun or not isinstance(piece, QueuePlace)
                         yield piece
                 return
             except BackendError as error:

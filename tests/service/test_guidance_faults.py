@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -122,6 +124,42 @@ async def test_a_service_that_is_down_is_a_failure_and_the_drafts_decide(dots: Q
     assert trace.failures[0].kind == "unreachable"
 
 
+@asynccontextmanager
+async def answering(bodies: Sequence[str], content_type: str) -> AsyncIterator[str]:
+    """A server that answers with these bodies in order; the last one stays."""
+    left = list(bodies)
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(text=left.pop(0) if len(left) > 1 else left[0], content_type=content_type)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+DELTA = 'data: {"type": "delta", "text": "Evidence"}\n\n'
+QUEUED = 'data: {"type": "queued", "ahead": 2}\n\n'
+REPLY = f"data: {json.dumps({'type': 'reply', 'reply': {'text': GUIDANCE, 'own': GUIDANCE}})}\n\n"
+
+
+async def test_a_stream_that_breaks_off_is_asked_for_again_unless_its_text_was_shown() -> None:
+    async with answering([DELTA, QUEUED + DELTA + REPLY], "text/event-stream") as url, client(url) as colm:
+        trace = await colm.ask("How many?")
+    assert trace.guidance[0].text == GUIDANCE
+    async with answering([QUEUED, QUEUED + DELTA + REPLY], "text/event-stream") as url, client(url) as colm:
+        *_, trace = [event async for event in colm.stream("How many?")]
+    assert trace.guidance[0].text == GUIDANCE
+    async with answering([DELTA, DELTA + REPLY], "text/event-stream") as url, client(url) as colm:
+        *_, trace = [event async for event in colm.stream("How many?")]
+    assert "ended before it was finished" in trace.failures[0].message
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "kind", "said"),
     [
@@ -146,19 +184,8 @@ async def test_a_service_that_is_down_is_a_failure_and_the_drafts_decide(dots: Q
 async def test_replies_that_are_none_are_told_in_one_line(
     body: str, content_type: str, kind: str, said: str, dots: Query
 ) -> None:
-    async def answer(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        return web.Response(text=body, content_type=content_type)
-
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        async with client(f"http://127.0.0.1:{runner.addresses[0][1]}", server={"max_retries": 0}) as colm:
-            trace = await colm.ask("How many?")
-    finally:
-        await runner.cleanup()
+    async with answering([body], content_type) as url, client(url, server={"max_retries": 0}) as colm:
+        trace = await colm.ask("How many?")
     (failure,) = trace.failures
     assert failure.kind == kind
     assert pytest.raises(AssertionError, match=said).matches(AssertionError(failure.message)), failure.message
