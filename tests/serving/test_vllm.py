@@ -1,7 +1,9 @@
 """The endpoint backend against a running vLLM: `make test-vllm COLM_VL_VLLM_URL=http://127.0.0.1:8123/v1`.
 
 The server needs a vision-language model, and `--enable-prompt-tokens-details` to report the tokens that were read from
-its prefix cache.
+its prefix cache. A pocket model also needs
+`--structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'`. Without it, the model writes
+line breaks between the fields of a JSON reply until it reaches `max_tokens`.
 """
 
 from __future__ import annotations
