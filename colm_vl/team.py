@@ -89,10 +89,11 @@ class Policy(Table):
     quorum: int | None = Field(
         default=None,
         ge=1,
-        description="number of drafts, or refined answers, after which the others are late; all are awaited if not set",
+        description="number of drafts, or refined answers, to wait for; other clients are then late; if not set, "
+        "all are awaited",
     )
     patience: float = Field(
-        default=3.0, ge=0, description="seconds that late clients are still waited for; then their calls are cancelled"
+        default=3.0, ge=0, description="seconds to wait for late clients before their calls are cancelled"
     )
     gate: Annotated[Gate, BeforeValidator(gates.read), PlainSerializer(gates.plain)] = Field(
         default_factory=gates.default,

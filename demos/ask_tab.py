@@ -17,7 +17,7 @@ from colm_vl.strategies import find
 from . import costs, draw
 from .api import offer_api, visit_of
 from .examples import Example
-from .history import Entry, FeedbackFile, choices_of, keepsakes, remember, remembered
+from .history import Entry, FeedbackFile, choices_of, download_links, remember, remembered
 from .inputs import (
     FIELDS,
     GATES,
@@ -144,7 +144,7 @@ class AskTab:
                 )  # fmt: skip
                 self.compare = gr.Button("Compare", elem_id="compare", size="sm")
                 self.table = gr.HTML(elem_id="comparison")
-            self.keepsakes = gr.HTML(elem_id="keepsakes")
+            self.downloads = gr.HTML(elem_id="downloads")
             with gr.Column(visible=self.feedback is not None, elem_id="feedback"):
                 gr.HTML(draw.tag("h2", "Was this answer right?"))
                 self.correction = gr.Textbox(label="The right answer, if it was not", elem_id="correction")
@@ -166,7 +166,7 @@ class AskTab:
             self.confidence, self.share, self.truth,
         ]  # fmt: skip
         results = [
-            self.answer, self.columns, self.account, self.more, self.table, self.keepsakes, self.thanks, self.shown,
+            self.answer, self.columns, self.account, self.more, self.table, self.downloads, self.thanks, self.shown,
             self.visit, self.history, self.go, self.halt, self.compare, *self.errors.values(), *self.example_buttons,
             self.choices, self.truth, self.known,
         ]  # fmt: skip
@@ -257,7 +257,7 @@ class AskTab:
         return {
             self.shown: shown,
             self.account: costs.account(shown.entry.trace),
-            self.keepsakes: keepsakes(shown.entry, team.source, pocket=team.is_pocket),
+            self.downloads: download_links(shown.entry, team.source, pocket=team.is_pocket),
             self.compare: gr.update(interactive=shown.asked is not None),
             self.table: ""
             if shown.asked

@@ -71,8 +71,8 @@ def remember(stored: Any, entry: Entry) -> list[dict[str, Any]]:
     return [entry.to_dict(), *(older.to_dict() for older in remembered(stored)[: KEPT - 1])]
 
 
-def keepsakes(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
-    """A link to download the trace, and the Python code that asks the question again, with a button to copy it."""
+def download_links(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
+    """HTML: a link to download the trace, and Python code that asks the question again, with a button to copy it."""
     if entry is None:
         return ""
     written = json.dumps(entry.trace.to_dict(), ensure_ascii=False, indent=2)
@@ -82,7 +82,7 @@ def keepsakes(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
     copy = tag("button", "Copy as Python", "cv-button", type="button", data_copy="cv-python")
     code = tag("pre", text(as_python(entry, None if pocket else team_source)), id="cv-python", tabindex="0")
     shown = tag("details", tag("summary", "Show the Python code") + code, "cv-code")
-    return tag("div", tag("div", link + copy, "cv-actions") + shown, "cv-keepsakes")
+    return tag("div", tag("div", link + copy, "cv-actions") + shown, "cv-downloads")
 
 
 def as_python(entry: Entry, team_source: str | None) -> str:

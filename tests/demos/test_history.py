@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from colm_vl import Query, Trace
-from demos.history import KEPT, Entry, FeedbackFile, as_python, keepsakes, remember, remembered
+from demos.history import KEPT, Entry, FeedbackFile, as_python, download_links, remember, remembered
 from demos.view import thumbnails
 from tests.teams import FIVE, GUIDANCE, scripted
 
@@ -37,7 +37,7 @@ def test_invalid_history_entries_are_ignored(stored: object) -> None:
 
 
 def test_the_download_is_the_trace(trace: Trace) -> None:
-    html = keepsakes(Entry(trace), "team.toml", pocket=False)
+    html = download_links(Entry(trace), "team.toml", pocket=False)
     found = re.search(r'href="data:application/json;base64,([^"]+)"', html)
     assert found
     assert Trace.from_dict(json.loads(base64.b64decode(found[1]))) == trace
