@@ -9,11 +9,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from colm_vl import __version__
-from colm_vl.service import errors, guidance_api, probes
+from colm_vl.service import chat, errors, guidance_api, models, probes
 from colm_vl.service.access import AccessMiddleware
 from colm_vl.service.context import Service
 
 _PARTS = (
+    models.add_routes,
+    chat.add_routes,
     guidance_api.add_routes,
     probes.add_routes,
 )

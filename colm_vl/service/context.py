@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from colm_vl.backend_pool import BackendPool
 from colm_vl.backends import registry
 from colm_vl.backends.base import Backend
-from colm_vl.engine import AsyncCoLM
-from colm_vl.health import Health
+from colm_vl.health import Health, check_team
+from colm_vl.service.catalogue import offered
 from colm_vl.service.errors import NO_RETRY, ApiError
 from colm_vl.service.guidance import GuidanceService
 from colm_vl.service.keys import KeyRing
@@ -48,7 +49,8 @@ class Service:
             queued = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
             members[server.name] = queued
             self.guidance = GuidanceService(team, queued, self.queue, self.pictures)
-        self.colm = AsyncCoLM(team, backends=members)
+        self.pool = BackendPool(members, max_loaded=team.policy.max_loaded)
+        self.models = offered(team, self.settings.strategies)
         self.started = int(time.time())
         self.stopping = False
         self._under_way: set[asyncio.Timeout] = set()
@@ -87,10 +89,10 @@ class Service:
         if self._check is not None:
             self._check.cancel()
             await asyncio.wait([self._check])
-        await self.colm.aclose()
+        await self.pool.aclose()
 
     async def _ask_members(self) -> Sequence[Health]:
         try:
-            return await self.colm.check()
+            return await check_team(self.team, self.pool)
         finally:
             self._checked = time.monotonic()

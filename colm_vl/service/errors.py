@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -160,9 +161,10 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _invalid(error: RequestValidationError) -> ApiError:
-    """The first problem alone, without the value, which may be a picture."""
-    first = error.errors()[0]
-    steps = [str(step) for step in first["loc"] if step != "body"]
+    """One problem alone, without the value, which may be a picture: where a field can be of several types, that of the
+    type which fits best."""
+    first = max(error.errors(), key=lambda problem: len(problem["loc"]))
+    steps = [str(step) for step in first["loc"] if step != "body" and not re.search(r"\W", str(step))]
     where = ".".join(steps) or None
     if first["type"] == "json_invalid":
         return refused("the body is not valid JSON", code="invalid_json")

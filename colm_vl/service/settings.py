@@ -62,7 +62,7 @@ class Settings(Table):
         default=(), description="hosts from which pictures are fetched over https; none if empty"
     )
     cors_origins: tuple[str, ...] = Field(default=(), description="origins whose web pages may call this service")
-    keep_alive: float = Field(default=10.0, gt=0, description="seconds between comments in a silent stream")
+    keep_alive: float = Field(default=5.0, gt=0, description="seconds between comments in a silent stream")
     grace: float = Field(default=30.0, ge=0, description="seconds that running requests get to end at SIGTERM")
     ready_for: float = Field(default=60.0, gt=0, description="seconds for which a check of the members counts")
 

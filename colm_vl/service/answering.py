@@ -1,0 +1,42 @@
+"""Answers one question in a caller's name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from colm_vl.run import Run
+from colm_vl.service.context import Service
+from colm_vl.service.queue import Caller
+from colm_vl.service.queued import visit
+from colm_vl.service.streaming import cancelled
+from colm_vl.strategies import Choice
+from colm_vl.types import Event, Query, Trace
+
+
+async def answer(service: Service, caller: Caller, query: Query, choice: Choice) -> Trace:
+    """The trace, also if there is no answer."""
+    run = Run(query, choice.team, service.pool)
+    with visit(caller):
+        return await _carry_out(service, choice, run)
+
+
+async def follow(service: Service, caller: Caller, query: Query, choice: Choice) -> AsyncGenerator[Event, None]:
+    """The events as they happen, last the trace. Closing the generator cancels the question."""
+    happened: asyncio.Queue[Event | None] = asyncio.Queue()
+    run = Run(query, choice.team, service.pool, emit=happened.put_nowait)
+    with visit(caller):
+        work = asyncio.create_task(_carry_out(service, choice, run))
+    work.add_done_callback(lambda _: happened.put_nowait(None))
+    try:
+        while (event := await happened.get()) is not None:
+            yield event
+        yield await work
+    finally:
+        await cancelled(work)
+
+
+async def _carry_out(service: Service, choice: Choice, run: Run) -> Trace:
+    async with service.under_way():
+        await choice.strategy.run(run)
+    return run.trace()
