@@ -8,7 +8,7 @@ import pytest
 
 from colm_vl.errors import MissingPackage
 from eval.bench import __main__ as command
-from eval.bench import calls, endpoints, fairness
+from eval.bench import calls, endpoints, fairness, load
 from eval.bench.figures import HEADING, Figure, write
 
 
@@ -25,6 +25,12 @@ def test_calls_are_compared_with_plain_loops() -> None:
     assert float(faster.value.removesuffix(" times")) > 0
     assert "plain aiohttp loop" in cost.how
     assert "the openai SDK" in cost.how
+
+
+def test_streams_of_many_clients_are_counted_at_a_real_service() -> None:
+    for figure in load.load(4, 2):
+        if figure.name.startswith("dropped"):
+            assert figure.value == "0 of 8"
 
 
 def test_decodings_and_encodings_of_a_batch_are_counted() -> None:

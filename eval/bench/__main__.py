@@ -74,12 +74,25 @@ def memory(
 def serve(
     seconds: Annotated[int, typer.Option(min=2, help="Time for which a caller asks beside a busy one.")] = 60,
     disconnects: Annotated[int, typer.Option(min=1, help="Number of clients that break off.")] = 1000,
+    clients: Annotated[int, typer.Option(min=1, help="Number of streaming clients at once.")] = 500,
+    waves: Annotated[int, typer.Option(min=1, help="Number of times that all these clients ask.")] = 4,
+    only: Annotated[str, typer.Option(help="fairness or load; both if not set.")] = "",
     save: WriteOption = False,
 ) -> None:
-    """Fairness of colm-vl serve between callers, its quotas, and what disconnected clients leave behind."""
+    """Fairness of colm-vl serve between callers, its quotas, and its costs with many streaming clients."""
     from .fairness import fairness
+    from .load import load
 
-    _finish(fairness(seconds, disconnects), f"serve --seconds {seconds} --disconnects {disconnects}", save)
+    if only not in ("", "fairness", "load"):
+        raise typer.BadParameter("expected fairness or load", param_hint="--only")
+    missed = False
+    if only != "load":
+        options = f"--seconds {seconds} --disconnects {disconnects}"
+        missed |= _show(fairness(seconds, disconnects), f"serve --only fairness {options}", save)
+    if only != "fairness":
+        missed |= _show(load(clients, waves), f"serve --only load --clients {clients} --waves {waves}", save)
+    if missed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -100,6 +113,12 @@ def local(
 
 
 def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
+    if _show(figures, command, save):
+        raise typer.Exit(1)
+
+
+def _show(figures: Sequence[Figure], command: str, save: bool) -> bool:
+    """Print the figures, and write them if wanted. Returns whether a target is missed."""
     table = Table(header_style="bold")
     for title in ("what", "measured", "target", "how"):
         table.add_column(title, overflow="fold")
@@ -108,8 +127,7 @@ def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
     Console().print(table)
     if save:
         write(Path("BENCHMARKS.md"), figures, f"python -m eval.bench {command}", _machine())
-    if any(figure.missed for figure in figures):
-        raise typer.Exit(1)
+    return any(figure.missed for figure in figures)
 
 
 def _machine() -> str:
