@@ -2,9 +2,9 @@
 
 An audited question is one that the gate would have skipped and for which the server was asked anyway
 (`policy.audit`). If the server changes the answers of such questions more often than in the calibration, the questions
-are no longer like those of the calibration. The test can be looked at after every question: its evidence is an
+are no longer like those of the calibration. The test can be evaluated after every question: its evidence is an
 e-process, a mixture of bets against the limit, so the probability of an alarm without drift is at most `ALPHA` however
-often it is looked at (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024).
+often it is evaluated (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024).
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class Queued(_Value):
     """The call waits. It is sent when the number changes."""
 
     type: Literal["queued"] = "queued"
-    ahead: int = Field(description="calls that will be served before this one, as it looks now")
+    ahead: int = Field(description="calls that will be served before this one, as estimated now")
 
 
 class Started(_Value):

@@ -140,7 +140,7 @@ class ServiceBackend:
         call.attempts += 1
         call.body_bytes = len(body)
         http, timed = self._calls.session().http, call.deadline is not None
-        sending = self._calls.told(http.post(f"/v1/{task.task}", body, stream=True, timed=timed))
+        sending = self._calls.convert_errors(http.post(f"/v1/{task.task}", body, stream=True, timed=timed))
         reply = await self._calls.in_time(call, sending)
         if not 200 <= reply.status < 300:
             raise StatusFailure(await self._calls.in_time(call, self._calls.status_error(reply)))

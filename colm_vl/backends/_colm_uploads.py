@@ -109,7 +109,7 @@ class Uploads:
 
     async def _has(self, call: ServiceCall, file: _File) -> bool:
         http = self._calls.session().http
-        reply = await self._calls.in_time(call, self._calls.told(http.head(_path(file))))
+        reply = await self._calls.in_time(call, self._calls.convert_errors(http.head(_path(file))))
         if reply.status == 404:
             reply.close()
             return False
@@ -118,7 +118,7 @@ class Uploads:
 
     async def _put(self, call: ServiceCall, file: _File) -> None:
         http = self._calls.session().http
-        sending = self._calls.told(http.put(_path(file), file.data, file.media_type))
+        sending = self._calls.convert_errors(http.put(_path(file), file.data, file.media_type))
         call.uploaded += Sent(len(file.data), 1, file.pixels)
         await self._check(call, await self._calls.in_time(call, sending))
 

@@ -100,7 +100,7 @@ class HttpCalls:
                 limit=limit,
             ) from None
 
-    async def told(self, waiting: Awaitable[_R]) -> _R:
+    async def convert_errors(self, waiting: Awaitable[_R]) -> _R:
         """Await a step of the transport, and convert its failures to errors of `colm_vl`."""
         try:
             return await waiting
@@ -112,7 +112,7 @@ class HttpCalls:
     async def status_error(self, reply: HttpReply, *, most: int = MAX_ERROR_BYTES) -> StatusError:
         """Reads at most `most` bytes, and closes the reply."""
         try:
-            body = await self.told(_read_or_nothing(reply, most))
+            body = await self.convert_errors(_read_or_nothing(reply, most))
         finally:
             reply.close()
         return StatusError.of(reply.status, reply.headers, body)
@@ -121,7 +121,7 @@ class HttpCalls:
         """The data of the events of a stream of at most `most` bytes."""
         events = EventReader()
         async with aclosing(reply.pieces(most)) as pieces:
-            while piece := await self.told(anext(pieces, b"")):
+            while piece := await self.convert_errors(anext(pieces, b"")):
                 try:
                     found = events.feed(piece)
                 except TooLarge as error:

@@ -160,7 +160,9 @@ class OpenAIBackend:
     async def _exchange(self, call: _ChatCall, messages: list[bytes]) -> bytes:
         reply = await self._send(call, messages, stream=False)
         try:
-            return await self._calls.told(reply.read(most_bytes(call.request.sampling.max_tokens, stream=False)))
+            return await self._calls.convert_errors(
+                reply.read(most_bytes(call.request.sampling.max_tokens, stream=False))
+            )
         finally:
             reply.close()
 
@@ -176,7 +178,9 @@ class OpenAIBackend:
             body = encode_body(messages, {"model": model, "stream": stream, **settings, **self._options.extra_body})
             call.attempts += 1
             call.body_bytes = len(body)
-            reply = await self._calls.told(session.http.post("/chat/completions", body, stream=stream, timed=timed))
+            reply = await self._calls.convert_errors(
+                session.http.post("/chat/completions", body, stream=stream, timed=timed)
+            )
             if 200 <= reply.status < 300:
                 return reply
             failure = await self._calls.status_error(reply, most=MAX_ERROR_BYTES + len(body))
@@ -207,7 +211,7 @@ class OpenAIBackend:
     async def _chunks(self, reply: HttpReply, max_tokens: int) -> AsyncGenerator[object, None]:
         """The events of the stream, or the single body of an endpoint that does not stream."""
         if not reply.is_event_stream:
-            body = await self._calls.told(reply.read(most_bytes(max_tokens, stream=False)))
+            body = await self._calls.convert_errors(reply.read(most_bytes(max_tokens, stream=False)))
             yield parse_completion(body, self._target)
             return
         async with aclosing(self._calls.events(reply, most_bytes(max_tokens, stream=True))) as events:
@@ -246,11 +250,11 @@ class OpenAIBackend:
     async def _models(self) -> ModelList:
         try:
             async with asyncio.timeout(MODELS_TIMEOUT):
-                reply = await self._calls.told(self._calls.session().http.get("/models"))
+                reply = await self._calls.convert_errors(self._calls.session().http.get("/models"))
                 if not 200 <= reply.status < 300:
                     raise of_status(await self._calls.status_error(reply), self._target)
                 try:
-                    body = await self._calls.told(reply.read(_MAX_MODELS_BYTES))
+                    body = await self._calls.convert_errors(reply.read(_MAX_MODELS_BYTES))
                 finally:
                     reply.close()
         except TimeoutError:

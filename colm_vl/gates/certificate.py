@@ -135,8 +135,8 @@ class Certificate(Table):
 
 
 def signals(replies: Mapping[str, ClientReply], source: Source) -> Mapping[str, float] | None:
-    """What drafts tell about how far they can be relied on; None if no reply is readable or a confidence is not of the
-    certificate's source.
+    """Features of the drafts, to predict whether they are correct. None if no reply is readable or a confidence is not
+    of the certificate's source.
 
     `agreement`: share of the clients that give the most frequent answer. `margin`: its lead over the next answer, as a
     share. `least_confidence`, `mean_confidence`: of the clients that give it. `dissent`: the greatest confidence of the
