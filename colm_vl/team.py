@@ -151,8 +151,8 @@ class Policy(Table):
         return "images" if share == OLD_SHARE else share
 
     def timeout(self, stage: Stage) -> float | None:
-        if stage == "settle":
-            return None
+        if stage == "settle":  # a service lets a member write the settled answer in another form
+            return self.timeouts.refine
         seconds: float | None = getattr(self.timeouts, stage)
         return self.timeouts.guide if seconds is None else seconds
 

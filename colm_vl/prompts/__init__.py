@@ -11,6 +11,7 @@ from colm_vl.prompts.messages import (
     guidance_prefix,
     peers_messages,
     refine_messages,
+    schema_messages,
     selection_messages,
     verdict_messages,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "peers_messages",
     "read_selection",
     "refine_messages",
+    "schema_messages",
     "selection_messages",
     "shown",
     "verdict_messages",

@@ -8,11 +8,13 @@ cannot contain.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from colm_vl.backends.base import Message, Part
 from colm_vl.prompts.json_replies import said_to_others
-from colm_vl.prompts.profile import Texts, fill
+from colm_vl.prompts.profile import Profile, Texts, fill
 from colm_vl.prompts.replies import LABELLED_LINES, ReplyFormat
 from colm_vl.types import Query
 
@@ -131,6 +133,14 @@ def verdict_messages(
         Message("system", (texts.verdict_system,)),
         Message("user", (*_pictures(query), _with_drafts(query, drafts, images_hidden, texts, task))),
     )
+
+
+def schema_messages(query: Query, answer: str, schema: Mapping[str, Any], profile: Profile) -> tuple[Message, ...]:
+    """The last call of a question whose answer a caller wants in a form of its own."""
+    texts, boundary = profile.texts, draw_boundary(answer)
+    settled = f"{fill(texts.settled, boundary=boundary)}\n{_fence(answer, boundary)}"
+    ask = f"{_question(query, texts)}\n\n{settled}\n\n{texts.schema_task}\n{json.dumps(schema, ensure_ascii=False)}"
+    return Message("system", (texts.solo_system,)), Message("user", (*_pictures(query), ask))
 
 
 def selection_messages(

@@ -25,6 +25,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PLACEHOLDERS = {
     "question": ("question",),
     "conversation": ("boundary",),
+    "settled": ("boundary",),
     "draft_system": ("specialty",),
     "drafts_intro": ("boundary",),
     "guide_answers": ("boundary",),
@@ -104,6 +105,8 @@ class Texts(Table):
     check_picture: str = ""
     check_text: str = ""
     conversation: str = "The conversation so far, between two lines with the mark {boundary}. The question follows it."
+    settled: str = "The answer to the question, between two lines with the mark {boundary}:"
+    schema_task: str = "Write this answer as one JSON value that follows the JSON schema below, and nothing else."
 
     @field_validator("*")
     @classmethod

@@ -33,14 +33,17 @@ from colm_vl.service.chat_types import (
     PromptDetails,
     ReplyChoice,
     ReplyMessage,
+    ResponseFormat,
     TextPart,
 )
 from colm_vl.service.context import Service
-from colm_vl.service.conversation import Address, Said, read_query
+from colm_vl.service.conversation import Address, Said, is_side_task, read_query
+from colm_vl.service.endings import alone, under_schema
 from colm_vl.service.errors import NO_RETRY, ApiError, as_api_error, no_answer, refused, responses
 from colm_vl.service.narration import Narrator, narrated
 from colm_vl.service.options import SamplingOptions, chosen
 from colm_vl.service.queue import Caller
+from colm_vl.service.schemas import check_schema
 from colm_vl.service.streaming import event_stream, while_connected
 from colm_vl.strategies import Choice
 from colm_vl.types import Query, Trace
@@ -107,9 +110,26 @@ async def _read(body: ChatRequest, service: Service, caller: Caller) -> Asked:
         raise models.unknown(body.model)
     limits = [limit for limit in (body.max_completion_tokens, body.max_tokens) if limit]
     sampling = SamplingOptions(min(limits, default=None), body.temperature, body.top_p, body.seed)
+    messages = [_said(message) for message in body.messages]
     choice = chosen(service.team, body.model, body.colm, sampling, service.settings)
-    query = await read_query([_said(message) for message in body.messages], body.colm.choices, service.settings)
+    schema = _schema(body.response_format)
+    if is_side_task(messages):
+        choice = alone(choice, messages)
+    elif schema is not None:
+        check_schema(schema)
+        choice = under_schema(choice, schema)
+    query = await read_query(messages, body.colm.choices, service.settings)
     return Asked(service, caller, body.model, query, choice, body.colm.trace)
+
+
+def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "object"}
+    if wanted.json_schema is None or not wanted.json_schema.schema_:
+        raise refused("response_format has no schema", param="response_format.json_schema.schema")
+    return wanted.json_schema.schema_
 
 
 def _said(message: ChatMessage) -> Said:

@@ -39,8 +39,9 @@ async def read_query(messages: Sequence[Said], choices: Sequence[str], settings:
     _check_choices(choices, limits)
     turns, addresses = _turns(messages)
     *history, question = turns
-    if len(question.text) > limits.question:
-        raise refused(f"the question has {len(question.text):,} characters; at most {limits.question:,} are allowed")
+    most = limits.conversation if is_side_task(messages) else limits.question
+    if len(question.text) > most:
+        raise refused(f"the question has {len(question.text):,} characters; at most {most:,} are allowed")
     images = await _open(addresses, settings)
     return Query(question.text, images, tuple(choices), history=tuple(history))
 

@@ -51,7 +51,7 @@ class Narrator:
             case StageStarted():
                 round = f", round {event.round}" if event.round > 1 else ""
                 return f"{self.rest()}\n**{STAGE_TITLES[event.stage]}{round}**\n"
-            case Delta():
+            case Delta() if event.stage != "settle":
                 speaker = _Speaker(event.member, event.sample)
                 speech = self._speeches.setdefault(speaker, _Speech(_heading(speaker)))
                 speech.pieces.append(event.text)
