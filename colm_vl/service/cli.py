@@ -24,8 +24,8 @@ Without --team, the pocket team answers: tiny models that only understand a smal
 
     colm-vl serve --team team.toml --port 8700
 
-Without --keys, only this machine can use the service. To serve others, make a key for each of them with colm-vl keys
-add, and pass the file:
+Without --keys, only this machine can use the service. To serve others, make a key for each of them (colm-vl keys \
+add), and pass the file:
 
     colm-vl serve --team team.toml --host 0.0.0.0 --keys keys.toml
 """
@@ -41,7 +41,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8700,
     key_file: Annotated[
-        Path | None, typer.Option("--keys", help="The file of keys. Default: none, and only loopback.")
+        Path | None, typer.Option("--keys", help="The file of keys. Without it, only this machine can use the service.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of limits (docs/service.md lists them).")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,

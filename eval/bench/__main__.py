@@ -72,14 +72,14 @@ def memory(
 
 @app.command()
 def serve(
-    seconds: Annotated[int, typer.Option(min=2, help="Time for which a caller asks beside a busy one.")] = 60,
-    disconnects: Annotated[int, typer.Option(min=1, help="Number of clients that break off.")] = 1000,
-    clients: Annotated[int, typer.Option(min=1, help="Number of streaming clients at once.")] = 500,
-    waves: Annotated[int, typer.Option(min=1, help="Number of times that all these clients ask.")] = 4,
-    only: Annotated[str, typer.Option(help="fairness or load; both if not set.")] = "",
+    seconds: Annotated[int, typer.Option(min=2, help="Duration of the measurement of fairness, in seconds.")] = 60,
+    disconnects: Annotated[int, typer.Option(min=1, help="Number of clients that disconnect.")] = 1000,
+    clients: Annotated[int, typer.Option(min=1, help="Number of concurrent streaming clients.")] = 500,
+    waves: Annotated[int, typer.Option(min=1, help="Number of requests of each streaming client.")] = 4,
+    only: Annotated[str, typer.Option(help="Measure only fairness, or only load.")] = "",
     save: WriteOption = False,
 ) -> None:
-    """Fairness of colm-vl serve between callers, its quotas, and its costs with many streaming clients."""
+    """Measure how fairly colm-vl serve shares its server, its quotas, and its costs with many streaming clients."""
     from .fairness import fairness
     from .load import load
 
