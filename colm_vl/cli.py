@@ -218,6 +218,7 @@ def check(
 app.add_typer(part("eval.cli").app, name="eval")
 app.command("serve", help=service_cli.HELP)(service_cli.serve)
 app.add_typer(service_cli.keys_app, name="keys")
+app.command("usage")(service_cli.usage)
 app.command("page", help=part("demos.image_qa").HELP)(part("demos.image_qa").serve)
 
 

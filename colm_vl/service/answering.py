@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from colm_vl.run import Run
+from colm_vl.service import accounting
 from colm_vl.service.context import Service
 from colm_vl.service.queue import Caller
 from colm_vl.service.queued import visit
@@ -37,6 +38,9 @@ async def follow(service: Service, caller: Caller, query: Query, choice: Choice)
 
 
 async def _carry_out(service: Service, choice: Choice, run: Run) -> Trace:
-    async with service.under_way():
-        await choice.strategy.run(run)
+    try:
+        async with service.under_way():
+            await choice.strategy.run(run)
+    finally:
+        accounting.charge(run.trace())
     return run.trace()

@@ -9,14 +9,16 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from colm_vl import __version__
-from colm_vl.service import chat, errors, guidance_api, models, probes
-from colm_vl.service.access import AccessMiddleware
+from colm_vl.service import chat, errors, guidance_api, metrics_api, models, probes
+from colm_vl.service.access import OPEN_PATHS, AccessMiddleware
+from colm_vl.service.accounting import AccountingMiddleware
 from colm_vl.service.context import Service
 
 _PARTS = (
     models.add_routes,
     chat.add_routes,
     guidance_api.add_routes,
+    metrics_api.add_routes,
     probes.add_routes,
 )
 
@@ -40,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
     for add_routes in _PARTS:
         add_routes(app)
     app.add_middleware(AccessMiddleware, service=service)
+    app.add_middleware(AccountingMiddleware, sinks=service.sinks, ignored=OPEN_PATHS)
     if service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

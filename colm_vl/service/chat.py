@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from colm_vl.errors import ColmError
-from colm_vl.service import models
+from colm_vl.service import accounting, models
 from colm_vl.service.access import Admitted, CurrentService
 from colm_vl.service.answering import answer, follow
 from colm_vl.service.chat_types import (
@@ -177,6 +177,7 @@ async def _streamed(asked: Asked, wants_usage: bool) -> AsyncGenerator[str, None
                     trace = event
                     break
                 if text := narrator.told(event):
+                    accounting.first_token()
                     yield chunk(ChunkDelta(reasoning_content=text))
         if text := narrator.rest():
             yield chunk(ChunkDelta(reasoning_content=text))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import json
+import time
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,7 +18,7 @@ from colm_vl.errors import ConfigError
 from colm_vl.extras import require
 from colm_vl.service import keys
 from colm_vl.service.keys import KeyRing, QuotaTable
-from colm_vl.service.settings import Settings
+from colm_vl.service.settings import LogFormat, Settings
 from colm_vl.team import Team
 
 HELP = """Serve the team as an OpenAI-compatible vision model.
@@ -44,19 +47,26 @@ def serve(
         Path | None, typer.Option("--keys", help="The file of keys. Without it, only this machine can use the service.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of limits (docs/service.md lists them).")] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="An SQLite file with one row for each request; see colm-vl usage.")
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="The form of log lines, on standard error.")] = "text",
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
 ) -> None:
     require("fastapi", "serve")
     require("uvicorn", "serve")
-    from colm_vl.service import server
+    require("prometheus_client", "serve")
+    from colm_vl.service import logs, server
     from colm_vl.service.context import Service
+    from colm_vl.service.ledger import Ledger
 
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(name)s: %(message)s")
+    logs.set_up(log_format, debug=debug)
     ring = KeyRing(key_file) if key_file else None
-    service = Service(
-        Team.load(team) if team else Team.pocket(), settings=Settings.load(config) if config else None, keys=ring
-    )
-    with server.listen(host, port, keys=ring is not None) as listener:
+    settings, members = Settings.load(config) if config else None, Team.load(team) if team else Team.pocket()
+    with ExitStack() as stack:
+        listener = stack.enter_context(server.listen(host, port, keys=ring is not None))
+        book = stack.enter_context(closing(Ledger(ledger))) if ledger else None
+        service = Service(members, settings=settings, keys=ring, ledger=book)
         address, bound = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         typer.echo(f"colm-vl: http://{shown}:{bound}/v1  (Ctrl-C ends it)")
@@ -95,6 +105,34 @@ def list_keys(file: KeysOption = _KEYS) -> None:
 def revoke_key(name: Annotated[str, typer.Argument(help="Whose key it is.")], file: KeysOption = _KEYS) -> None:
     """Remove a key. A running service refuses it from then on."""
     keys.revoke(file, name)
+
+
+def usage(
+    ledger: Annotated[Path, typer.Argument(help="The file given to colm-vl serve --ledger.")],
+    by: Annotated[Literal["key", "day", "model", "route"], typer.Option(help="How requests are grouped.")] = "key",
+    days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days. Default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Show what the keys of a service have used, also while it runs."""
+    from colm_vl.service.ledger import usage as read_usage
+
+    rows = read_usage(ledger, by=by, since=0.0 if days is None else time.time() - days * 86_400)
+    if as_json:
+        typer.echo(json.dumps([{by: row.group} | _without(asdict(row), "group") for row in rows], indent=1))
+        return
+    columns = ("requests", "refused", "failed", "calls", "avoided", "prompt", "completion", "server")
+    table = Table(by, *columns, box=None)
+    for row in rows:
+        numbers = (
+            row.requests, row.refused, row.failed, row.calls, row.avoided_calls, row.prompt_tokens,
+            row.completion_tokens, row.server_tokens,
+        )  # fmt: skip
+        table.add_row(row.group or "-", *(f"{number:,}" for number in numbers))
+    Console().print(table)
+
+
+def _without(row: dict[str, object], key: str) -> dict[str, object]:
+    return {name: value for name, value in row.items() if name != key}
 
 
 def _quota(settings: list[str]) -> QuotaTable:

@@ -11,10 +11,14 @@ from colm_vl.backend_pool import BackendPool
 from colm_vl.backends import registry
 from colm_vl.backends.base import Backend
 from colm_vl.health import Health, check_team
+from colm_vl.service.accounting import Sink
 from colm_vl.service.catalogue import offered
 from colm_vl.service.errors import NO_RETRY, ApiError
 from colm_vl.service.guidance import GuidanceService
 from colm_vl.service.keys import KeyRing
+from colm_vl.service.ledger import Ledger, day_begun
+from colm_vl.service.logs import RequestLog
+from colm_vl.service.metrics import Metrics
 from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import FairQueue
 from colm_vl.service.queued import QueuedBackend
@@ -24,7 +28,8 @@ from colm_vl.team import Team
 
 class Service:
     """A team behind HTTP, for one event loop. `backends` replaces those of members, as for `AsyncCoLM`; the server's
-    is put behind the queue. Without `keys`, every caller is anonymous."""
+    is put behind the queue. Without `keys`, every caller is anonymous. With a `ledger`, which is not closed here,
+    quotas of a day go on from before."""
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class Service:
         settings: Settings | None = None,
         keys: KeyRing | None = None,
         backends: Mapping[str, Backend] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.team = team
         self.settings = settings or Settings()
@@ -51,6 +57,17 @@ class Service:
             self.guidance = GuidanceService(team, queued, self.queue, self.pictures)
         self.pool = BackendPool(members, max_loaded=team.policy.max_loaded)
         self.models = offered(team, self.settings.strategies)
+        self.metrics = Metrics(self.queue, team)
+        self.ledger = ledger
+        self.sinks: Sequence[Sink] = (
+            self.metrics,
+            RequestLog(content=self.settings.log_content),
+            *([ledger] if ledger else []),
+        )
+        if ledger is not None and keys is not None:
+            used = ledger.server_tokens_since(day_begun(time.time()))
+            for caller in keys.callers:
+                self.queue.set_tokens_today(caller, used.get(caller.name, 0))
         self.started = int(time.time())
         self.stopping = False
         self._under_way: set[asyncio.Timeout] = set()

@@ -24,6 +24,7 @@ from colm_vl.guidance_protocol import (
 )
 from colm_vl.guides import ServerGuide
 from colm_vl.run import Run
+from colm_vl.service import accounting
 from colm_vl.service.failures import told
 from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import Caller, FairQueue
@@ -99,13 +100,17 @@ class Consultation:
                     ahead = here.ahead
                     yield Started() if ahead is None else Queued(ahead=ahead)
                 if isinstance(event, Delta):
+                    accounting.first_token()
                     yield TextDelta(text=event.text)
             yield ReplyDone(reply=(await work).model_dump(mode="json"))
         finally:
             await cancelled(work)
 
     async def _ask(self, run: Run) -> Reply:
-        reading = await self._read(ServerGuide(run, self.service._member))
+        try:
+            reading = await self._read(ServerGuide(run, self.service._member))
+        finally:
+            accounting.charge(run.trace())
         trace = run.trace()
         if reading is None:
             raise told(trace.failures[-1], self.service.queue.retry_after)

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,6 +76,11 @@ class KeyRing:
         """Whose key it is. If the file has become invalid, the keys that it had before count."""
         self._refresh()
         return self._callers.get(_digest(key))
+
+    @property
+    def callers(self) -> Collection[Caller]:
+        self._refresh()
+        return self._callers.values()
 
     def _refresh(self) -> None:
         version = _version(self._file)

@@ -58,7 +58,7 @@ class Refusal(RateLimited):
 class Ticket:
     """A call that waits in the queue or has a place."""
 
-    __slots__ = ("_flow", "_queue", "_turn", "begun", "cost", "tokens")
+    __slots__ = ("_flow", "_queue", "_turn", "arrived", "begun", "cost", "tokens")
 
     def __init__(self, queue: FairQueue, flow: _Flow, cost: int) -> None:
         self.cost = cost
@@ -67,9 +67,15 @@ class Ticket:
         is set."""
         self.begun: float | None = None
         """When it got its place, or None while it waits."""
+        self.arrived = queue._clock()
         self._queue = queue
         self._flow = flow
         self._turn = asyncio.get_running_loop().create_future()
+
+    @property
+    def waited(self) -> float:
+        """Seconds in the queue."""
+        return (self._queue._clock() if self.begun is None else self.begun) - self.arrived
 
     @property
     def waits(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from colm_vl.backends.base import Backend, Capabilities, Generation, Piece, QueuePlace, Request
 from colm_vl.errors import ColmError, TimedOut
+from colm_vl.service import accounting
 from colm_vl.service.queue import Caller, FairQueue, Ticket
 
 OPERATOR = Caller("")
@@ -95,6 +96,7 @@ class QueuedBackend:
         request = replace(request, scope=here.caller.name)
         async with self._queue.place(here.caller, self._estimate(request), here.take) as ticket:
             here.on_change()
+            accounting.waited(ticket.waited)
             try:
                 async with aclosing(self._pieces(request, streamed)) as pieces:
                     async for piece in pieces:

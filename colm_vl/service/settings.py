@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -13,6 +14,8 @@ from colm_vl.service.pictures import PictureLimits
 from colm_vl.types import MAX_CHOICES
 from processors.errors import ImageError
 from processors.fetching import FetchPolicy
+
+LogFormat = Literal["text", "json"]
 
 
 class Limits(Table):
@@ -63,6 +66,8 @@ class Settings(Table):
     )
     cors_origins: tuple[str, ...] = Field(default=(), description="origins whose web pages may call this service")
     keep_alive: float = Field(default=5.0, gt=0, description="seconds between comments in a silent stream")
+    metrics_keys: tuple[str, ...] = Field(default=(), description="names of the keys that may read /metrics")
+    log_content: bool = Field(default=False, description="whether log lines contain questions and answers")
     grace: float = Field(default=30.0, ge=0, description="seconds that running requests get to end at SIGTERM")
     ready_for: float = Field(default=60.0, gt=0, description="seconds for which a check of the members counts")
 

@@ -19,6 +19,7 @@ from colm_vl.backends.base import Backend
 from colm_vl.service.app import create_app
 from colm_vl.service.context import Service
 from colm_vl.service.keys import KeyRing
+from colm_vl.service.ledger import Ledger
 from colm_vl.service.settings import Settings
 from tests.teams import FIVE, FOUR, GUIDANCE
 
@@ -44,9 +45,11 @@ def service(
     settings: Mapping[str, Any] | None = None,
     keys: Path | None = None,
     backends: Mapping[str, Backend] | None = None,
+    ledger: Ledger | None = None,
 ) -> Service:
     ring = KeyRing(keys) if keys else None
-    return Service(made or team(), settings=Settings.model_validate(settings or {}), keys=ring, backends=backends)
+    chosen = Settings.model_validate(settings or {})
+    return Service(made or team(), settings=chosen, keys=ring, backends=backends, ledger=ledger)
 
 
 @asynccontextmanager
