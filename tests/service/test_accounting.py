@@ -63,6 +63,8 @@ def test_every_request_is_in_ledger_metrics_and_log(files: Path) -> None:
         asked = [http.post("/v1/guidance", json=request_body()) for _ in range(3)]
         assert [answer.status_code for answer in asked] == [200] * 3
         assert http.post("/v1/guidance", json={"question": ""}).status_code in (400, 422)
+        chat = {"model": "colm", "messages": [{"role": "user", "content": SECRET}], "stream": True}
+        assert http.post("/v1/chat/completions", json=chat).text.endswith("data: [DONE]\n\n")
         assert http.get("/nowhere").status_code == 404
         assert http.get("/metrics").status_code == 403
         found = http.get("/metrics", headers={"Authorization": f"Bearer {prometheus}"})
@@ -75,12 +77,14 @@ def test_every_request_is_in_ledger_metrics_and_log(files: Path) -> None:
         log = running.process.stderr.read()
     assert counted["colm_vl_requests_total", "ann", "/v1/guidance", "200"] == 3
     assert counted["colm_vl_requests_total", "ann", "-", "404"] == 1
-    assert counted["colm_vl_calls_total", "ann", "server", "guide"] == 3
+    assert counted["colm_vl_calls_total", "ann", "server", "guide"] == 4
+    assert counted["colm_vl_calls_total", "ann", "dots", "refine"] == 1
+    assert counted["colm_vl_first_token_seconds_count", "/v1/chat/completions"] == 1
     assert counted["colm_vl_queue_places",] == 4
     assert counted["colm_vl_tokens_total", "ann", "server", "prompt"] > 0
-    assert (rows["ann"].requests, rows["ann"].refused, rows["ann"].calls) == (4, 1, 3)
-    assert rows["ann"].server_tokens == rows["ann"].prompt_tokens + rows["ann"].completion_tokens > 0
-    assert json.loads(shown.stdout)[0]["route"] == "/v1/guidance"
+    assert (rows["ann"].requests, rows["ann"].refused, rows["ann"].calls) == (5, 1, 6)
+    assert 0 < rows["ann"].server_tokens < rows["ann"].prompt_tokens + rows["ann"].completion_tokens
+    assert [row["route"] for row in json.loads(shown.stdout)] == ["/v1/chat/completions", "/v1/guidance"]
     lines = [json.loads(line) for line in log.splitlines()]
     first = next(line for line in lines if line["message"] == "request")
     assert (first["key"], first["route"], first["status"], first["calls"]) == ("ann", "/v1/guidance", 200, 1)
