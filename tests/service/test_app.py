@@ -86,3 +86,37 @@ def test_sigterm_ends_the_process_with_status_0() -> None:
         assert time.monotonic() - begun < 10
         assert served.process.stderr is not None
         assert served.process.stderr.read() == ""
+
+
+SLOW_TEAM = """
+[[clients]]
+name = "slow"
+backend = "scripted"
+model = "slow"
+replies = [{ text = "Answer: 5", delay = DELAY }]
+
+[policy]
+strategy = "vote"
+"""
+
+
+@pytest.mark.parametrize(("delay", "told"), [(1.0, "5"), (60.0, "the service was stopped")])
+def test_what_is_under_way_at_sigterm_ends_or_is_cancelled_after_the_grace_time(
+    tmp_path: Path, delay: float, told: str
+) -> None:
+    (tmp_path / "team.toml").write_text(SLOW_TEAM.replace("DELAY", str(delay)))
+    (tmp_path / "serve.toml").write_text("grace = 3")
+    question = {"model": "vote", "stream": True, "messages": [{"role": "user", "content": "How many?"}]}
+    with hosted.process("--team", str(tmp_path / "team.toml"), "--config", str(tmp_path / "serve.toml")) as served:
+        begun = time.monotonic()
+        with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=question, timeout=30) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == ": keep-alive"
+            assert time.monotonic() - begun < 1
+            served.process.send_signal(signal.SIGTERM)
+            said = "\n".join(lines)
+        assert told in said
+        assert said.rstrip().endswith("[DONE]")
+        assert served.process.wait(20) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{served.url}/health")
