@@ -29,20 +29,31 @@ _numbers = count()
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What is asked of the service, and the strategy that makes the same calls in process. `end` is in the last line of
-    a complete stream."""
+    """What is asked of the service, and the strategy that makes the same calls in process. A complete stream has the
+    text `answer` and ends with a line that has `end`."""
 
     name: str
     path: str
     body: Callable[[], dict[str, Any]]
+    answer: bytes
     end: bytes
     strategy: str
     rounds: int
     """Calls one after the other."""
 
 
+def _verdict() -> dict[str, Any]:
+    return {"question": _question(), "stream": True}
+
+
+def _chat() -> dict[str, Any]:
+    turn = {"role": "user", "content": _question()}
+    return {"model": "colm", "messages": [turn], "stream": True, "stream_options": {"include_usage": True}}
+
+
 _KINDS = (
-    _Kind("verdicts", "/v1/verdict", lambda: {"question": _question(), "stream": True}, b'"type":"reply"', "server", 1),
+    _Kind("chat completions", "/v1/chat/completions", _chat, b'"content":"5"', b"[DONE]", "colm", 3),
+    _Kind("verdicts", "/v1/verdict", _verdict, b'"answer":"5"', b'"type":"reply"', "server", 1),
 )
 
 
@@ -124,16 +135,17 @@ class _Times:
 
 async def _stream(service: Hosted, session: aiohttp.ClientSession, kind: _Kind) -> _Times | None:
     """None if the stream does not end as it should."""
-    begun, first, last = time.monotonic(), 0.0, b""
+    begun, first, last, answered = time.monotonic(), 0.0, b"", False
     try:
         address, headers = f"{service.url}{kind.path}", service.headers(_CALLER)
         async with session.post(address, json=kind.body(), headers=headers) as response:
             async for line in response.content:
                 if line.startswith(b"data: "):
                     first, last = first or time.monotonic() - begun, line
+                    answered = answered or kind.answer in line
     except aiohttp.ClientError:
         return None
-    return _Times(first, time.monotonic() - begun) if kind.end in last else None
+    return _Times(first, time.monotonic() - begun) if answered and kind.end in last else None
 
 
 async def _in_process(urls: Sequence[str], kind: _Kind, clients: int, waves: int) -> float:
