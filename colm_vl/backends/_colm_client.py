@@ -1,7 +1,7 @@
 """Client for a guidance service. `_http_calls.py` makes the calls.
 
-Replies are always streamed, so that proxies do not take a wait for a broken connection. The timeout of a request does
-not include the time that it waits in the service's queue, for which `queue_timeout` is the limit.
+Replies are always streamed, so that proxies do not close the connection during a long wait. The timeout of a
+request does not include the time that it waits in the service's queue, for which `queue_timeout` is the limit.
 """
 
 from __future__ import annotations

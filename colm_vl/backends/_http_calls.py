@@ -133,7 +133,7 @@ class HttpCalls:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None:
-            if loop in self._closed_in:  # a call that broke off because of it is not to be sent again
+            if loop in self._closed_in:  # calls that failed because of it must not be repeated
                 raise BackendError(f"{self.target.label} was closed")
             for ended in [other for other in self._sessions if other.is_closed()]:
                 del self._sessions[ended]

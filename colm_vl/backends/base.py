@@ -94,8 +94,8 @@ class TokenLogprob:
 @dataclass(frozen=True, slots=True)
 class Generation:
     """A model's reply. `logprobs` contains the generated tokens in order, or is None if they are not available.
-    `plain`: it is a reply to `Request.plain`, because the model does not support schemas. `reading` is what a service
-    read in the text of its model; None if the caller is to read it. It is stored with the text.
+    `plain`: it is a reply to `Request.plain`, because the model does not support schemas. `reading` is the reply as
+    parsed by a service, stored with the text; None if the caller has to parse the text.
 
     `handle` is private to the backend, which uses it to continue the conversation efficiently. It is never stored.
     """

@@ -70,9 +70,10 @@ class CertifiedMember(Table):
 class Certificate(Table):
     """With probability at least `confidence`, skipping loses the accuracy of at most the share `risk` of all questions.
 
-    It was tested on `items` questions of a run, of which the share `skipped` was skipped, `harms` of them with a wrong
-    answer in place of a correct one; `changed` bounds, with the same confidence, how often the server would have
-    changed the answer of a skipped question. It holds for questions like those of the run.
+    It was tested on `items` questions of a run, of which the share `skipped` was skipped, `harms` of them with a
+    wrong answer in place of a correct one; `changed` is an upper bound, with the same confidence, of the share of
+    skipped questions whose answer the server would have changed. The certificate holds for questions like those of
+    the run.
     """
 
     format: Literal[1] = 1
