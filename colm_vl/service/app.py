@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from colm_vl import __version__
-from colm_vl.service import chat, errors, guidance_api, metrics_api, models, probes
+from colm_vl.service import chat, errors, guidance_api, metrics_api, models, probes, responses
 from colm_vl.service.access import OPEN_PATHS, AccessMiddleware
 from colm_vl.service.accounting import AccountingMiddleware
 from colm_vl.service.context import Service
@@ -17,6 +17,7 @@ from colm_vl.service.context import Service
 _PARTS = (
     models.add_routes,
     chat.add_routes,
+    responses.add_routes,
     guidance_api.add_routes,
     metrics_api.add_routes,
     probes.add_routes,

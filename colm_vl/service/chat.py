@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from colm_vl.errors import ColmError
-from colm_vl.service import accounting, models
 from colm_vl.service.access import Admitted, CurrentService
-from colm_vl.service.answering import answer, follow
+from colm_vl.service.asking import Asked, Wanted, prepare, reasoning_tokens
 from colm_vl.service.chat_types import (
     ChatChunk,
     ChatCompletion,
@@ -26,29 +21,22 @@ from colm_vl.service.chat_types import (
     ChatUsage,
     ChunkChoice,
     ChunkDelta,
-    ColmResult,
     CompletionDetails,
     ImagePart,
     ImageUrl,
     PromptDetails,
     ReplyChoice,
     ReplyMessage,
-    ResponseFormat,
     TextPart,
 )
 from colm_vl.service.context import Service
-from colm_vl.service.conversation import Address, Said, is_side_task, read_query
-from colm_vl.service.endings import alone, under_schema
-from colm_vl.service.errors import NO_RETRY, ApiError, as_api_error, no_answer, refused, responses
-from colm_vl.service.narration import Narrator, narrated
-from colm_vl.service.options import SamplingOptions, chosen
+from colm_vl.service.conversation import Address, Said
+from colm_vl.service.errors import NO_RETRY, as_api_error, refused, responses
+from colm_vl.service.narration import narrated
+from colm_vl.service.options import SamplingOptions
 from colm_vl.service.queue import Caller
-from colm_vl.service.schemas import check_schema
 from colm_vl.service.streaming import event_stream, while_connected
-from colm_vl.strategies import Choice
-from colm_vl.types import Query, Trace
-
-logger = logging.getLogger(__name__)
+from colm_vl.types import Trace
 
 _DONE: Final = "[DONE]"
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
@@ -57,18 +45,6 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that can be carried out."""
-
-    service: Service
-    caller: Caller
-    model: str
-    query: Query
-    choice: Choice
-    wants_trace: bool = False
 
 
 def add_routes(app: FastAPI) -> None:
@@ -90,7 +66,7 @@ async def _complete(request: Request, body: ChatRequest, service: CurrentService
     if body.stream:
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
         return event_stream(_streamed(asked, wants_usage), keep_alive=service.settings.keep_alive)
-    trace = await while_connected(request, answer(service, caller, asked.query, asked.choice))
+    trace = await while_connected(request, asked.answer())
     return JSONResponse(_completion(asked, trace).model_dump(mode="json", exclude_none=True), headers=NO_RETRY)
 
 
@@ -106,23 +82,14 @@ def _check_supported(body: ChatRequest) -> None:
 
 
 async def _read(body: ChatRequest, service: Service, caller: Caller) -> Asked:
-    if body.model not in service.models:
-        raise models.unknown(body.model)
     limits = [limit for limit in (body.max_completion_tokens, body.max_tokens) if limit]
     sampling = SamplingOptions(min(limits, default=None), body.temperature, body.top_p, body.seed)
     messages = [_said(message) for message in body.messages]
-    choice = chosen(service.team, body.model, body.colm, sampling, service.settings)
-    schema = _schema(body.response_format)
-    if is_side_task(messages):
-        choice = alone(choice, messages)
-    elif schema is not None:
-        check_schema(schema)
-        choice = under_schema(choice, schema)
-    query = await read_query(messages, body.colm.choices, service.settings)
-    return Asked(service, caller, body.model, query, choice, body.colm.trace)
+    return await prepare(service, caller, Wanted(body.model, messages, sampling, _schema(body), body.colm))
 
 
-def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+def _schema(body: ChatRequest) -> dict[str, Any] | None:
+    wanted = body.response_format
     if wanted is None or wanted.type == "text":
         return None
     if wanted.type == "json_object":
@@ -147,8 +114,6 @@ def _said(message: ChatMessage) -> Said:
 
 
 def _completion(asked: Asked, trace: Trace) -> ChatCompletion:
-    if trace.settlement is None:
-        raise _unanswered(trace)
     message = ReplyMessage(content=trace.answer, reasoning_content=narrated(trace) or None)
     return ChatCompletion(
         id=_id(),
@@ -156,7 +121,7 @@ def _completion(asked: Asked, trace: Trace) -> ChatCompletion:
         model=asked.model,
         choices=[ReplyChoice(message=message)],
         usage=usage(trace),
-        colm=_result(asked, trace),
+        colm=asked.result(trace),
     )
 
 
@@ -169,31 +134,18 @@ async def _streamed(asked: Asked, wants_usage: bool) -> AsyncGenerator[str, None
         return head.model_copy(update={"choices": [choice], **more}).model_dump_json(exclude_none=True)
 
     yield chunk(ChunkDelta(role="assistant", content=""))
-    narrator = Narrator()
     try:
-        async with aclosing(follow(asked.service, asked.caller, asked.query, asked.choice)) as events:
-            async for event in events:
-                if isinstance(event, Trace):
-                    trace = event
-                    break
-                if text := narrator.told(event):
-                    accounting.first_token()
-                    yield chunk(ChunkDelta(reasoning_content=text))
-        if text := narrator.rest():
-            yield chunk(ChunkDelta(reasoning_content=text))
-        if trace.settlement is None:
-            raise _unanswered(trace)
-        yield chunk(ChunkDelta(content=trace.answer))
-        yield chunk(ChunkDelta(), "stop", colm=_result(asked, trace))
-        if wants_usage:
-            yield head.model_copy(update={"usage": usage(trace)}).model_dump_json(exclude_none=True)
-    except ApiError as error:
-        yield error.body.model_dump_json()
-    except ColmError as error:
+        async with aclosing(asked.follow()) as pieces:
+            async for piece in pieces:
+                if not isinstance(piece, Trace):
+                    yield chunk(ChunkDelta(reasoning_content=piece))
+                    continue
+                yield chunk(ChunkDelta(content=piece.answer))
+                yield chunk(ChunkDelta(), "stop", colm=asked.result(piece))
+                if wants_usage:
+                    yield head.model_copy(update={"usage": usage(piece)}).model_dump_json(exclude_none=True)
+    except Exception as error:
         yield as_api_error(error).body.model_dump_json()
-    except Exception:
-        logger.exception("a stream failed")
-        yield ApiError(500, "internal error").body.model_dump_json()
     yield _DONE
 
 
@@ -204,31 +156,7 @@ def usage(trace: Trace) -> ChatUsage:
         completion_tokens=total.completion_tokens,
         total_tokens=total.prompt_tokens + total.completion_tokens,
         prompt_tokens_details=PromptDetails(cached_tokens=total.cached_tokens),
-        completion_tokens_details=CompletionDetails(reasoning_tokens=total.completion_tokens - _answer_tokens(trace)),
-    )
-
-
-def _answer_tokens(trace: Trace) -> int:
-    """Of the last reply of a member that gave the answer."""
-    by = trace.settlement.by if trace.settlement else ()
-    own = [call for call in trace.calls if by and call.member == by[0]]
-    return own[-1].usage.completion_tokens if own else 0
-
-
-def _unanswered(trace: Trace) -> ApiError:
-    return no_answer([(failure.member or "", failure.kind) for failure in trace.failures])
-
-
-def _result(asked: Asked, trace: Trace) -> ColmResult | None:
-    return ColmResult(trace=shown(trace).to_dict()) if asked.wants_trace else None
-
-
-def shown(trace: Trace) -> Trace:
-    """The trace as a caller may see it: messages of failed members can contain addresses, and profiles have paths."""
-    return replace(
-        trace,
-        failures=tuple(replace(failure, message=failure.kind, hint="") for failure in trace.failures),
-        members=tuple(replace(member, prompts=PurePath(member.prompts).name) for member in trace.members),
+        completion_tokens_details=CompletionDetails(reasoning_tokens=reasoning_tokens(trace)),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from colm_vl.service.asking import ColmResult
 from colm_vl.service.options import ColmOptions
 
 MOST_PARTS = 1000
@@ -91,10 +92,6 @@ class ChatUsage(BaseModel):
     total_tokens: int
     prompt_tokens_details: PromptDetails
     completion_tokens_details: CompletionDetails
-
-
-class ColmResult(BaseModel):
-    trace: dict[str, Any] = Field(description="the record of the question, as `colm-vl ask --json` prints it")
 
 
 class ReplyMessage(BaseModel):

@@ -96,8 +96,13 @@ def refused(message: str, *, param: str | None = None, hint: str = "", code: str
     return ApiError(400, message, hint=hint, param=param, code=code)
 
 
-def as_api_error(error: ColmError) -> ApiError:
+def as_api_error(error: Exception) -> ApiError:
     """What a caller is told of an exception. Errors of members must have been put into safe words before."""
+    if isinstance(error, ApiError):
+        return error
+    if not isinstance(error, ColmError):
+        logger.error("a request failed because of a bug", exc_info=error)
+        return ApiError(500, "internal error", code="internal_error", headers=NO_RETRY)
     if isinstance(error, NoAnswer) and error.trace is not None:
         return no_answer([(failure.member or "", failure.kind) for failure in error.trace.failures])
     status = next((status for kinds, status in _STATUSES if isinstance(error, kinds)), None)
@@ -135,7 +140,6 @@ def add_handlers(app: FastAPI) -> None:
         return error.response()
 
     async def colm_error(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ColmError)
         return as_api_error(error).response()
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
@@ -147,7 +151,7 @@ def add_handlers(app: FastAPI) -> None:
         return ApiError(error.status_code, str(error.detail), headers=error.headers).response()
 
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        return ApiError(500, "internal error", code="internal_error", headers=NO_RETRY).response()
+        return as_api_error(error).response()
 
     async def gone(request: Request, error: Exception) -> Response:
         return Response(status_code=_CLIENT_GONE)
