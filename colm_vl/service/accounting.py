@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,11 +21,19 @@ from colm_vl.types import Call, Failure, Trace, Usage
 UNKNOWN = "-"
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """The trace of a question, and when it began, as Unix time."""
+
+    trace: Trace
+    at: float
+
+
 @dataclass(slots=True)
 class Bill:
     """One request. Times are in seconds; `at` is Unix time. `status` is 499 if the client left before the reply began.
 
-    `traces` are those of its questions. `waited` is the time in the queue of the server, and `first_token` the time
+    `waited` is the time in the queue of the server, and `first_token` the time
     until the first piece of a streamed reply.
     """
 
@@ -37,12 +46,18 @@ class Bill:
     waited: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
-    traces: list[Trace] = field(default_factory=list)
+    method: str = ""
+    traceparent: str = ""
+    charges: list[Charge] = field(default_factory=list)
+
+    @property
+    def traces(self) -> Sequence[Trace]:
+        return [charge.trace for charge in self.charges]
 
     @property
     def model(self) -> str:
         """The strategy by which it was answered."""
-        return self.traces[0].strategy if self.traces else ""
+        return self.charges[0].trace.strategy if self.charges else ""
 
     @property
     def calls(self) -> Sequence[Call]:
@@ -82,7 +97,7 @@ def charge(trace: Trace) -> None:
     """Add what a question has used to the bill of the current request, if there is one."""
     bill = _BILL.get()
     if bill is not None:
-        bill.traces.append(trace)
+        bill.charges.append(Charge(trace, time.time() - trace.seconds))
 
 
 def waited(seconds: float) -> None:
@@ -111,7 +126,8 @@ class AccountingMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self._ignored:
             return await self._app(scope, receive, send)
-        begun, bill = time.monotonic(), Bill(UNKNOWN, time.time())
+        begun, bill = time.monotonic(), Bill(UNKNOWN, time.time(), method=scope["method"])
+        bill.traceparent = Headers(scope=scope).get("traceparent", "")
 
         async def counted_receive() -> Message:
             message = await receive()

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from colm_vl.service import answering, models
+from colm_vl.service import accounting, answering, models
 from colm_vl.service.context import Service
 from colm_vl.service.conversation import Said, is_side_task, read_query
 from colm_vl.service.endings import alone, under_schema
@@ -60,6 +60,7 @@ class Asked:
             async for event in events:
                 text = narrator.rest() if isinstance(event, Trace) else narrator.told(event)
                 if text:
+                    accounting.first_token()
                     yield text
                 if isinstance(event, Trace):
                     yield _answered(event)

@@ -56,7 +56,7 @@ def serve(
     require("fastapi", "serve")
     require("uvicorn", "serve")
     require("prometheus_client", "serve")
-    from colm_vl.service import logs, server
+    from colm_vl.service import logs, server, telemetry
     from colm_vl.service.context import Service
     from colm_vl.service.ledger import Ledger
 
@@ -66,7 +66,10 @@ def serve(
     with ExitStack() as stack:
         listener = stack.enter_context(server.listen(host, port, keys=ring is not None))
         book = stack.enter_context(closing(Ledger(ledger))) if ledger else None
-        service = Service(members, settings=settings, keys=ring, ledger=book)
+        spans = telemetry.configured()
+        if spans is not None:
+            stack.enter_context(closing(spans))
+        service = Service(members, settings=settings, keys=ring, ledger=book, telemetry=spans)
         address, bound = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         typer.echo(f"colm-vl: http://{shown}:{bound}/v1  (Ctrl-C ends it)")
@@ -120,7 +123,7 @@ def usage(
     if as_json:
         typer.echo(json.dumps([{by: row.group} | _without(asdict(row), "group") for row in rows], indent=1))
         return
-    columns = ("requests", "refused", "failed", "calls", "avoided", "prompt", "completion", "server")
+    columns = ("requests", "refused", "failed", "calls", "avoided", "prompt", "reply", "server")
     table = Table(by, *columns, box=None)
     for row in rows:
         numbers = (

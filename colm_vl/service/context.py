@@ -23,13 +23,14 @@ from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import FairQueue
 from colm_vl.service.queued import QueuedBackend
 from colm_vl.service.settings import Settings
+from colm_vl.service.telemetry import Telemetry
 from colm_vl.team import Team
 
 
 class Service:
     """A team behind HTTP, for one event loop. `backends` replaces those of members, as for `AsyncCoLM`; the server's
-    is put behind the queue. Without `keys`, every caller is anonymous. With a `ledger`, which is not closed here,
-    quotas of a day go on from before."""
+    is put behind the queue. Without `keys`, every caller is anonymous. With a `ledger`, quotas of a day go on from
+    before. `ledger` and `telemetry` are not closed here."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Service:
         keys: KeyRing | None = None,
         backends: Mapping[str, Backend] | None = None,
         ledger: Ledger | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.team = team
         self.settings = settings or Settings()
@@ -63,6 +65,7 @@ class Service:
             self.metrics,
             RequestLog(content=self.settings.log_content),
             *([ledger] if ledger else []),
+            *([telemetry] if telemetry else []),
         )
         if ledger is not None and keys is not None:
             used = ledger.server_tokens_since(day_begun(time.time()))

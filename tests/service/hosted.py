@@ -21,6 +21,7 @@ from colm_vl.service.context import Service
 from colm_vl.service.keys import KeyRing
 from colm_vl.service.ledger import Ledger
 from colm_vl.service.settings import Settings
+from colm_vl.service.telemetry import Telemetry
 from tests.teams import FIVE, FOUR, GUIDANCE
 
 ROOT = Path(__file__).parents[2]
@@ -46,10 +47,11 @@ def service(
     keys: Path | None = None,
     backends: Mapping[str, Backend] | None = None,
     ledger: Ledger | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Service:
     ring = KeyRing(keys) if keys else None
     chosen = Settings.model_validate(settings or {})
-    return Service(made or team(), settings=chosen, keys=ring, backends=backends, ledger=ledger)
+    return Service(made or team(), settings=chosen, keys=ring, backends=backends, ledger=ledger, telemetry=telemetry)
 
 
 @asynccontextmanager
