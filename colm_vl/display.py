@@ -59,7 +59,7 @@ class Conversation:
         self._console = console
         self._writing: dict[str, str] = {}
         self._before: dict[str, ClientReply] = {}
-        self._waiting: dict[str, int] = {}  # in the queue of a service: the number of calls before theirs
+        self._waiting: dict[str, int | None] = {}  # in the queue of a service: the number of calls before theirs
         self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Conversation:
@@ -81,7 +81,6 @@ class Conversation:
             case Queued():
                 self._waiting[event.member] = event.ahead
             case Delta():
-                self._waiting.pop(event.member, None)
                 self._writing[event.member] = self._writing.get(event.member, "") + event.text
             case Selection():
                 self._show_selection(event)

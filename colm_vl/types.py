@@ -428,11 +428,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A call waits in the queue of a service. `ahead` is the number of calls that will be served before it."""
+    """A call waits in the queue of a service. `ahead` is the number of calls that will be served before it, or None
+    once it no longer waits."""
 
     stage: Stage
     member: str
-    ahead: int
+    ahead: int | None
     round: int = 0
     sample: int = 0
 

@@ -245,8 +245,10 @@ def _writing(view: View, place: ReplyKey) -> str:
         return ""
     so_far = "several answers at once" if view.samples else view.writing[place]
     if not so_far.strip():
-        waits = f"waiting for the server, {view.ahead[place]} before" if place in view.ahead else "thinking"
-        return tag("p", waits, "cv-idle cv-busy")
+        ahead = view.ahead.get(place)
+        return tag(
+            "p", "thinking" if ahead is None else f"in the queue of the service, {ahead} ahead", "cv-idle cv-busy"
+        )
     return tag("p", text(so_far), "cv-writing cv-busy")
 
 

@@ -79,7 +79,7 @@ class View:
     seconds: float = 0.0
     stage: StageStarted | None = None
     writing: dict[ReplyKey, str] = field(default_factory=dict)
-    ahead: dict[ReplyKey, int] = field(default_factory=dict)
+    ahead: dict[ReplyKey, int | None] = field(default_factory=dict)
     drafts: dict[str, list[Draft]] = field(default_factory=dict)
     guidance: dict[int, Guidance] = field(default_factory=dict)
     refinements: dict[tuple[int, str], Refinement] = field(default_factory=dict)

@@ -101,6 +101,7 @@ def test_a_call_that_waits_in_the_queue_of_a_service_is_shown_until_it_is_answer
         conversation.show(StageStarted("guide", ("server",), 1))
         conversation.show(Queued("guide", "server", 3, 1))
         shown = console.file.getvalue()  # type: ignore[attr-defined]
+        conversation.show(Queued("guide", "server", None, 1))
         conversation.show(Delta("guide", "server", "Evidence: five", 1))
         later = console.file.getvalue().removeprefix(shown)  # type: ignore[attr-defined]
     assert "in the queue of the service, 3 calls ahead" in shown

@@ -96,6 +96,8 @@ class ServiceBackend:
                         match event:
                             case Queued():
                                 yield QueuePlace(event.ahead)
+                            case Started():
+                                yield QueuePlace(None)
                             case TextDelta():
                                 yield event.text
                             case StreamFailed():

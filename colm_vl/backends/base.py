@@ -114,9 +114,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
-    """A call waits in the queue of its endpoint. `ahead` is the number of calls that will be served before it."""
+    """The place of a call in an endpoint's queue. `ahead` is the number of calls that will be served before it, or None
+    once it no longer waits."""
 
-    ahead: int
+    ahead: int | None
 
 
 Piece = str | QueuePlace | Generation

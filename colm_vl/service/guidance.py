@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from colm_vl import types
 from colm_vl.backend_pool import BackendPool
 from colm_vl.errors import ConfigError
 from colm_vl.guidance_protocol import (
@@ -28,14 +29,11 @@ from colm_vl.service import accounting
 from colm_vl.service.failures import told
 from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import Caller, FairQueue
-from colm_vl.service.queued import QueuedBackend, Visit, visit
+from colm_vl.service.queued import QueuedBackend, visit
 from colm_vl.service.streaming import cancelled
 from colm_vl.store import CallsUnderWay
 from colm_vl.team import Member, Team
 from colm_vl.types import Delta, Event, Query
-
-TICK = 1.0
-"""Seconds between two looks at the place in the queue."""
 
 Consulted = Queued | Started | TextDelta | ReplyDone
 
@@ -81,7 +79,7 @@ class Consultation:
 
     async def events(self) -> AsyncGenerator[Consulted, None]:
         """What happens, as it happens. The last event is the reply. Closing the generator cancels the call."""
-        happened: asyncio.Queue[Event | _Moved | None] = asyncio.Queue()
+        happened: asyncio.Queue[Event | None] = asyncio.Queue()
         service = self.service
         run = Run(
             self.query,
@@ -90,16 +88,14 @@ class Consultation:
             emit=happened.put_nowait,
             store=service._stores[self.caller.name],
         )
-        with visit(self.caller, lambda: happened.put_nowait(_Moved())) as here:
+        with visit(self.caller):
             work = asyncio.create_task(self._ask(run))
         work.add_done_callback(lambda _: happened.put_nowait(None))
         try:
-            ahead: int | None = None
-            while (event := await _next(happened, here)) is not None:
-                if here.ahead != ahead:
-                    ahead = here.ahead
-                    yield Started() if ahead is None else Queued(ahead=ahead)
-                if isinstance(event, Delta):
+            while (event := await happened.get()) is not None:
+                if isinstance(event, types.Queued):
+                    yield Started() if event.ahead is None else Queued(ahead=event.ahead)
+                elif isinstance(event, Delta):
                     accounting.first_token()
                     yield TextDelta(text=event.text)
             yield ReplyDone(reply=(await work).model_dump(mode="json"))
@@ -124,18 +120,3 @@ class Consultation:
         if isinstance(task, GuidanceRequest):
             return await guide.guide(query, task.shown, round=1)
         return await guide.verdict(query, task.shown, round=1)
-
-
-class _Moved:
-    """A call of the request has begun to wait, or waits no longer."""
-
-
-async def _next(happened: asyncio.Queue[Event | _Moved | None], here: Visit) -> Event | _Moved | None:
-    """The next event; while a call waits, at least every `TICK` seconds."""
-    if here.ahead is None:
-        return await happened.get()
-    try:
-        async with asyncio.timeout(TICK):
-            return await happened.get()
-    except TimeoutError:
-        return _Moved()

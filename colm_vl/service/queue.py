@@ -11,8 +11,8 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from colm_vl.errors import RateLimited
@@ -78,13 +78,15 @@ class Ticket:
         return (self._queue._clock() if self.begun is None else self.begun) - self.arrived
 
     @property
-    def waits(self) -> bool:
-        return not self._turn.done()
-
-    @property
     def ahead(self) -> int:
         """How many waiting calls will be served before this one, as it looks now; 0 once it has a place."""
         return self._queue._ahead_of(self)
+
+    async def turn(self, within: float | None = None) -> None:
+        """Wait for the place, for at most `within` seconds."""
+        if self.begun is None:
+            # Not awaited directly: what is granted to a caller that is being cancelled is given back when it leaves.
+            await asyncio.wait([self._turn], timeout=within)
 
 
 @dataclass(slots=True)
@@ -151,12 +153,10 @@ class FairQueue:
         if quota.requests_per_minute is not None:
             flow.requests.append(now)
 
-    @asynccontextmanager
-    async def place(
-        self, caller: Caller, cost: int, on_ticket: Callable[[Ticket], None] | None = None
-    ) -> AsyncGenerator[Ticket, None]:
-        """Wait for a place and hold it. `cost` is an estimate of the call's tokens. `on_ticket` is called before
-        waiting. A caller that is cancelled leaves the queue at once. Raises `Refusal`."""
+    @contextmanager
+    def place(self, caller: Caller, cost: int) -> Generator[Ticket, None, None]:
+        """A place in the queue, and from the ticket's `turn` on at the server; it is given back at the end. `cost` is
+        an estimate of the call's tokens. Raises `Refusal`."""
         flow, cost = self._flow(caller), max(1, cost)
         self._check_tokens(flow, cost)
         self._check_room(flow)
@@ -167,9 +167,6 @@ class FairQueue:
         self._place_in_ring(flow)
         self._serve()
         try:
-            if on_ticket:
-                on_ticket(ticket)
-            await ticket._turn
             yield ticket
         finally:
             self._leave(ticket)
@@ -248,9 +245,6 @@ class FairQueue:
         passed = 0
         while self._ring:
             flow = self._ring[0]
-            if flow.waiting[0]._turn.cancelled():  # its holder has not run yet since
-                self._forget(flow.waiting[0])
-                continue
             if not flow.granted:
                 flow.deficit += flow.grant
                 flow.granted = True
@@ -290,20 +284,14 @@ class FairQueue:
         flow = ticket._flow
         if ticket.begun is None:
             self._count(flow, -ticket.cost)
-            if ticket in flow.waiting:
-                self._forget(ticket)
+            flow.waiting.remove(ticket)
+            self.waiting -= 1
         else:
             self.serving -= 1
             flow.serving -= 1
             self._settle(ticket)
-            self._place_in_ring(flow)
-        self._serve()
-
-    def _forget(self, ticket: Ticket) -> None:
-        flow = ticket._flow
-        flow.waiting.remove(ticket)
-        self.waiting -= 1
         self._place_in_ring(flow)
+        self._serve()
 
     def _settle(self, ticket: Ticket) -> None:
         """Replace the estimate by what was used."""
@@ -320,7 +308,7 @@ class FairQueue:
 
     def _ahead_of(self, ticket: Ticket) -> int:
         flow = ticket._flow
-        if not ticket.waits:
+        if ticket not in flow.waiting:
             return 0
         own = flow.waiting.index(ticket)
         turns = (own + 1) / flow.caller.weight

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, cast
 
 from colm_vl.backends.base import Backend, Capabilities, Generation, Piece, QueuePlace, Request
 from colm_vl.errors import ColmError, TimedOut
 from colm_vl.service import accounting
-from colm_vl.service.queue import Caller, FairQueue, Ticket
+from colm_vl.service.queue import Caller, FairQueue
 
 OPERATOR = Caller("")
 """The service itself, for instance when it checks its members."""
@@ -24,45 +24,27 @@ OPERATOR = Caller("")
 _CHARACTERS_A_TOKEN = 4
 _PIXELS_A_TOKEN = 28 * 28
 """As in Qwen2.5-VL."""
+_TICK = 1.0
+"""Seconds between two looks at the place in the queue."""
 _END: Final = object()
 
 
-@dataclass(slots=True)
-class Visit:
-    """One request to the service. `tickets` are those of its calls of the server. `on_change` is called when a call
-    begins to wait, and when it gets its place."""
-
-    caller: Caller
-    on_change: Callable[[], None] = lambda: None
-    tickets: list[Ticket] = field(default_factory=list)
-
-    def take(self, ticket: Ticket) -> None:
-        self.tickets.append(ticket)
-        self.on_change()
-
-    @property
-    def ahead(self) -> int | None:
-        """How many calls will be served before the next one of this request; None if none of its calls waits."""
-        waiting = [ticket.ahead for ticket in self.tickets if ticket.waits]
-        return min(waiting) if waiting else None
-
-
-_VISIT: ContextVar[Visit | None] = ContextVar("colm_vl.service.visit", default=None)
+_CALLER: ContextVar[Caller] = ContextVar("colm_vl.service.caller", default=OPERATOR)
 
 
 @contextmanager
-def visit(caller: Caller, on_change: Callable[[], None] = lambda: None) -> Generator[Visit, None, None]:
+def visit(caller: Caller) -> Generator[None, None, None]:
     """Calls made within the block, and in tasks started there, are the caller's."""
-    here = Visit(caller, on_change)
-    token = _VISIT.set(here)
+    token = _CALLER.set(caller)
     try:
-        yield here
+        yield
     finally:
-        _VISIT.reset(token)
+        _CALLER.reset(token)
 
 
 class QueuedBackend:
-    """The backend of the server member behind a queue. The timeout of a request begins once it has a place."""
+    """The backend of the server member behind a queue. Streams tell the place in the queue. The timeout of a request
+    begins once it waits no longer."""
 
     keeps_time = True
 
@@ -92,10 +74,17 @@ class QueuedBackend:
         await self._backend.aclose()
 
     async def _served(self, request: Request, *, streamed: bool) -> AsyncGenerator[Piece, None]:
-        here = _VISIT.get() or Visit(OPERATOR)
-        request = replace(request, scope=here.caller.name)
-        async with self._queue.place(here.caller, self._estimate(request), here.take) as ticket:
-            here.on_change()
+        caller = _CALLER.get()
+        request = replace(request, scope=caller.name)
+        with self._queue.place(caller, self._estimate(request)) as ticket:
+            ahead: int | None = None
+            while ticket.begun is None:
+                if ticket.ahead != ahead:
+                    ahead = ticket.ahead
+                    yield QueuePlace(ahead)
+                await ticket.turn(_TICK)
+            if ahead is not None:
+                yield QueuePlace(None)
             accounting.waited(ticket.waited)
             try:
                 async with aclosing(self._pieces(request, streamed)) as pieces:

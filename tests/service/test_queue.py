@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -32,7 +32,9 @@ class Calls:
         number = len(self.tasks)
 
         async def call() -> None:
-            async with self.queue.place(caller, cost, lambda ticket: self.tickets.update({number: ticket})) as ticket:
+            with self.queue.place(caller, cost) as ticket:
+                self.tickets[number] = ticket
+                await ticket.turn()
                 self.order.append(caller.name)
                 await self.held[number].wait()
                 ticket.tokens = tokens
@@ -170,9 +172,11 @@ async def test_a_full_queue_refuses_with_the_time_to_wait() -> None:
             made.queue.admit(ANN)
         assert own.value.status == 429
         await made.begin(BOB)
-        with pytest.raises(Refusal, match="the queue is full with 3 calls") as full:
-            async with made.queue.place(Caller("cleo"), 100):
-                pass
+        with (
+            pytest.raises(Refusal, match="the queue is full with 3 calls") as full,
+            made.queue.place(Caller("cleo"), 100),
+        ):
+            pass
         assert full.value.status == 503
         assert full.value.retry_after is not None
         assert full.value.retry_after >= 1
@@ -206,16 +210,14 @@ async def test_tokens_a_day_are_reserved_while_a_call_waits_and_settled_after_it
     now = day - 100
     queue = FairQueue(1, now=lambda: now)
     caller = Caller("ann", quota=Quota(tokens_per_day=1000))
-    async with AsyncExitStack() as stack:
-        ticket = await stack.enter_async_context(queue.place(caller, 600))
+    with queue.place(caller, 600) as ticket:
         assert queue.tokens_today(caller) == 600
-        with pytest.raises(Refusal, match="1,000 tokens a day") as refused:
-            async with queue.place(caller, 600):
-                pass
+        with pytest.raises(Refusal, match="1,000 tokens a day") as refused, queue.place(caller, 600):
+            pass
         assert refused.value.retry_after == 100
         ticket.tokens = 200
     assert queue.tokens_today(caller) == 200
-    async with queue.place(caller, 800) as ticket:
+    with queue.place(caller, 800) as ticket:
         with pytest.raises(Refusal):
             queue.admit(caller)
         ticket.tokens = 800

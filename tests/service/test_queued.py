@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from colm_vl import AsyncCoLM, Team, Trace
+from colm_vl import AsyncCoLM, Queued, Team, Trace
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.service.queue import Caller, FairQueue, Quota
-from colm_vl.service.queued import QueuedBackend, Visit, visit
+from colm_vl.service.queued import QueuedBackend, visit
 from tests.teams import FIVE, GUIDANCE
 
 ANN, BOB = Caller("ann"), Caller("bob")
@@ -28,26 +28,31 @@ async def waiting(queue: FairQueue, count: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def ask(colm: AsyncCoLM, caller: Caller, here: list[Visit], question: str = "How many dots?") -> str:
-    with visit(caller) as visited:
-        here.append(visited)
+async def ask(colm: AsyncCoLM, caller: Caller, question: str = "How many dots?") -> str:
+    with visit(caller):
         return (await colm.ask(question)).answer
 
 
 async def test_each_call_of_the_server_waits_in_the_name_of_its_caller() -> None:
     server, queue = ScriptedBackend([Reply(text=GUIDANCE, delay=0.05)]), FairQueue(1)
     async with team(server, queue) as colm:
-        here: list[Visit] = []
-        tasks = [
-            asyncio.create_task(ask(colm, caller, here, f"{index}?")) for index, caller in enumerate((ANN, ANN, BOB))
-        ]
-        await waiting(queue, 2)
-        assert [visited.ahead for visited in here] == [None, 1, 1]
-        assert await asyncio.gather(*tasks) == ["5", "5", "5"]
-        assert [visited.ahead for visited in here] == [None] * 3
+        assert await asyncio.gather(ask(colm, ANN, "1?"), ask(colm, ANN, "2?"), ask(colm, BOB, "3?")) == ["5", "5", "5"]
     assert {request.scope for request in server.requests} == {"ann", "bob"}
     assert server.closed
     assert queue.tokens_today(ANN) == 2 * queue.tokens_today(BOB) > 0
+
+
+async def test_a_stream_tells_the_place_in_the_queue() -> None:
+    server, queue = ScriptedBackend([Reply(text=GUIDANCE, delay=0.05)]), FairQueue(1)
+
+    async def places(colm: AsyncCoLM, caller: Caller, question: str) -> list[int | None]:
+        with visit(caller):
+            events = colm.stream(question)
+            return [event.ahead async for event in events if isinstance(event, Queued)]
+
+    async with team(server, queue) as colm:
+        told = await asyncio.gather(*(places(colm, ANN, f"{number}?") for number in range(3)))
+    assert told == [[], [0, None], [1, None]]  # the last one looks again only after a second
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -66,7 +71,7 @@ async def test_the_timeout_of_a_call_begins_when_it_has_a_place(streamed: bool) 
 async def test_a_question_that_is_cancelled_gives_its_place_back() -> None:
     server, queue = ScriptedBackend([Reply(text=GUIDANCE, delay=60)]), FairQueue(1)
     async with team(server, queue) as colm:
-        tasks = [asyncio.create_task(ask(colm, ANN, [], f"{number}?")) for number in range(3)]
+        tasks = [asyncio.create_task(ask(colm, ANN, f"{number}?")) for number in range(3)]
         await waiting(queue, 2)
         for task in tasks:
             task.cancel()
@@ -89,7 +94,7 @@ async def test_a_call_that_is_refused_is_a_failure_and_the_team_goes_on() -> Non
 async def test_a_failed_call_costs_no_tokens() -> None:
     queue = FairQueue(1)
     async with team(ScriptedBackend([Reply(error="unavailable")]), queue) as colm:
-        await ask(colm, ANN, [])
+        await ask(colm, ANN)
     assert queue.tokens_today(ANN) == 0
 
 
