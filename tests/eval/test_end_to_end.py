@@ -11,16 +11,20 @@ import pytest
 from colm_vl.errors import InputError
 from eval import cli
 from eval.benchmarks.registry import find, known
+from eval.client_answers import reply_of
 from eval.evaluator import ANSWER_FILES, plan, run
 from eval.report.write import write_report
 from eval.run_folder import read_evaluation
+from eval.scoring.scorer import score
 from eval.slug import slug
 from eval.types import Rule
 from tests.eval import published
 from tests.teams import Scripted, scripted
 
 STRATEGIES = ("solo:one", "vote", "colm")
-SCORED = [name for name, benchmark in known().items() if benchmark.scored and name != "pocket"]
+PACKAGED = frozenset({"pocket", "easy_vqa"})
+"""Benchmarks that have no files."""
+SCORED = [name for name, benchmark in known().items() if benchmark.scored and name not in PACKAGED]
 WRITTEN = [name for name, benchmark in known().items() if not benchmark.scored]
 
 
@@ -219,3 +223,24 @@ def test_a_team_without_a_server_runs_what_needs_none(tmp_path: Path, monkeypatc
         cli.main()
     assert not stopped.value.code
     assert list(read_evaluation(tmp_path / "run").traces) == ["solo:one"]
+
+
+def test_easy_vqa_is_read_from_its_package(tmp_path: Path) -> None:
+    pytest.importorskip("easy_vqa", reason="easy-vqa is not installed: pip install easy-vqa")
+    planned = plan(find("easy_vqa"), None)
+    assert len(planned.items) == 9673
+    first = planned.items[0]
+    assert (first.question, first.gold, first.groups) == ("What is the red shape?", ("triangle",), {"answer": "shape"})
+    ask("easy_vqa", None, tmp_path / "run", team("Triangle.", "yes"), limit=40)
+    evaluation = read_evaluation(tmp_path / "run")
+    gold = [item.gold[0] for item in evaluation.items.values()]
+    for strategy, answer in (("vote", "triangle"), ("colm", "yes")):
+        found = score(
+            evaluation.benchmark,
+            list(evaluation.items.values()),
+            {trace.id: reply_of(trace) for trace in evaluation.traces[strategy]},
+            Rule.STRICT,
+        )
+        assert found.overall.correct == gold.count(answer)
+    with pytest.raises(InputError, match="reads the data in its package"):
+        plan(find("easy_vqa"), tmp_path)
