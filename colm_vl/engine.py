@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
-import anyio
 import PIL.Image
 
+from colm_vl._following import follow
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend
 from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, ready_traces, traces
@@ -233,19 +234,15 @@ class AsyncCoLM:
     ) -> AsyncGenerator[Event, None]:
         query = await self._query(question, images, choices)
         self._check_open()
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        run = Run(query, choice.team, self._pool, emit=events.put_nowait)
-        task = asyncio.ensure_future(choice.strategy.run(run))
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
+
+        async def answer(emit: Callable[[Event], None]) -> None:
+            run = Run(query, choice.team, self._pool, emit=emit)
+            await choice.strategy.run(run)
+            emit(run.trace())
+
+        async with aclosing(follow(answer)) as events:
+            async for event in events:
                 yield event
-            await task
-            yield run.trace()
-        finally:
-            task.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([task])
 
 
 def answered(trace: Trace) -> Trace:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
+from colm_vl._following import follow as followed
 from colm_vl.run import Run
 from colm_vl.service import accounting
 from colm_vl.service.context import Service
 from colm_vl.service.queue import Caller
 from colm_vl.service.queued import visit
-from colm_vl.service.streaming import cancelled
 from colm_vl.strategies import Choice
 from colm_vl.types import Event, Query, Trace
 
@@ -24,17 +24,14 @@ async def answer(service: Service, caller: Caller, query: Query, choice: Choice)
 
 async def follow(service: Service, caller: Caller, query: Query, choice: Choice) -> AsyncGenerator[Event, None]:
     """The events as they happen, last the trace. Closing the generator cancels the question."""
-    happened: asyncio.Queue[Event | None] = asyncio.Queue()
-    run = Run(query, choice.team, service.pool, emit=happened.put_nowait)
-    with visit(caller):
-        work = asyncio.create_task(_carry_out(service, choice, run))
-    work.add_done_callback(lambda _: happened.put_nowait(None))
-    try:
-        while (event := await happened.get()) is not None:
+
+    async def answer(emit: Callable[[Event], None]) -> None:
+        with visit(caller):
+            emit(await _carry_out(service, choice, Run(query, choice.team, service.pool, emit=emit)))
+
+    async with aclosing(followed(answer)) as events:
+        async for event in events:
             yield event
-        yield await work
-    finally:
-        await cancelled(work)
 
 
 async def _carry_out(service: Service, choice: Choice, run: Run) -> Trace:

@@ -48,16 +48,14 @@ class Service:
         limits = self.settings.queue
         self.queue = FairQueue(limits.places, max_waiting=limits.waiting, max_waiting_each=limits.waiting_each)
         self.pictures = PictureStore(self.settings.picture_limits)
-        self.guidance: GuidanceService | None = None
         members = dict(backends or {})
         if server := team.server:
             given = members.get(server.name)
             own = given or registry.connect(server.backend, server.options)
             times = server.options.keeps_time if given is None else bool(getattr(given, "keeps_time", False))
-            queued = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
-            members[server.name] = queued
-            self.guidance = GuidanceService(team, queued, self.queue, self.pictures)
+            members[server.name] = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
         self.pool = BackendPool(members, max_loaded=team.policy.max_loaded)
+        self.guidance = GuidanceService(team, self.pool, self.queue, self.pictures) if team.server else None
         self.models = offered(team, self.settings.strategies)
         self.metrics = Metrics(self.queue, team)
         self.ledger = ledger

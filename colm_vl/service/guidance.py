@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from colm_vl import types
+from colm_vl._following import follow
 from colm_vl.backend_pool import BackendPool
 from colm_vl.errors import ConfigError
 from colm_vl.guidance_protocol import (
@@ -29,8 +30,7 @@ from colm_vl.service import accounting
 from colm_vl.service.failures import told
 from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import Caller, FairQueue
-from colm_vl.service.queued import QueuedBackend, visit
-from colm_vl.service.streaming import cancelled
+from colm_vl.service.queued import visit
 from colm_vl.store import CallsUnderWay
 from colm_vl.team import Member, Team
 from colm_vl.types import Delta, Event, Query
@@ -41,16 +41,15 @@ Consulted = Queued | Started | TextDelta | ReplyDone
 class GuidanceService:
     """Asks the server of `team`. Equal requests that one caller makes at the same time share a call."""
 
-    def __init__(self, team: Team, server: QueuedBackend, queue: FairQueue, pictures: PictureStore) -> None:
-        """`server` is the backend of the team's server; it is not closed here. Raises `ConfigError` if the team has
-        none."""
+    def __init__(self, team: Team, pool: BackendPool, queue: FairQueue, pictures: PictureStore) -> None:
+        """`pool` has the server behind the queue. Raises `ConfigError` if the team has no server."""
         if team.server is None:
             raise ConfigError(f"{team.source}: no server", hint="add the table [server]")
         self.queue = queue
         self.pictures = pictures
         self._team = team
         self._member: Member = team.server
-        self._pool = BackendPool({team.server.name: server})
+        self._pool = pool
         self._stores: defaultdict[str, CallsUnderWay] = defaultdict(CallsUnderWay)
 
     async def prepare(self, caller: Caller, task: Task) -> Consultation:
@@ -72,35 +71,30 @@ class Consultation:
 
     async def reply(self) -> Reply:
         """Raises `BackendError` if the server fails."""
-        async for event in self.events():
-            if isinstance(event, ReplyDone):
-                return self.task.Reply.model_validate(event.reply)
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                if isinstance(event, ReplyDone):
+                    return self.task.Reply.model_validate(event.reply)
         raise AssertionError("the events end with the reply")
 
     async def events(self) -> AsyncGenerator[Consulted, None]:
         """What happens, as it happens. The last event is the reply. Closing the generator cancels the call."""
-        happened: asyncio.Queue[Event | None] = asyncio.Queue()
-        service = self.service
-        run = Run(
-            self.query,
-            service._team,
-            service._pool,
-            emit=happened.put_nowait,
-            store=service._stores[self.caller.name],
-        )
-        with visit(self.caller):
-            work = asyncio.create_task(self._ask(run))
-        work.add_done_callback(lambda _: happened.put_nowait(None))
-        try:
-            while (event := await happened.get()) is not None:
-                if isinstance(event, types.Queued):
-                    yield Started() if event.ahead is None else Queued(ahead=event.ahead)
-                elif isinstance(event, Delta):
-                    accounting.first_token()
-                    yield TextDelta(text=event.text)
-            yield ReplyDone(reply=(await work).model_dump(mode="json"))
-        finally:
-            await cancelled(work)
+        async with aclosing(follow(self._answer)) as events:
+            async for event in events:
+                match event:
+                    case types.Queued():
+                        yield Started() if event.ahead is None else Queued(ahead=event.ahead)
+                    case Delta():
+                        accounting.first_token()
+                        yield TextDelta(text=event.text)
+                    case ReplyDone():
+                        yield event
+
+    async def _answer(self, emit: Callable[[Event | ReplyDone], None]) -> None:
+        service, caller = self.service, self.caller
+        run = Run(self.query, service._team, service._pool, emit=emit, store=service._stores[caller.name])
+        with visit(caller):
+            emit(ReplyDone(reply=(await self._ask(run)).model_dump(mode="json")))
 
     async def _ask(self, run: Run) -> Reply:
         try:

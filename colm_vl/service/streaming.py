@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
-import anyio
 from fastapi import Request
 from fastapi.responses import StreamingResponse
+
+from colm_vl._following import cancelled
 
 KEEP_ALIVE = 5.0
 """Seconds without data after which a comment is sent. Proxies take a silent connection for a broken one."""
@@ -73,15 +74,6 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, _T]) -> _T
         return task.result()
     finally:
         await cancelled(task, gone)
-
-
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and wait until they have ended, also if the caller is cancelled itself."""
-    for task in tasks:
-        task.cancel()
-    # Starlette cancels a response by a scope of anyio, in which every further wait is cancelled, too.
-    with anyio.CancelScope(shield=True):
-        await asyncio.wait(tasks)
 
 
 async def _disconnected(request: Request) -> None:
