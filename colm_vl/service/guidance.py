@@ -24,7 +24,7 @@ from colm_vl.guidance_protocol import (
     TextDelta,
     VerdictReading,
 )
-from colm_vl.guides import ServerGuide
+from colm_vl.guides import Guide, guide_of
 from colm_vl.run import Run
 from colm_vl.service import accounting
 from colm_vl.service.failures import told
@@ -32,7 +32,7 @@ from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import Caller, FairQueue
 from colm_vl.service.queued import visit
 from colm_vl.store import CallsUnderWay
-from colm_vl.team import Member, Team
+from colm_vl.team import Team
 from colm_vl.types import Delta, Event, Query
 
 Consulted = Queued | Started | TextDelta | ReplyDone
@@ -48,7 +48,6 @@ class GuidanceService:
         self.queue = queue
         self.pictures = pictures
         self._team = team
-        self._member: Member = team.server
         self._pool = pool
         self._stores: defaultdict[str, CallsUnderWay] = defaultdict(CallsUnderWay)
 
@@ -98,7 +97,9 @@ class Consultation:
 
     async def _ask(self, run: Run) -> Reply:
         try:
-            reading = await self._read(ServerGuide(run, self.service._member))
+            guide = guide_of(run)
+            assert guide is not None
+            reading = await self._read(guide)
         finally:
             accounting.charge(run.trace())
         trace = run.trace()
@@ -106,7 +107,7 @@ class Consultation:
             raise told(trace.failures[-1], self.service.queue.retry_after)
         return self.task.Reply(**reading.model_dump(), usage=trace.usage, notes=trace.notes)
 
-    async def _read(self, guide: ServerGuide) -> SelectionReading | GuidanceReading | VerdictReading | None:
+    async def _read(self, guide: Guide) -> SelectionReading | GuidanceReading | VerdictReading | None:
         task, query = self.task, self.query
         if isinstance(task, SelectionRequest):
             specialties = {client.name: client.specialty for client in task.clients}

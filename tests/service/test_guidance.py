@@ -11,9 +11,12 @@ import pytest
 from colm_vl import Delta, Query, Queued, Trace
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.errors import ConfigError
+from colm_vl.service.app import create_app
+from colm_vl.service.context import Service
 from colm_vl.team import Team
 from colm_vl.types import Event
 from tests.service.guided import TABLE, Guided, client, one_place
+from tests.service.running import serving
 from tests.teams import FIVE, FOUR, GUIDANCE
 
 
@@ -162,6 +165,19 @@ async def test_a_batch_with_a_service_is_planned_without_calling_it(dots: Query)
     async with client("http://127.0.0.1:9", strategy="colm") as colm:
         plan = await colm.plan([dots])
     assert {call.stage for call in plan.calls} == {"draft", "guide", "refine"}
+
+
+async def test_a_service_can_pass_on_to_another_one(dots: Query) -> None:
+    with Guided().running() as url:
+        table = {"backend": "colm", "base_url": url, "api_key_env": "COLM_TEST_KEY"}
+        team = Team.from_dict({"clients": [{"name": "own", **TABLE}], "server": table})
+        with serving(create_app(Service(team))) as between:
+            async with client(between) as colm:
+                seen = [event async for event in colm.stream(dots)]
+    trace = await last(seen)
+    assert not trace.failures
+    assert trace.guidance[0].text == GUIDANCE
+    assert "".join(event.text for event in seen if isinstance(event, Delta) and event.stage == "guide") == GUIDANCE
 
 
 async def test_a_guidance_service_cannot_be_a_client() -> None:
