@@ -106,7 +106,8 @@ class _Fairness:
             f"{left} calls go on, {PLACES} further ones take {took / self.latency:.1f} service times together",
             "0, and < 2",
             left == 0 and free,
-            f"{self.disconnects:,} streaming clients reset their connections at random moments, 100 at the same time",
+            f"{self.disconnects:,} streaming clients, of guidance and of chat completions, reset their connections at "
+            "random moments, 100 at the same time",
         )
 
 
@@ -138,17 +139,18 @@ class _Asking:
             return told
 
     async def break_off(self, caller: str, after: float) -> None:
-        """Reset the connection of a stream after so many seconds."""
+        """Reset the connection of a stream, of guidance or of a chat completion, after so many seconds."""
         address = urlsplit(self.service.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        body = json.dumps(_body(stream=True)).encode()
+        path, asked = random.choice((("/v1/guidance", _body(stream=True)), ("/v1/chat/completions", _chat())))
+        body = json.dumps(asked).encode()
         headers = {
             "Host": address.netloc,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             **self.service.headers(caller),
         }
-        lines = ["POST /v1/guidance HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         writer.write("\r\n".join(lines).encode() + body)
         with suppress(TimeoutError):
             async with asyncio.timeout(after):
@@ -217,3 +219,8 @@ def _body(*, stream: bool = False) -> dict[str, object]:
     """Each request asks something else, because equal requests of a key share a call."""
     drafts = [{"heading": f"client {number}", "text": "Caption: five dots\nAnswer: 5"} for number in (1, 2)]
     return {"question": f"How many dots are there in {next(_numbers)}?", "drafts": drafts, "stream": stream}
+
+
+def _chat() -> dict[str, object]:
+    turn = {"role": "user", "content": f"How many dots are there in {next(_numbers)}?"}
+    return {"model": "colm", "messages": [turn], "stream": True}
