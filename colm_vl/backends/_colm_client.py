@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from colm_vl.backends._http import HttpReply
 from colm_vl.backends._http_calls import HttpCalls
 from colm_vl.backends._http_errors import StatusError, Target, of_status, retry_after
 from colm_vl.backends.base import Capabilities, Generation, Piece, QueuePlace, Request
-from colm_vl.errors import BACKEND_ERRORS, BackendError, BadReply, InputError, RateLimited
+from colm_vl.errors import BACKEND_ERRORS, BackendError, BadReply, InputError, RateLimited, TimedOut
 from colm_vl.guidance_protocol import (
     MISSING_PICTURE,
     ErrorBody,
@@ -90,7 +90,7 @@ class ServiceBackend:
             reply = await self._send(call, task)
             try:
                 async with aclosing(self._calls.events(reply, _MOST_BYTES)) as events:
-                    while isinstance(data := await self._calls.in_time(call, anext(events, _END)), bytes):
+                    while isinstance(data := await self._in_time(call, anext(events, _END)), bytes):
                         event = self._read(data)
                         self._keep_time(call, event)
                         match event:
@@ -109,6 +109,20 @@ class ServiceBackend:
             finally:
                 reply.close()
         raise BadReply(f"the stream of {self._target.label} ended before it was finished")
+
+    async def _in_time(self, call: ServiceCall, waiting: Awaitable[object]) -> object:
+        try:
+            return await self._calls.in_time(call, waiting)
+        except TimedOut:
+            if call.queued_since is None:
+                raise
+        within = self._options.queue_timeout
+        error = TimedOut(
+            f"{self._target.label}: the call waited for {within:g} s in its queue",
+            hint="ask fewer questions at the same time, or raise queue_timeout",
+        )
+        error.retryable = False  # a retry would wait as long again
+        raise error
 
     def _task(self, request: Request) -> Task:
         try:

@@ -22,18 +22,19 @@ _MOST_KNOWN = 10_000
 
 @dataclass(slots=True)
 class ServiceCall(Call):
-    """`uploaded` are the pictures that were sent for this call, in all its attempts. `queued_since` is set while it
-    waits in the queue of the service, whose time does not count."""
+    """`uploaded` are the pictures that were sent for this call, in all its attempts. While it waits in the queue of the
+    service, whose time does not count, `queued_since` is set and `left` is the rest of its own time."""
 
     uploaded: Sent = Sent()
     queued_since: float | None = None
+    left: float = 0.0
 
     def queue(self, now: float, most: float) -> None:
         """Stop the clock; the call may wait for `most` seconds."""
         if self.queued_since is None:
             self.queued_since = now
             if self.deadline is not None:
-                self._left = self.deadline - now
+                self.left = self.deadline - now
                 self.deadline = now + most
 
     def begin(self, now: float) -> None:
@@ -41,10 +42,8 @@ class ServiceCall(Call):
         if self.queued_since is not None and self.started is not None:
             self.started += now - self.queued_since
             if self.deadline is not None:
-                self.deadline = now + self._left
+                self.deadline = now + self.left
             self.queued_since = None
-
-    _left: float = 0.0
 
 
 class StatusFailure(Exception):

@@ -103,6 +103,19 @@ async def test_the_time_in_the_queue_does_not_count(dots: Query) -> None:
     assert not [trace.failures for trace in traces if trace.failures]
 
 
+async def test_a_call_that_waits_too_long_in_the_queue_is_given_up() -> None:
+    server = ScriptedBackend([Reply(text=GUIDANCE, delay=1.5)])
+    with Guided(server, one_place()).running() as url:
+        async with client(url) as patient, client(url, server={"queue_timeout": 0.3}) as hasty:
+            first = asyncio.create_task(patient.ask("How many dots?"))
+            await until(lambda: len(server.requests) == 1)
+            trace = await hasty.ask("How many?")
+            assert (await first).guidance
+    (failure,) = trace.failures
+    assert failure.kind == "timed_out"
+    assert "waited for 0.3 s in its queue" in failure.message
+
+
 async def test_a_call_that_takes_too_long_is_given_up(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
     guided = Guided(server, one_place())
