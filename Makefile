@@ -4,6 +4,7 @@
 # make format         format the code
 # make test-browser   test the web page in headless Chromium; installs it if possible
 # make test-llamacpp  ask a real small model behind llama.cpp 100 questions, or the first N with QUESTIONS=N
+# make test-clients   test colm-vl serve with published clients and schemathesis, in an environment of their own
 # make test-vllm      test against a running vLLM server
 
 PYTHON ?= python3
@@ -11,13 +12,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LLAMA  := .venv-llamacpp
+CLIENTS := .venv-clients
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo -n )apt-get -qq
 GET_CHROMIUM := { $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit format test-browser test-llamacpp test-vllm clean
+.PHONY: ask test check lint types unit format test-browser test-clients test-llamacpp test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -56,6 +58,14 @@ $(LLAMA)/.installed: tests/serving/llamacpp-requirements.txt
 	$(LLAMA)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
+test-clients: $(STAMP) $(CLIENTS)/.installed
+	COLM_VL_CLIENTS=$(CLIENTS) $(BIN)/pytest -m clients tests/contract
+
+$(CLIENTS)/.installed: tests/contract/clients-requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 # COLM_VL_VLLM_URL is the base URL of a running vLLM, for instance http://localhost:8000/v1
 test-vllm: $(STAMP)
 	$(BIN)/pytest -m vllm tests/serving
@@ -67,4 +77,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) $(LLAMA) .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(LLAMA) $(CLIENTS) .mypy_cache .pytest_cache .ruff_cache .coverage

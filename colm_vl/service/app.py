@@ -42,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
     errors.add_handlers(app)
     for add_routes in _PARTS:
         add_routes(app)
+    errors.describe(app)
     app.add_middleware(AccessMiddleware, service=service)
     app.add_middleware(AccountingMiddleware, sinks=service.sinks, ignored=OPEN_PATHS)
     if service.settings.cors_origins:

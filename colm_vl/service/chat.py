@@ -35,16 +35,10 @@ from colm_vl.service.errors import NO_RETRY, as_api_error, refused, responses
 from colm_vl.service.narration import narrated
 from colm_vl.service.options import SamplingOptions
 from colm_vl.service.queue import Caller
-from colm_vl.service.streaming import event_stream, while_connected
+from colm_vl.service.streaming import described, event_stream, while_connected
 from colm_vl.types import Trace
 
 _DONE: Final = "[DONE]"
-_STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The answer. With `stream`, server-sent events: chunks, and last `[DONE]`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
 
 
 def add_routes(app: FastAPI) -> None:
@@ -55,7 +49,7 @@ def add_routes(app: FastAPI) -> None:
         tags=["OpenAI"],
         operation_id="create_chat_completion",
         response_model=ChatCompletion,
-        responses={**_STREAM, **responses(404, 413, 429, 502, 503)},
+        responses={**described("chunks, and last `[DONE]`."), **responses(404, 413, 429, 502, 503)},
     )
 
 

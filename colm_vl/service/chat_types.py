@@ -58,8 +58,10 @@ class ResponseFormat(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    model: str = Field(examples=["colm"])
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] = Field(
+        examples=[[{"role": "user", "content": "Which bar is taller?"}]]
+    )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -53,6 +53,14 @@ _STATUSES: Final = (  # the first class of which an exception is an instance
     (Unavailable, 503),
     ((BadReply, BackendError), 502),
 )
+_OF_THE_REQUEST: Final = MappingProxyType(
+    {
+        Unsupported.kind: Unsupported.kind,
+        ContextTooLong.kind: "context_length_exceeded",
+        InputError.kind: InputError.kind,
+    }
+)
+"""Failures for which a request is to blame: kinds, and the codes that are told."""
 _CLIENT_GONE: Final = 499
 """Nobody reads it."""
 
@@ -119,6 +127,11 @@ def as_api_error(error: Exception) -> ApiError:
 def no_answer(failures: Sequence[tuple[str, str]]) -> ApiError:
     """No member gave an answer. `failures` are the members' names and the kinds of their failures."""
     told = "; ".join(dict.fromkeys(f"{member}: {kind}" for member, kind in failures))
+    kinds = {kind for _, kind in failures}
+    if kinds and kinds <= _OF_THE_REQUEST.keys():
+        return refused(
+            f"no answer: {told}", hint="send less text, or fewer or smaller pictures", code=_OF_THE_REQUEST[min(kinds)]
+        )
     return ApiError(502, f"no answer: {told or 'no reply could be read'}", code="no_answer", headers=NO_RETRY)
 
 
@@ -132,6 +145,16 @@ def _kind(error: ColmError) -> str:
     if isinstance(error, RateLimited):
         return RateLimited.kind
     return InputError.kind if isinstance(error, MissingPicture) else error.kind
+
+
+def describe(app: FastAPI) -> None:
+    """Remove FastAPI's own answer to invalid requests, which `add_handlers` replaces, from the OpenAPI description."""
+    description = app.openapi()
+    for path in description["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        description["components"]["schemas"].pop(name, None)
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -29,12 +29,11 @@ from colm_vl.service.errors import ApiError, refused
 from colm_vl.service.guidance import Consultation
 from colm_vl.service.queue import Caller
 from colm_vl.service.settings import Limits
-from colm_vl.service.streaming import event_stream, while_connected
+from colm_vl.service.streaming import described, event_stream, while_connected
 
 _TAG = "guidance"
 _STREAMED = (
-    "The reply. With `stream`, server-sent events: `queued`, `started`, `delta`, and last `reply` or `error`; the data "
-    "of each is a JSON object with its `type`."
+    "`queued`, `started`, `delta`, and last `reply` or `error`; the data of each is a JSON object with its `type`."
 )
 _PICTURE = {
     "requestBody": {
@@ -56,7 +55,7 @@ def add_routes(app: FastAPI) -> None:
             operation_id=name,
             response_model=reply,
             responses={
-                200: {"description": _STREAMED, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+                **described(_STREAMED),
                 **errors.responses(404, 409, 413, 429, 502, 503, 504),
             },
         )

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -35,15 +35,8 @@ from colm_vl.service.responses_types import (
     ResponsesRequest,
     ResponsesUsage,
 )
-from colm_vl.service.streaming import event_stream, while_connected
+from colm_vl.service.streaming import described, event_stream, while_connected
 from colm_vl.types import Trace
-
-_STREAM: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "The answer. With `stream`, server-sent events, last `response.completed` or `response.failed`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
 
 
 def add_routes(app: FastAPI) -> None:
@@ -54,7 +47,10 @@ def add_routes(app: FastAPI) -> None:
         tags=["OpenAI"],
         operation_id="create_response",
         response_model=ResponseReply,
-        responses={**_STREAM, **errors.responses(404, 413, 429, 502, 503)},
+        responses={
+            **described("last `response.completed` or `response.failed`."),
+            **errors.responses(404, 413, 429, 502, 503),
+        },
     )
 
 

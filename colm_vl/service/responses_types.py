@@ -65,8 +65,8 @@ class TextOptions(BaseModel):
 
 
 class ResponsesRequest(BaseModel):
-    model: str
-    input: str | Annotated[list[InputItem], Field(min_length=1)]
+    model: str = Field(examples=["colm"])
+    input: str | Annotated[list[InputItem], Field(min_length=1)] = Field(examples=["Which bar is taller?"])
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -14,10 +14,16 @@ from colm_vl._following import cancelled
 
 KEEP_ALIVE = 5.0
 """Seconds without data after which a comment is sent. Proxies take a silent connection for a broken one."""
+EVENTS: Final = "text/event-stream"
 _COMMENT: Final = b": keep-alive\n\n"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 _T = TypeVar("_T")
+
+
+def described(events: str) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route that can stream, for the OpenAPI description. Version 3.1 has no schema for events."""
+    return {200: {"description": f"The answer. With `stream`, server-sent events: {events}", "content": {EVENTS: {}}}}
 
 
 class ClientGone(Exception):
@@ -29,7 +35,7 @@ def event_stream(events: AsyncGenerator[str, None], *, keep_alive: float = KEEP_
 
     `events` runs in one task. It is closed if the client goes away, and should tell of failures as events.
     """
-    return StreamingResponse(_lines(events, keep_alive), media_type="text/event-stream", headers=_HEADERS)
+    return StreamingResponse(_lines(events, keep_alive), media_type=EVENTS, headers=_HEADERS)
 
 
 async def _lines(events: AsyncGenerator[str, None], keep_alive: float) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -73,12 +73,15 @@ class Running:
 
 
 @contextmanager
-def process(*arguments: str, **environment: str) -> Generator[Running, None, None]:
-    """`colm-vl serve` with these arguments on a free port. It is killed at the end if it still runs."""
+def process(*arguments: str, log: IO[str] | None = None, **environment: str) -> Generator[Running, None, None]:
+    """`colm-vl serve` with these arguments on a free port. It is killed at the end if it still runs.
+
+    Its standard error goes to `log`, or to a pipe, which holds about 300 requests before the service has to wait.
+    """
     command = [sys.executable, "-m", "colm_vl.cli", "serve", "--port", "0", *arguments]
     paths = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | paths | environment
+        command, stdout=subprocess.PIPE, stderr=log or subprocess.PIPE, text=True, env=os.environ | paths | environment
     ) as running:
         try:
             yield Running(read_address(running), running)
@@ -89,10 +92,9 @@ def process(*arguments: str, **environment: str) -> Generator[Running, None, Non
 def read_address(running: subprocess.Popen[str]) -> str:
     """Wait for the address that the service prints when it has started."""
     assert running.stdout is not None
-    assert running.stderr is not None
     ready, _, _ = select.select([running.stdout], [], [], 120)
     line = running.stdout.readline() if ready else ""
     if not line.startswith("colm-vl: http"):
         running.kill()
-        raise AssertionError(f"the service did not start: {running.stderr.read()}")
+        raise AssertionError(f"the service did not start: {running.stderr.read() if running.stderr else ''}")
     return line.split()[1].removesuffix("/v1")
