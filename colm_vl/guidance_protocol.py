@@ -241,7 +241,7 @@ class ReplyDone(_Value):
     reply: dict[str, Any] = Field(description="as without `stream`")
 
 
-class ErrorBody(_Value):
+class StreamError(_Value):
     message: str
     type: str = Field(description="kind of the error, such as timed_out")
     hint: str = ""
@@ -252,7 +252,7 @@ class StreamFailed(_Value):
     """The request failed after the stream had begun; the last event."""
 
     type: Literal["error"] = "error"
-    error: ErrorBody
+    error: StreamError
 
 
 StreamEvent = Annotated[Queued | Started | TextDelta | ReplyDone | StreamFailed, Field(discriminator="type")]

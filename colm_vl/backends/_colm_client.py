@@ -24,11 +24,11 @@ from colm_vl.backends.base import Capabilities, Generation, Piece, QueuePlace, R
 from colm_vl.errors import BACKEND_ERRORS, BackendError, BadReply, InputError, RateLimited, TimedOut
 from colm_vl.guidance_protocol import (
     MISSING_PICTURE,
-    ErrorBody,
     Queued,
     Reply,
     ReplyDone,
     Started,
+    StreamError,
     StreamEvent,
     StreamFailed,
     Task,
@@ -202,10 +202,10 @@ class ServiceBackend:
         call.asked_wait = retry_after(error.headers)
         if error.type not in BACKEND_ERRORS:
             return of_status(error, self._target)
-        body = ErrorBody(message=error.said, type=error.type, hint=error.hint, retry_after=call.asked_wait)
+        body = StreamError(message=error.said, type=error.type, hint=error.hint, retry_after=call.asked_wait)
         return self._failure(body, error.status)
 
-    def _failure(self, error: ErrorBody, status: int | None = None) -> BackendError:
+    def _failure(self, error: StreamError, status: int | None = None) -> BackendError:
         kind = BACKEND_ERRORS.get(error.type, BackendError)
         message, hint = (self._target.scrub(text) for text in (error.message, error.hint))
         message = f"{self._target.label}: {message}"

@@ -8,15 +8,17 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter
 
 from colm_vl.errors import ColmError
 from colm_vl.guidance_protocol import (
     PICTURE_TYPES,
-    ErrorBody,
     GuidanceReply,
     GuidanceRequest,
     SelectionReply,
     SelectionRequest,
+    StreamError,
+    StreamEvent,
     StreamFailed,
     Task,
     VerdictReply,
@@ -55,7 +57,7 @@ def add_routes(app: FastAPI) -> None:
             operation_id=name,
             response_model=reply,
             responses={
-                **described(_STREAMED),
+                **described(_STREAMED, _event_data()),
                 **errors.responses(404, 409, 413, 429, 502, 503, 504),
             },
         )
@@ -78,6 +80,13 @@ def add_routes(app: FastAPI) -> None:
         responses=errors.responses(413),
         openapi_extra=_PICTURE,
     )
+
+
+def _event_data() -> dict[str, Any]:
+    """The JSON schema of the events' data, without references, which would be resolved in the whole description."""
+    kinds = TypeAdapter[Any](StreamEvent).json_schema()["$defs"]
+    kinds["StreamFailed"]["properties"]["error"] = kinds.pop("StreamError")
+    return {"oneOf": list(kinds.values())}
 
 
 async def _selection(request: Request, body: SelectionRequest, service: CurrentService, who: Authenticated) -> Response:
@@ -159,7 +168,7 @@ async def _events(service: Service, consultation: Consultation) -> AsyncGenerato
 def _failed(error: ApiError) -> str:
     told = error.body.error
     wait = (error.headers or {}).get("Retry-After")
-    body = ErrorBody(
+    body = StreamError(
         message=told.message, type=told.type, hint=told.hint, retry_after=None if wait is None else float(wait)
     )
     return StreamFailed(error=body).model_dump_json()

@@ -161,4 +161,14 @@ async def test_the_description_has_the_protocol(http: httpx.AsyncClient) -> None
         operation = paths[f"/v1/{name}"]["post"]
         assert set(operation["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
         assert {"400", "401", "409", "429", "503"} <= set(operation["responses"])
+        events = operation["responses"]["200"]["content"]["text/event-stream"]["x-event-data"]["oneOf"]
+        told = {event["properties"]["type"]["const"]: set(event["properties"]) - {"type"} for event in events}
+        assert told == {
+            "queued": {"ahead"},
+            "started": set(),
+            "delta": {"text"},
+            "reply": {"reply"},
+            "error": {"error"},
+        }
+        assert "$ref" not in json.dumps(events)
     assert "evidence" in described["components"]["schemas"]["GuidanceReply"]["properties"]
