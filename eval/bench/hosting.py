@@ -53,7 +53,8 @@ def hosted(urls: Sequence[str], callers: Mapping[str, QuotaTable], *, places: in
         made = {name: keys.add(folder / "keys.toml", name, 1.0, quota) for name, quota in callers.items()}
         files = [f"--{name}={folder / file}" for name, file in _FILES.items()]
         command = [sys.executable, "-m", "colm_vl.cli", "serve", "--port", "0", *files]
-        with Popen(command, stdout=PIPE, text=True) as process:  # noqa: S603 - our own module
+        log = (folder / "service.log").open("w")
+        with log, Popen(command, stdout=PIPE, stderr=log, text=True) as process:  # noqa: S603 - our own module
             assert process.stdout is not None
             try:
                 address = process.stdout.readline().split()[1]

@@ -64,15 +64,14 @@ def _toml(table: Mapping[str, object]) -> str:
 
 
 @contextmanager
-def serving(machine: Machine, key_file: Path) -> Iterator[str]:
-    serve = ["-m", "colm_vl.cli", "serve", "--host", machine.host, "--port", "0", "--keys", str(key_file)]
-    with subprocess.Popen(
-        [*machine.prefix, sys.executable, *serve],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=_environment(),
-    ) as process:
+def serving(machine: Machine, folder: Path) -> Iterator[str]:
+    """The pocket team with the keys of `folder`, and its log there."""
+    serve = ["-m", "colm_vl.cli", "serve", "--host", machine.host, "--port", "0", "--keys", str(folder / "keys.toml")]
+    command = [*machine.prefix, sys.executable, *serve]
+    with (
+        (folder / "service.log").open("w") as log,  # a pipe would be full after some hundred requests
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()) as process,
+    ):
         try:
             yield read_address(process)
         finally:
@@ -102,7 +101,7 @@ def test_two_machines_answer_as_one_process_and_send_each_picture_once(tmp_path:
     questions = write_questions(tmp_path)
     alone = batch(questions, tmp_path / "alone")
     key = keys.add(tmp_path / "keys.toml", "laptop", 1.0, QuotaTable())
-    with two_machines() as machines, serving(machines.service, tmp_path / "keys.toml") as url:
+    with two_machines() as machines, serving(machines.service, tmp_path) as url:
         write_team(tmp_path / "team.toml", url)
         team = ("--team", str(tmp_path / "team.toml"))
         apart = batch(questions, tmp_path / "apart", *team, prefix=machines.client.prefix, key=key)
