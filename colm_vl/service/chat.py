@@ -9,7 +9,6 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 from colm_vl.service.access import Admitted, CurrentService
 from colm_vl.service.asking import Asked, Wanted, prepare, reasoning_tokens
@@ -31,11 +30,12 @@ from colm_vl.service.chat_types import (
 )
 from colm_vl.service.context import Service
 from colm_vl.service.conversation import Address, Said
-from colm_vl.service.errors import NO_RETRY, as_api_error, refused, responses
+from colm_vl.service.errors import as_api_error, refused, responses
 from colm_vl.service.narration import narrated
 from colm_vl.service.options import SamplingOptions
 from colm_vl.service.queue import Caller
 from colm_vl.service.streaming import described, event_stream, while_connected
+from colm_vl.service.wire import Json, as_json
 from colm_vl.types import Trace
 
 _DONE: Final = "[DONE]"
@@ -61,7 +61,7 @@ async def _complete(request: Request, body: ChatRequest, service: CurrentService
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
         return event_stream(_streamed(asked, wants_usage), keep_alive=service.settings.keep_alive)
     trace = await while_connected(request, asked.answer())
-    return JSONResponse(_completion(asked, trace).model_dump(mode="json", exclude_none=True), headers=NO_RETRY)
+    return Json(_completion(asked, trace).model_dump(exclude_none=True))
 
 
 def _check_supported(body: ChatRequest) -> None:
@@ -125,7 +125,7 @@ async def _streamed(asked: Asked, wants_usage: bool) -> AsyncGenerator[str, None
 
     def chunk(delta: ChunkDelta, finish: str | None = None, **more: Any) -> str:
         choice = ChunkChoice.model_validate({"delta": delta, "finish_reason": finish})
-        return head.model_copy(update={"choices": [choice], **more}).model_dump_json(exclude_none=True)
+        return as_json(head.model_copy(update={"choices": [choice], **more}), exclude_none=True)
 
     yield chunk(ChunkDelta(role="assistant", content=""))
     try:
@@ -137,9 +137,9 @@ async def _streamed(asked: Asked, wants_usage: bool) -> AsyncGenerator[str, None
                 yield chunk(ChunkDelta(content=piece.answer))
                 yield chunk(ChunkDelta(), "stop", colm=asked.result(piece))
                 if wants_usage:
-                    yield head.model_copy(update={"usage": usage(piece)}).model_dump_json(exclude_none=True)
+                    yield as_json(head.model_copy(update={"usage": usage(piece)}), exclude_none=True)
     except Exception as error:
-        yield as_api_error(error).body.model_dump_json()
+        yield as_json(as_api_error(error).body)
     yield _DONE
 
 

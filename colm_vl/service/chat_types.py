@@ -68,7 +68,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
     n: int | None = Field(default=None, description="1; more are refused")
     tools: list[Any] | None = Field(default=None, description="refused unless empty")
     functions: list[Any] | None = Field(default=None, description="refused unless empty")

@@ -35,6 +35,7 @@ from colm_vl.errors import (
 )
 from colm_vl.service.pictures import MissingPicture, PictureTooLarge
 from colm_vl.service.streaming import ClientGone
+from colm_vl.service.wire import Json
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class ApiError(HTTPException):
         self.body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code, hint=hint))
 
     def response(self) -> JSONResponse:
-        return JSONResponse(self.body.model_dump(), self.status_code, self.headers)
+        return Json(self.body.model_dump(), self.status_code, self.headers)
 
 
 def refused(message: str, *, param: str | None = None, hint: str = "", code: str | None = None) -> ApiError:

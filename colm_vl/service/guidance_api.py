@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 
 from colm_vl.errors import ColmError
@@ -32,6 +31,7 @@ from colm_vl.service.guidance import Consultation
 from colm_vl.service.queue import Caller
 from colm_vl.service.settings import Limits
 from colm_vl.service.streaming import described, event_stream, while_connected
+from colm_vl.service.wire import Json, as_json
 
 _TAG = "guidance"
 _STREAMED = (
@@ -123,7 +123,7 @@ async def _answer(request: Request, service: Service, caller: Caller, task: Task
     _check_pixels(consultation, service.settings.limits)
     if task.stream:
         return event_stream(_events(service, consultation), keep_alive=service.settings.keep_alive)
-    return JSONResponse(await while_connected(request, _reply(service, consultation)))
+    return Json(await while_connected(request, _reply(service, consultation)))
 
 
 def _check_sizes(task: Task, limits: Limits) -> None:
@@ -158,7 +158,7 @@ async def _events(service: Service, consultation: Consultation) -> AsyncGenerato
     try:
         async with service.under_way(), aclosing(consultation.events()) as events:
             async for event in events:
-                yield event.model_dump_json()
+                yield as_json(event)
     except ColmError as error:
         yield _failed(errors.as_api_error(error))
     except ApiError as error:
@@ -171,4 +171,4 @@ def _failed(error: ApiError) -> str:
     body = StreamError(
         message=told.message, type=told.type, hint=told.hint, retry_after=None if wait is None else float(wait)
     )
-    return StreamFailed(error=body).model_dump_json()
+    return as_json(StreamFailed(error=body))

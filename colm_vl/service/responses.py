@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from colm_vl.service import errors
 from colm_vl.service.access import Admitted, CurrentService
 from colm_vl.service.asking import Asked, Wanted, prepare, reasoning_tokens
 from colm_vl.service.conversation import Address, Said
-from colm_vl.service.errors import NO_RETRY, as_api_error, refused
+from colm_vl.service.errors import as_api_error, refused
 from colm_vl.service.narration import narrated
 from colm_vl.service.options import SamplingOptions
 from colm_vl.service.responses_types import (
@@ -36,6 +35,7 @@ from colm_vl.service.responses_types import (
     ResponsesUsage,
 )
 from colm_vl.service.streaming import described, event_stream, while_connected
+from colm_vl.service.wire import Json, as_json
 from colm_vl.types import Trace
 
 
@@ -75,7 +75,7 @@ async def _respond(request: Request, body: ResponsesRequest, service: CurrentSer
     if told := narrated(trace):
         output.append(ReasoningItem(id=_id("rs"), content=[ReasoningText(text=told)]))
     output.append(OutputMessage(id=_id("msg"), content=[OutputText(text=trace.answer)]))
-    return JSONResponse(_completed(asked, head, output, trace).model_dump(mode="json"), headers=NO_RETRY)
+    return Json(_completed(asked, head, output, trace).model_dump())
 
 
 def _check_supported(body: ResponsesRequest) -> None:
@@ -142,7 +142,7 @@ class _Events:
     def event(self, kind: str, **fields: Any) -> str:
         event = _Event.model_validate({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
-        return event.model_dump_json()
+        return as_json(event)
 
     def of_item(self, kind: str, **fields: Any) -> str:
         return self.event(kind, item_id=self.output[-1].id, output_index=len(self.output) - 1, **fields)

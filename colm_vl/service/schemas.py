@@ -26,7 +26,7 @@ _Validator: Final = jsonschema.validators.extend(
 def check_schema(schema: Mapping[str, Any]) -> None:
     """Raises `ApiError` (400) if it is no JSON schema, too long, or refers to another document."""
     try:
-        size = len(json.dumps(schema))
+        size = len(json.dumps(schema, ensure_ascii=False).encode())
         remote = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
         if size <= MOST_CHARACTERS and remote is None:
             jsonschema.Draft202012Validator.check_schema(schema)

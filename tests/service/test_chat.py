@@ -237,9 +237,14 @@ async def test_policies_are_set_within_what_the_operator_allows() -> None:
             ({"share": "images"}, "colm.share is images, which is more than the team shares"),
             ({"asker": "dots"}, "colm.asker cannot be set for a request"),
             ({"rounds": 0}, "policy: rounds: Input should be greater than or equal to 1 (given: 0)"),
+            (
+                {"gate": {"calibrated": "/etc/passwd"}},
+                "colm.gate.calibrated: Input should be a valid number, unable to parse string as a number",
+            ),
             ({"guide": 1}, "colm.guide: Extra inputs are not permitted"),
         ):
             answer = await ask(http, body(colm=options))
+            assert "passwd" not in answer.text
             assert (answer.status_code, answer.json()["error"]["message"]) == (400, problem)
 
 
@@ -329,6 +334,17 @@ async def test_questions_under_way_at_the_end_of_the_grace_time_are_told_so() ->
             made.cancel_all()
             sent = await call
     assert sent[-1]["error"]["message"] == "the service was stopped"
+
+
+async def test_half_of_a_surrogate_pair_in_a_reply_is_no_error() -> None:
+    """Endpoints that escape JSON can send the halves of an emoji in two pieces."""
+    halves = ScriptedBackend(["Answer: five \ud83d"])
+    async with client(service(backends={"dots": halves})) as http:
+        reply = (await ask(http, body(model="solo:dots", colm={"trace": True}))).json()
+        assert reply["choices"][0]["message"]["content"] == "five \ud83d"
+        assert joined(await chunks(http, body(model="solo:dots")), "content") == "five \ud83d"
+        response = await http.post("/v1/responses", json={"model": "solo:dots", "input": QUESTION})
+        assert response.json()["output"][-1]["content"][0]["text"] == "five \ud83d"
 
 
 async def test_a_bug_in_a_member_is_not_shown() -> None:
