@@ -107,6 +107,7 @@ class ServiceBackend:
                                 yield self._generation(call, task, event.reply)
                                 return
             finally:
+                call.begin(asyncio.get_running_loop().time())  # if it broke off in the queue
                 reply.close()
         raise BadReply(f"the stream of {self._target.label} ended before it was finished")
 

@@ -139,14 +139,17 @@ async def test_a_service_that_is_down_is_a_failure_and_the_drafts_decide(dots: Q
 
 @asynccontextmanager
 async def answering(bodies: Sequence[str], content_type: str) -> AsyncIterator[str]:
-    """A server that answers with these bodies in order; the last one stays."""
+    """A server that answers with these bodies in order; the last one stays. It never answers with an empty one."""
     left = list(bodies)
 
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
-        return web.Response(text=left.pop(0) if len(left) > 1 else left[0], content_type=content_type)
+        body = left.pop(0) if len(left) > 1 else left[0]
+        if not body:
+            await asyncio.Event().wait()
+        return web.Response(text=body, content_type=content_type)
 
-    runner = web.ServerRunner(web.Server(answer))
+    runner = web.ServerRunner(web.Server(answer, handler_cancellation=True), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -171,6 +174,12 @@ async def test_a_stream_that_breaks_off_is_asked_for_again_unless_its_text_was_s
     async with answering([DELTA, DELTA + REPLY], "text/event-stream") as url, client(url) as colm:
         *_, trace = [event async for event in colm.stream("How many?")]
     assert "ended before it was finished" in trace.failures[0].message
+
+
+async def test_the_time_goes_on_when_a_stream_breaks_off_in_the_queue() -> None:
+    async with answering([QUEUED, ""], "text/event-stream") as url, client(url, timeouts={"guide": 0.3}) as colm:
+        trace = await asyncio.wait_for(colm.ask("How many?"), 10)
+    assert trace.failures[0].message == "server: no reply within 0.3 s"
 
 
 @pytest.mark.parametrize(
