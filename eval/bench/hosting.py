@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+from colm_vl.errors import ColmError
 from colm_vl.service import keys
 from colm_vl.service.keys import QuotaTable
 
@@ -57,8 +58,11 @@ def hosted(urls: Sequence[str], callers: Mapping[str, QuotaTable], *, places: in
         with log, Popen(command, stdout=PIPE, stderr=log, text=True) as process:  # noqa: S603 - our own module
             assert process.stdout is not None
             try:
-                address = process.stdout.readline().split()[1]
-                yield Hosted(address.removesuffix("/v1"), process.pid, made, urls[-1])
+                started = process.stdout.readline().split()
+                if not started:
+                    said = (folder / "service.log").read_text("utf-8", "replace").strip().splitlines()
+                    raise ColmError(f"the service did not start: {said[-1] if said else 'it said nothing'}")
+                yield Hosted(started[1].removesuffix("/v1"), process.pid, made, urls[-1])
             finally:
                 process.terminate()
                 process.wait(60)
