@@ -6,12 +6,12 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request, Response
 
 from colm_vl.service.access import Admitted, CurrentService
-from colm_vl.service.asking import Asked, Wanted, prepare, reasoning_tokens
+from colm_vl.service.asking import Asked, ColmResult, Wanted, prepare, reasoning_tokens
 from colm_vl.service.chat_types import (
     ChatChunk,
     ChatCompletion,
@@ -121,11 +121,17 @@ def _completion(asked: Asked, trace: Trace) -> ChatCompletion:
 
 async def _streamed(asked: Asked, wants_usage: bool) -> AsyncGenerator[str, None]:
     """The data of the events."""
-    head = ChatChunk(id=_id(), created=int(time.time()), model=asked.model, choices=[])
+    name, created = _id(), int(time.time())
 
-    def chunk(delta: ChunkDelta, finish: str | None = None, **more: Any) -> str:
-        choice = ChunkChoice.model_validate({"delta": delta, "finish_reason": finish})
-        return as_json(head.model_copy(update={"choices": [choice], **more}), exclude_none=True)
+    def chunk(
+        *deltas: ChunkDelta,
+        finish: Literal["stop"] | None = None,
+        spent: ChatUsage | None = None,
+        result: ColmResult | None = None,
+    ) -> str:
+        choices = [ChunkChoice(delta=delta, finish_reason=finish) for delta in deltas]
+        made = ChatChunk(id=name, created=created, model=asked.model, choices=choices, usage=spent, colm=result)
+        return as_json(made, exclude_none=True)
 
     yield chunk(ChunkDelta(role="assistant", content=""))
     try:
@@ -135,9 +141,9 @@ async def _streamed(asked: Asked, wants_usage: bool) -> AsyncGenerator[str, None
                     yield chunk(ChunkDelta(reasoning_content=piece))
                     continue
                 yield chunk(ChunkDelta(content=piece.answer))
-                yield chunk(ChunkDelta(), "stop", colm=asked.result(piece))
+                yield chunk(ChunkDelta(), finish="stop", result=asked.result(piece))
                 if wants_usage:
-                    yield as_json(head.model_copy(update={"usage": usage(piece)}), exclude_none=True)
+                    yield chunk(spent=usage(piece))
     except Exception as error:
         yield as_json(as_api_error(error).body)
     yield _DONE
