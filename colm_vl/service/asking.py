@@ -14,11 +14,12 @@ from colm_vl.service import accounting, answering, models
 from colm_vl.service.context import Service
 from colm_vl.service.conversation import Said, is_side_task, read_query
 from colm_vl.service.endings import alone, under_schema
-from colm_vl.service.errors import no_answer
+from colm_vl.service.errors import no_answer, refused
 from colm_vl.service.narration import Narrator
 from colm_vl.service.options import ColmOptions, SamplingOptions, chosen
 from colm_vl.service.queue import Caller
 from colm_vl.service.schemas import check_schema
+from colm_vl.service.settings import Settings
 from colm_vl.strategies import Choice
 from colm_vl.types import Query, Trace
 
@@ -32,6 +33,17 @@ class Wanted:
     sampling: SamplingOptions
     schema: Mapping[str, Any] | None
     colm: ColmOptions
+
+
+def check_tools(tools: Sequence[Any] | None, choice: object, settings: Settings, param: str = "tools") -> None:
+    """Raises `ApiError` if a request has tools, unless the operator lets those be ignored that need not be called."""
+    if not tools:
+        return
+    if choice not in (None, "auto", "none"):
+        raise refused("tools are not supported, so none can be called", param=param, hint=f"leave {param} out")
+    if not settings.ignore_tools:
+        hint = f"leave {param} out, or set ignore_tools in the service's settings"
+        raise refused("tools are not supported", param=param, hint=hint)
 
 
 class ColmResult(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from fastapi import FastAPI, Request, Response
 
 from colm_vl.service.access import Admitted, CurrentService
-from colm_vl.service.asking import Asked, ColmResult, Wanted, prepare, reasoning_tokens
+from colm_vl.service.asking import Asked, ColmResult, Wanted, check_tools, prepare, reasoning_tokens
 from colm_vl.service.chat_types import (
     ChatChunk,
     ChatCompletion,
@@ -34,6 +34,7 @@ from colm_vl.service.errors import as_api_error, refused, responses
 from colm_vl.service.narration import narrated
 from colm_vl.service.options import SamplingOptions
 from colm_vl.service.queue import Caller
+from colm_vl.service.settings import Settings
 from colm_vl.service.streaming import described, event_stream, while_connected
 from colm_vl.service.wire import Json, as_json
 from colm_vl.types import Trace
@@ -55,7 +56,7 @@ def add_routes(app: FastAPI) -> None:
 
 async def _complete(request: Request, body: ChatRequest, service: CurrentService, caller: Admitted) -> Response:
     """Ask the team. The settled answer is the `content`; drafts, guidance and refinements are `reasoning_content`."""
-    _check_supported(body)
+    _check_supported(body, service.settings)
     asked = await _read(body, service, caller)
     if body.stream:
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -64,12 +65,11 @@ async def _complete(request: Request, body: ChatRequest, service: CurrentService
     return Json(_completion(asked, trace).model_dump(exclude_none=True))
 
 
-def _check_supported(body: ChatRequest) -> None:
+def _check_supported(body: ChatRequest, settings: Settings) -> None:
     if body.n not in (None, 1):
         raise refused(f"n is {body.n}: a team settles on one answer", param="n", hint="leave n out")
-    if body.tools or body.functions:
-        param = "tools" if body.tools else "functions"
-        raise refused("tools are not supported", param=param, hint=f"leave {param} out")
+    check_tools(body.tools, body.tool_choice, settings)
+    check_tools(body.functions, body.function_call, settings, "functions")
     if body.audio or set(body.modalities or ()) - {"text"}:
         param = "audio" if body.audio else "modalities"
         raise refused("audio is not supported; the answer is text", param=param, hint=f"leave {param} out")

@@ -70,8 +70,10 @@ class ChatRequest(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
     n: int | None = Field(default=None, description="1; more are refused")
-    tools: list[Any] | None = Field(default=None, description="refused unless empty")
-    functions: list[Any] | None = Field(default=None, description="refused unless empty")
+    tools: list[Any] | None = Field(default=None, description="refused, or ignored if the operator has chosen so")
+    tool_choice: Any = Field(default=None, description="auto or none")
+    functions: list[Any] | None = Field(default=None, description="as tools")
+    function_call: Any = Field(default=None, description="as tool_choice")
     modalities: list[str] | None = Field(default=None, description='["text"]; others are refused')
     audio: dict[str, Any] | None = Field(default=None, description="refused")
     response_format: ResponseFormat | None = None

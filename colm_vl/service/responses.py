@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from colm_vl.service import errors
 from colm_vl.service.access import Admitted, CurrentService
-from colm_vl.service.asking import Asked, Wanted, prepare, reasoning_tokens
+from colm_vl.service.asking import Asked, Wanted, check_tools, prepare, reasoning_tokens
 from colm_vl.service.conversation import Address, Said
 from colm_vl.service.errors import as_api_error, refused
 from colm_vl.service.narration import narrated
@@ -34,6 +34,7 @@ from colm_vl.service.responses_types import (
     ResponsesRequest,
     ResponsesUsage,
 )
+from colm_vl.service.settings import Settings
 from colm_vl.service.streaming import described, event_stream, while_connected
 from colm_vl.service.wire import Json, as_json
 from colm_vl.types import Trace
@@ -56,7 +57,7 @@ def add_routes(app: FastAPI) -> None:
 
 async def _respond(request: Request, body: ResponsesRequest, service: CurrentService, caller: Admitted) -> Response:
     """Ask the team. The settled answer is the output message; drafts, guidance and refinements are reasoning."""
-    _check_supported(body)
+    _check_supported(body, service.settings)
     sampling = SamplingOptions(body.max_output_tokens, body.temperature, body.top_p)
     asked = await prepare(service, caller, Wanted(body.model, _messages(body), sampling, _schema(body), body.colm))
     head = ResponseReply(
@@ -78,9 +79,8 @@ async def _respond(request: Request, body: ResponsesRequest, service: CurrentSer
     return Json(_completed(asked, head, output, trace).model_dump())
 
 
-def _check_supported(body: ResponsesRequest) -> None:
-    if body.tools:
-        raise refused("tools are not supported", param="tools", hint="leave tools out")
+def _check_supported(body: ResponsesRequest, settings: Settings) -> None:
+    check_tools(body.tools, body.tool_choice, settings)
     if body.previous_response_id is not None or body.background:
         param = "background" if body.background else "previous_response_id"
         raise refused("responses are not stored", param=param, hint="send the whole conversation as input")

@@ -73,7 +73,8 @@ class ResponsesRequest(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     text: TextOptions | None = None
-    tools: list[Any] | None = Field(default=None, description="refused unless empty")
+    tools: list[Any] | None = Field(default=None, description="refused, or ignored if the operator has chosen so")
+    tool_choice: Any = Field(default=None, description="auto or none")
     previous_response_id: str | None = Field(default=None, description="refused: nothing is stored")
     background: bool | None = Field(default=None, description="refused if true: nothing is stored")
     colm: ColmOptions = ColmOptions()

@@ -66,6 +66,9 @@ class Settings(Table):
     )
     cors_origins: tuple[str, ...] = Field(default=(), description="origins whose web pages may call this service")
     keep_alive: float = Field(default=5.0, gt=0, description="seconds between comments in a silent stream")
+    ignore_tools: bool = Field(
+        default=False, description="whether tools that a request only offers are ignored, not refused"
+    )
     metrics_keys: tuple[str, ...] = Field(default=(), description="names of the keys that may read /metrics")
     log_content: bool = Field(default=False, description="whether log lines contain questions and answers")
     grace: float = Field(default=30.0, ge=0, description="seconds that running requests get to end at SIGTERM")

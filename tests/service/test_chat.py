@@ -353,3 +353,11 @@ async def test_a_bug_in_a_member_is_not_shown() -> None:
 
     async with client(service(backends={"server": ScriptedBackend(bug)})) as http:
         assert "secret" not in (await ask(http, body(model="server"))).text
+
+
+async def test_tools_are_ignored_where_the_operator_lets_them_be() -> None:
+    offered = {"tools": [{"type": "function", "function": {"name": "search"}}]}
+    async with client(service(settings={"ignore_tools": True})) as http:
+        assert (await ask(http, body(text(), **offered, tool_choice="auto"))).json()["choices"][0]["message"]["content"]
+        refused = await ask(http, body(text(), **offered, tool_choice="required"))
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools")
