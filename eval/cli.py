@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from colm_vl import terminal
 from colm_vl.errors import InputError
 
 from .ablations.kinds import Ablation
 from .types import Rule
+
+if TYPE_CHECKING:
+    from .labelled import Labelled
 
 app = typer.Typer(
     name="eval",
@@ -55,11 +59,29 @@ def list_benchmarks() -> None:
 
 @app.command()
 def score(
-    benchmark: BenchmarkName,
-    gold: Annotated[Path, typer.Option(help="The gold answers: the benchmark's own file or folder.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK|FILE",
+            help="A name from `colm-vl eval list`, or a file of questions as for `colm-vl batch`, with gold answers.",
+        ),
+    ],
     predictions: Annotated[
         Path, typer.Option(help="Model replies: a file, a run folder, or a folder of <Subject>/output.json.")
     ],
+    gold: Annotated[Path | None, typer.Option(help="The gold answers of a benchmark: its own file or folder.")] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="For a file: choice, exact, contains, numeric, anls, f1, or module:function; by default choice for "
+            "questions with choices, numeric for gold answers that are numbers, else exact."
+        ),
+    ] = "",
+    answer_column: Annotated[str, typer.Option(help="For a file: the column of the gold answers.")] = "answer",
+    group_column: Annotated[
+        list[str] | None,
+        typer.Option(help="For a file: a column to break the result down by; can be given several times."),
+    ] = None,
     rule: Annotated[Rule, typer.Option(help="How replies are parsed and scored.")] = Rule.STRICT,
     strategy: Annotated[str, typer.Option(help="The strategy to score, for a run folder with several.")] = "",
     reply_column: Annotated[
@@ -71,20 +93,46 @@ def score(
 ) -> None:
     """Score existing predictions of any model. Loads no model."""
     from .benchmarks.registry import find
+    from .labelled import grade
     from .predictions import read_predictions
     from .scoring.scorer import score as score_replies
-    from .tables import results_as_json, results_tables
+    from .tables import graded_as_json, graded_tables, results_as_json, results_tables
 
+    if Path(benchmark).suffix:
+        file = Path(benchmark)
+        labelled = _labelled(file, answer_column, group_column or ())
+        replies = read_predictions(predictions, strategy, column=reply_column, gold=file)
+        graded = grade(labelled, replies, metric, partial=partial)
+        _show(as_json, graded_as_json(graded), graded_tables(graded, file.name))
+        return
+    if gold is None:
+        raise InputError("--gold is missing", hint="give the benchmark's own file with the gold answers")
     chosen = find(benchmark)
     items = chosen.gold(gold, split or chosen.splits[0])
     replies = read_predictions(predictions, strategy, column=reply_column, gold=gold)
     results = score_replies(chosen, items, replies, rule, partial=partial)
+    _show(as_json, results_as_json(results), results_tables(chosen, results))
+
+
+def _labelled(file: Path, answer_column: str, group_columns: Sequence[str]) -> Labelled:
+    """Prints a line for each row that cannot be used, and exits with 2 if there are any."""
+    from .labelled import read_labelled
+
+    labelled = read_labelled(file, answer_column, group_columns)
+    for problem in labelled.problems:
+        typer.echo(problem, err=True)
+    if labelled.problems:
+        raise typer.Exit(2)
+    return labelled
+
+
+def _show(as_json: bool, data: dict[str, Any], tables: Iterable[RenderableType]) -> None:
     if as_json:
-        typer.echo(json.dumps(results_as_json(results), indent=1))
-    else:
-        console = Console()
-        for part in results_tables(chosen, results):
-            console.print(part)
+        typer.echo(json.dumps(data, indent=1))
+        return
+    console = Console()
+    for part in tables:
+        console.print(part)
 
 
 @app.command()

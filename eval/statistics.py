@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +11,7 @@ from colm_vl.extras import require
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+_Z = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,18 @@ def wilson(correct: int, total: int) -> Interval:
         return Interval(0.0, 1.0)
     found = require("scipy.stats", "eval").binomtest(correct, total).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(found.low), float(found.high))
+
+
+def mean_interval(grades: Sequence[float]) -> Interval:
+    """The 95 % interval of the mean of grades from 0 to 1: Wilson's if all are 0 or 1, else from the normal
+    approximation, cut to 0 to 1."""
+    if all(grade in (0, 1) for grade in grades):
+        return wilson(round(sum(grades)), len(grades))
+    if len(grades) == 1:
+        return Interval(0.0, 1.0)
+    mean = statistics.fmean(grades)
+    half = _Z * statistics.stdev(grades) / math.sqrt(len(grades))
+    return Interval(max(0.0, mean - half), min(1.0, mean + half))
 
 
 def mcnemar(wins: int, losses: int) -> float:

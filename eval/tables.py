@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import RenderableType
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from .benchmarks.base import Benchmark
 from .calibration.certify import Calibration
+from .labelled import Graded
 from .statistics import Interval, wilson
 from .types import Metric, Results
 
@@ -89,6 +91,36 @@ def _cells(metric: Metric) -> tuple[str, ...]:
     few = " (few)" if metric.total < SMALL_SAMPLE else ""
     interval = between(wilson(metric.correct, metric.total)) + few
     return (metric.name, str(metric.correct), str(metric.total), accuracy, interval)
+
+
+def graded_tables(graded: Graded, title: str) -> Iterator[RenderableType]:
+    table = Table(title=title)
+    table.add_column("group")
+    for heading in ("mean", "questions", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for one in graded.means:
+        name = one.name if one.group == "overall" else f"{one.group}: {one.name}"
+        few = " (few)" if one.total < SMALL_SAMPLE else ""
+        table.add_row(escape(name), f"{one.mean:.2%}", str(one.total), between(one.interval) + few)
+    yield table
+    yield "Metric: " + ", ".join(f"{escape(name)} ({count} questions)" for name, count in graded.metrics.items())
+    if graded.unscored:
+        yield f"Not scored: {graded.unscored} questions without a gold answer."
+    if graded.missing:
+        yield f"[bold]Partial:[/bold] {len(graded.missing)} questions without a prediction are left out."
+
+
+def graded_as_json(graded: Graded) -> dict[str, Any]:
+    return {
+        "means": [
+            {"name": one.name, "group": one.group, "mean": one.mean, "total": one.total, **asdict(one.interval)}
+            for one in graded.means
+        ],
+        "metrics": dict(graded.metrics),
+        "unscored": graded.unscored,
+        "missing": list(graded.missing),
+        "grades": dict(graded.grades),
+    }
 
 
 def results_as_json(results: Results) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def score(
             f"{benchmark.title} has no rule {rule.value!r}",
             hint=f"one of: {', '.join(r.value for r in benchmark.rules)}",
         )
-    missing = _check_ids(items, replies, partial)
+    ids = [item.id for item in items]
+    missing = check_ids(ids, replies, ids, partial)
     answered = benchmark.order([_with_options(item, replies[item.id]) for item in items if item.id in replies])
     parsed = {item.id: _parse(benchmark, item, replies[item.id], rule) for item in answered}
     if rule is Rule.OFFICIAL:
@@ -61,20 +62,24 @@ def _notes(benchmark: Benchmark, items: Sequence[Item], replies: Mapping[str, Re
     ]
 
 
-def _check_ids(items: Sequence[Item], replies: Mapping[str, Reply], partial: bool) -> tuple[str, ...]:
-    known = {item.id for item in items}
-    if len(known) < len(items):
-        raise InputError(f"{len(items) - len(known)} ids of the gold file occur twice", hint="give each question once")
+def check_ids(
+    ids: Sequence[str], replies: Mapping[str, Reply], required: Sequence[str], partial: bool
+) -> tuple[str, ...]:
+    """The ids of `required` that have no reply. Raises `InputError` for ids that occur twice, for replies to unknown
+    ids, and for missing replies unless `partial`."""
+    known = frozenset(ids)
+    if len(known) < len(ids):
+        raise InputError(f"{len(ids) - len(known)} ids of the gold file occur twice", hint="give each question once")
     unknown = [key for key in replies if key not in known]
     if unknown:
         raise InputError(
             f"{len(unknown)} predictions for unknown questions, the first: {unknown[0]!r}",
             hint="check that gold and predictions are of the same benchmark and split",
         )
-    missing = tuple(item.id for item in items if item.id not in replies)
+    missing = tuple(key for key in required if key not in replies)
     if missing and (not partial or not replies):
         raise InputError(
-            f"{len(missing)} of {len(items)} questions have no prediction, the first: {missing[0]!r}",
+            f"{len(missing)} of {len(required)} questions have no prediction, the first: {missing[0]!r}",
             hint="--partial scores only the questions that have one",
         )
     return missing

@@ -1,0 +1,1 @@
+"""Metrics that grade a reply against the gold answer of a question, one module each."""

@@ -1,0 +1,17 @@
+"""The letter of the choice that the reply settles on."""
+
+from __future__ import annotations
+
+from colm_vl.errors import InputError
+
+from ..scoring.lenient import parse_choice
+from .base import Gold, GradingMetric
+
+
+def grade(reply: str, gold: Gold) -> float:
+    if not gold.choices:
+        raise InputError("metric 'choice' needs questions with choices", hint="choose another one with --metric")
+    return float(parse_choice(reply, gold.choices).value in gold.accepted)
+
+
+METRIC = GradingMetric(grade, "the reply settles on the correct choice, by its letter or its text", "rule `lenient`")

@@ -1,0 +1,138 @@
+"""`eval score` with a file of questions of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.eval.test_score_command import run
+from tests.teams import scripted
+
+QUESTIONS: list[dict[str, Any]] = [
+    {"id": "colour", "question": "Which colour?", "answer": ["red", "crimson"], "kind": "text"},
+    {"id": "count", "question": "How many?", "answer": 100, "kind": "number"},
+    {"id": "letter", "question": "Which?", "choices": ["cat", "dog"], "answer": "B", "kind": "choice"},
+    {"id": "text", "question": "Which?", "choices": ["cat", "dog"], "answer": "cat", "kind": "choice"},
+    {"id": "open", "question": "Why?"},
+]
+REPLIES = {"colour": "Crimson.", "count": "104", "letter": "(B)", "text": "dog", "open": "Because."}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> str:
+    path = tmp_path / "replies.json"
+    path.write_text(json.dumps(REPLIES))
+    return str(path)
+
+
+def scored(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_gold_answers_decide_how_each_question_is_scored(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, said: str
+) -> None:
+    file = write(tmp_path / "questions.jsonl", QUESTIONS)
+    options = ("--predictions", said, "--group-column", "kind")
+    assert run(monkeypatch, "score", file, *options, "--json") == 0
+    found = scored(capsys)
+    assert found["grades"] == {"colour": 1, "count": 1, "letter": 1, "text": 0}
+    assert found["metrics"] == {"exact": 1, "numeric": 1, "choice": 2}
+    assert found["unscored"] == 1
+    means = {(one["group"], one["name"]): (one["mean"], one["total"]) for one in found["means"]}
+    assert means == {
+        ("overall", "Overall"): (0.75, 4),
+        ("kind", "text"): (1, 1),
+        ("kind", "number"): (1, 1),
+        ("kind", "choice"): (0.5, 2),
+    }
+    assert run(monkeypatch, "score", file, *options) == 0
+    printed = capsys.readouterr().out
+    assert "Not scored: 1 questions without a gold answer" in printed
+    assert "choice (2 questions)" in printed
+
+
+def test_a_metric_for_all_and_another_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "questions.csv").write_text("id,question,gold\n1,Who?,abcx\n2,Who?,abcd\n")
+    (tmp_path / "said.json").write_text('{"1": "abcd", "2": "abcd"}')
+    arguments = (str(tmp_path / "questions.csv"), "--predictions", str(tmp_path / "said.json"), "--metric", "anls")
+    assert run(monkeypatch, "score", *arguments, "--answer-column", "gold", "--json") == 0
+    (overall,) = scored(capsys)["means"]
+    assert overall["mean"] == 0.875
+    assert overall["low"] < 0.875 < overall["high"]
+    assert run(monkeypatch, "score", *arguments) == 2
+    assert "no question has a gold answer" in capsys.readouterr().err
+
+
+def test_parquet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = [{"id": str(number), "question": "How many?", "answer": number + 0.5} for number in range(20)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "questions.parquet")
+    (tmp_path / "said.json").write_text(json.dumps({row["id"]: f"{row['answer']}" for row in rows}))
+    arguments = (str(tmp_path / "questions.parquet"), "--predictions", str(tmp_path / "said.json"), "--json")
+    assert run(monkeypatch, "score", *arguments) == 0
+    found = scored(capsys)
+    assert (found["means"][0]["mean"], found["metrics"]) == (1, {"numeric": 20})
+
+
+def test_the_answers_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = write(tmp_path / "questions.jsonl", QUESTIONS)
+    with scripted({"one": ["Answer: red"]}, []) as colm:
+        list(colm.batch(file, tmp_path / "run", strategy="vote"))
+    assert run(monkeypatch, "score", file, "--predictions", str(tmp_path / "run"), "--json") == 0
+    assert scored(capsys)["grades"] == {"colour": 1, "count": 0, "letter": 0, "text": 0}
+
+
+def test_every_wrong_row_gets_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, said: str
+) -> None:
+    rows = [
+        '{"question": "Which?", "answer": {"a": 1}}',
+        '{"question": "Which?", "choices": ["cat", "dog"], "answer": "C"}',
+        '{"question": "Which?", "answer": true}',
+        '{"question": "Which?", "answer": ["red", null]}',
+        '{"question": "", "answer": "red"}',
+        "not JSON",
+        '{"question": "Which?", "answer": "fine"}',
+    ]
+    (tmp_path / "questions.jsonl").write_text("\n".join(rows))
+    assert run(monkeypatch, "score", str(tmp_path / "questions.jsonl"), "--predictions", said) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    parts = ("answer is {'a': 1}", "answer 'C' is not one of", "is True", "None]", "the question is", "JSON")
+    for number, (line, part) in enumerate(zip(lines, parts, strict=True), 1):
+        assert f"questions.jsonl, line {number}" in line
+        assert part in line
+
+
+def test_missing_predictions_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = write(tmp_path / "questions.jsonl", QUESTIONS)
+    (tmp_path / "said.json").write_text('{"colour": "red"}')
+    arguments = ("score", file, "--predictions", str(tmp_path / "said.json"))
+    assert run(monkeypatch, *arguments) == 2
+    assert "3 of 4 questions have no prediction, the first: 'count'" in " ".join(capsys.readouterr().err.split())
+    assert run(monkeypatch, *arguments, "--partial", "--json") == 0
+    assert scored(capsys)["missing"] == ["count", "letter", "text"]
+
+
+def test_a_benchmark_needs_its_gold_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    assert run(monkeypatch, "score", "gsm8k", "--predictions", said) == 2
+    assert "--gold is missing" in capsys.readouterr().err
