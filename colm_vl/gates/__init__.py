@@ -16,7 +16,7 @@ from colm_vl.errors import ConfigError
 from colm_vl.gates.base import Gate
 from colm_vl.plugins import Plugins
 
-__all__ = ["Gate", "default", "names", "plain", "read"]
+__all__ = ["Gate", "default", "names", "plain", "read", "reads_files"]
 
 _GATES = Plugins("colm_vl.gates", "colm_vl.gates", "gate", helpers=frozenset({"base", "certificate"}))
 
@@ -33,14 +33,7 @@ def read(setting: object, info: ValidationInfo) -> Gate:
     """
     if isinstance(setting, Gate):
         return setting
-    if isinstance(setting, str):
-        name, _, value = setting.partition("=")
-        table: Mapping[str, Any] = {name.strip(): value.strip()} if value else {}
-    elif isinstance(setting, Mapping) and setting:
-        table = setting
-        name = str(next(iter(setting)))
-    else:
-        name, table = "", {}
+    name, table = _named(setting)
     if name not in _GATES.names():
         raise ValueError(f"expected {', '.join(_forms())}")
     gate = _load(name)
@@ -53,6 +46,12 @@ def read(setting: object, info: ValidationInfo) -> Gate:
         raise ValueError(f"{key}: {message}" if key else message) from None
 
 
+def reads_files(setting: object) -> bool:
+    """Whether a policy's gate names files, without reading them."""
+    name, _ = _named(setting)
+    return name in _GATES.names() and _load(name).reads_files
+
+
 def default() -> Gate:
     return _load("always")()
 
@@ -62,6 +61,16 @@ def plain(gate: Gate) -> str | dict[str, Any]:
     if fields := gate.model_dump(mode="json"):
         return fields
     return gate.name
+
+
+def _named(setting: object) -> tuple[str, Mapping[str, Any]]:
+    """The name of a gate and its settings."""
+    if isinstance(setting, str):
+        name, _, value = setting.partition("=")
+        return name.strip(), {name.strip(): value.strip()} if value else {}
+    if isinstance(setting, Mapping) and setting:
+        return str(next(iter(setting))), setting
+    return "", {}
 
 
 def _load(name: str) -> type[Gate]:

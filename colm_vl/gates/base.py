@@ -18,6 +18,8 @@ class Gate(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str] = ""
+    reads_files: ClassVar[bool] = False
+    """Whether its settings name files. Such a gate cannot be chosen by a request to a service."""
 
     def void_for(self, members: Sequence[MemberInfo]) -> str:
         """Why the gate cannot be used for a team of these members, or "" if it can. The server is then always asked."""

@@ -22,6 +22,8 @@ class CalibratedGate(Gate):
     asked. `sha256` can be set to accept only one certificate.
     """
 
+    reads_files = True
+
     calibrated: str
     sha256: str = ""
     certificate: Certificate = Field(exclude=True, repr=False)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from colm_vl import strategies
+from colm_vl import gates, strategies
 from colm_vl.errors import ConfigError
 from colm_vl.service.errors import refused
 from colm_vl.service.settings import Settings
@@ -76,6 +76,8 @@ def _check_allowed(name: str, value: Any, policy: Policy, settings: Settings) ->
     if name not in settings.policies:
         allowed = ", ".join(settings.policies) or "none"
         raise refused(f"{param} cannot be set for a request", hint=f"allowed: {allowed}", param=param)
+    if name == "gate" and gates.reads_files(value):
+        raise refused(f"{param} names a file, which only the operator can do", param=param)
     most = {"rounds": settings.limits.rounds, "samples": settings.limits.samples}.get(name)
     if most is not None and value > most:
         raise refused(f"{param} is {value}; at most {most} are allowed", param=param)

@@ -355,6 +355,14 @@ async def test_a_bug_in_a_member_is_not_shown() -> None:
         assert "secret" not in (await ask(http, body(model="server"))).text
 
 
+@pytest.mark.parametrize("gate", ["calibrated=/etc/passwd", "calibrated = gate.json", {"calibrated": 1.0}])
+async def test_a_request_cannot_name_a_file_of_the_service(gate: Any) -> None:
+    async with client() as http:
+        answer = await ask(http, body(text(), colm={"gate": gate}))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "colm.gate names a file, which only the operator can do"
+
+
 async def test_tools_are_ignored_where_the_operator_lets_them_be() -> None:
     offered = {"tools": [{"type": "function", "function": {"name": "search"}}]}
     async with client(service(settings={"ignore_tools": True})) as http:
