@@ -47,6 +47,19 @@ SetOption = Annotated[
 ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Number of questions processed at a time.")]
 SplitOption = Annotated[str, typer.Option(help="The split; by default the benchmark's first.")]
 
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        help="For a file: choice, exact, contains, numeric, anls, f1, or module:function; by default choice for "
+        "questions with choices, numeric for gold answers that are numbers, else exact."
+    ),
+]
+AnswerColumnOption = Annotated[str, typer.Option(help="For a file: the column of the gold answers.")]
+GroupColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(help="For a file: a column to break the result down by; can be given several times."),
+]
+
 
 @app.command("list")
 def list_benchmarks() -> None:
@@ -70,18 +83,9 @@ def score(
         Path, typer.Option(help="Model replies: a file, a run folder, or a folder of <Subject>/output.json.")
     ],
     gold: Annotated[Path | None, typer.Option(help="The gold answers of a benchmark: its own file or folder.")] = None,
-    metric: Annotated[
-        str,
-        typer.Option(
-            help="For a file: choice, exact, contains, numeric, anls, f1, or module:function; by default choice for "
-            "questions with choices, numeric for gold answers that are numbers, else exact."
-        ),
-    ] = "",
-    answer_column: Annotated[str, typer.Option(help="For a file: the column of the gold answers.")] = "answer",
-    group_column: Annotated[
-        list[str] | None,
-        typer.Option(help="For a file: a column to break the result down by; can be given several times."),
-    ] = None,
+    metric: MetricOption = "",
+    answer_column: AnswerColumnOption = "answer",
+    group_column: GroupColumnOption = None,
     rule: Annotated[Rule, typer.Option(help="How replies are parsed and scored.")] = Rule.STRICT,
     strategy: Annotated[str, typer.Option(help="The strategy to score, for a run folder with several.")] = "",
     reply_column: Annotated[
@@ -119,11 +123,46 @@ def _labelled(file: Path, answer_column: str, group_columns: Sequence[str]) -> L
     from .labelled import read_labelled
 
     labelled = read_labelled(file, answer_column, group_columns)
+    _refuse_problems(labelled)
+    return labelled
+
+
+def _refuse_problems(labelled: Labelled) -> None:
     for problem in labelled.problems:
         typer.echo(problem, err=True)
     if labelled.problems:
         raise typer.Exit(2)
-    return labelled
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A file of questions as for `colm-vl batch`, with gold answers.")],
+    team: TeamOption = None,
+    strategies: Annotated[str, typer.Option(help="The strategies to estimate the cost of.")] = "vote,colm",
+    metric: MetricOption = "",
+    answer_column: AnswerColumnOption = "answer",
+    group_column: GroupColumnOption = None,
+) -> None:
+    """Show what is understood of a file of your own questions, what is wrong, and what it would cost.
+
+    Calls no model. Rows that cannot be used are listed, one line each, and the exit status is 2.
+    """
+    from colm_vl import CoLM
+    from colm_vl.batch.progress import plan_summary
+
+    from .labelled import read_labelled
+    from .metrics.registry import find
+    from .tables import check_lines
+
+    if metric:
+        find(metric)
+    labelled = read_labelled(file, answer_column, group_column or (), pictures=True)
+    for line in check_lines(labelled, answer_column, group_column or (), metric):
+        typer.echo(line)
+    _refuse_problems(labelled)
+    names = _split_commas(strategies)
+    with CoLM.from_team(team, strategy=names[0] if names else "colm") as colm:
+        typer.echo(plan_summary(colm.plan(file, strategy=names or None), 0))
 
 
 def _show(as_json: bool, data: dict[str, Any], tables: Iterable[RenderableType]) -> None:

@@ -38,6 +38,20 @@ class Labelled:
     questions: tuple[LabelledQuestion, ...]
     problems: tuple[str, ...]
 
+    @property
+    def unscored(self) -> int:
+        """How many questions have no gold answer."""
+        return sum(question.gold is None for question in self.questions)
+
+    def metrics(self, metric: str = "") -> Mapping[str, int]:
+        """How many questions each metric grades."""
+        return Counter(metric or default(question.gold) for question in self.questions if question.gold)
+
+    def groups(self) -> Mapping[str, int]:
+        """How many different values each group column has."""
+        values = {(group, name) for question in self.questions for group, name in question.groups.items()}
+        return Counter(group for group, _ in values)
+
 
 @dataclass(frozen=True, slots=True)
 class Mean:
@@ -62,20 +76,31 @@ class Graded:
     missing: tuple[str, ...]
 
 
-def read_labelled(path: Path, answer_column: str = "answer", group_columns: Sequence[str] = ()) -> Labelled:
-    """Raises `InputError` for a file that cannot be read, and for an id that occurs twice."""
+def read_labelled(
+    path: Path, answer_column: str = "answer", group_columns: Sequence[str] = (), *, pictures: bool = False
+) -> Labelled:
+    """With `pictures`, a picture file that does not exist is a problem, too.
+
+    Raises `InputError` for a file that cannot be read, an id that occurs twice, and a group column that no row has.
+    """
     questions: list[LabelledQuestion] = []
     problems: list[str] = []
     for row in Questions(path):
         try:
             if row.problem:
                 raise InputError(f"{row.where}: {row.problem}", hint=row.hint)
+            if pictures:
+                _check_pictures(row)
             gold = _gold(row, answer_column)
         except InputError as error:
             problems.append(f"{error} ({error.hint})" if error.hint else str(error))
         else:
             groups = {name: str(row.metadata[name]) for name in group_columns if row.metadata.get(name) is not None}
             questions.append(LabelledQuestion(row.id, row.where, gold, groups))
+    found = {name for question in questions for name in question.groups}
+    absent = [name for name in group_columns if name not in found]
+    if absent and questions:
+        raise InputError(f"{path.name}: no column is called {absent[0]!r}", hint="correct --group-column")
     return Labelled(tuple(questions), tuple(problems))
 
 
@@ -98,8 +123,7 @@ def grade(labelled: Labelled, replies: Mapping[str, Reply], metric: str = "", *,
         graded.append(question)
     if not graded:
         raise InputError("no question has a gold answer", hint="name their column with --answer-column")
-    unscored = sum(question.gold is None for question in labelled.questions)
-    return Graded(tuple(_means(graded, grades)), grades, dict(metrics), unscored, missing)
+    return Graded(tuple(_means(graded, grades)), grades, dict(metrics), labelled.unscored, missing)
 
 
 def _means(questions: Sequence[LabelledQuestion], grades: Mapping[str, float]) -> Iterator[Mean]:
@@ -111,6 +135,16 @@ def _means(questions: Sequence[LabelledQuestion], grades: Mapping[str, float]) -
     for group, name in sorted(by_group, key=lambda key: columns.index(key[0])):
         found = by_group[group, name]
         yield Mean(name, group, sum(found) / len(found), len(found), mean_interval(found))
+
+
+def _check_pictures(row: Row) -> None:
+    for picture in row.pictures:
+        if not isinstance(picture, str) or picture.startswith("data:") or "://" in picture:
+            continue
+        if not Path(picture).is_file():
+            raise InputError(
+                f"{row.where}: no such picture: {picture}", hint="relative paths start at the folder of the file"
+            )
 
 
 def _gold(row: Row, column: str) -> Gold | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .benchmarks.base import Benchmark
 from .calibration.certify import Calibration
-from .labelled import Graded
+from .labelled import Graded, Labelled
 from .statistics import Interval, wilson
 from .types import Metric, Results
 
@@ -108,6 +108,19 @@ def graded_tables(graded: Graded, title: str) -> Iterator[RenderableType]:
         yield f"Not scored: {graded.unscored} questions without a gold answer."
     if graded.missing:
         yield f"[bold]Partial:[/bold] {len(graded.missing)} questions without a prediction are left out."
+
+
+def check_lines(labelled: Labelled, answer_column: str, group_columns: Sequence[str], metric: str) -> Iterator[str]:
+    """What was understood of a file of questions."""
+    scored = len(labelled.questions) - labelled.unscored
+    yield f"{len(labelled.questions)} questions can be asked; {len(labelled.problems)} rows cannot be used"
+    yield f"gold answers: {scored}, in column {answer_column}; {labelled.unscored} questions without one are not scored"
+    if scored:
+        used = ", ".join(f"{name} ({count} questions)" for name, count in labelled.metrics(metric).items())
+        yield f"metric: {used}" + ("" if metric else "; decided by the gold answers, --metric chooses another")
+    values = labelled.groups()
+    for column in group_columns:
+        yield f"group column {column}: {values.get(column, 0)} values"
 
 
 def graded_as_json(graded: Graded) -> dict[str, Any]:

@@ -136,3 +136,42 @@ def test_a_benchmark_needs_its_gold_file(
 ) -> None:
     assert run(monkeypatch, "score", "gsm8k", "--predictions", said) == 2
     assert "--gold is missing" in capsys.readouterr().err
+
+
+def test_check_says_what_it_understood_and_what_it_would_cost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = write(tmp_path / "questions.jsonl", QUESTIONS)
+    assert run(monkeypatch, "check", file, "--group-column", "kind", "--strategies", "vote") == 0
+    printed = capsys.readouterr().out
+    for said in (
+        "5 questions can be asked; 0 rows cannot be used",
+        "gold answers: 4, in column answer; 1 questions without one",
+        "metric: exact (1 questions), numeric (1 questions), choice (2 questions); decided by the gold answers",
+        "group column kind: 3 values",
+        "15 calls",
+    ):
+        assert said in printed
+
+
+def test_check_names_pictures_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"question": "Which?", "images": ["absent.png"], "answer": "x"},
+        {"question": "Which?", "answer": {}},
+    ]
+    assert run(monkeypatch, "check", write(tmp_path / "questions.jsonl", rows)) == 2
+    printed = capsys.readouterr()
+    first, second = printed.err.splitlines()
+    assert "questions.jsonl, line 1: no such picture" in first
+    assert "questions.jsonl, line 2: answer is {}" in second
+    assert "0 questions can be asked; 2 rows cannot be used" in printed.out
+
+
+def test_a_group_column_that_no_row_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, said: str
+) -> None:
+    file = write(tmp_path / "questions.jsonl", QUESTIONS)
+    assert run(monkeypatch, "score", file, "--predictions", said, "--group-column", "knid") == 2
+    assert "no column is called 'knid'" in capsys.readouterr().err
