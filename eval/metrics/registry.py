@@ -10,6 +10,7 @@ from colm_vl.plugins import Plugins
 from .base import Gold, GradingMetric
 
 _MODULES = Plugins(__package__, "colm_vl.metrics", "metric", helpers=frozenset({"base", "registry"}))
+_ANNOTATORS = 10
 
 
 def names() -> tuple[str, ...]:
@@ -30,6 +31,8 @@ def default(gold: Gold) -> str:
     """The metric for a question without a chosen one."""
     if gold.choices:
         return "choice"
+    if len(gold.accepted) == _ANNOTATORS:
+        return "vqa"
     return "numeric" if gold.number else "exact"
 
 

@@ -22,6 +22,7 @@ from eval.metrics.registry import default, find, names
 
 REPLIES = 5_000
 REFERENCES = "COLM_VL_REFERENCES"
+PUNCTUATION = "VLMEvalKit/vlmeval/smp/misc.py"
 VLMEVALKIT = "VLMEvalKit/vlmeval/dataset/utils/vqa_eval.py"
 SQUAD = "evaluate/metrics/squad_v2/compute_score.py"
 WORDS = (
@@ -94,6 +95,7 @@ def test_the_gold_answer_decides_without_a_metric() -> None:
     assert default(Gold(("B",), ("x", "y"))) == "choice"
     assert default(Gold(("12",), number=True)) == "numeric"
     assert default(Gold(("12 km",))) == "exact"
+    assert default(Gold(("two",) * 10)) == "vqa"
 
 
 def test_a_function_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +115,7 @@ def test_a_function_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_metric_says_what_it_measures() -> None:
-    assert set(names()) >= {"choice", "exact", "contains", "numeric", "anls", "f1"}
+    assert set(names()) >= {"choice", "exact", "contains", "numeric", "anls", "f1", "vqa"}
     assert all(find(name).note and find(name).source for name in names())
 
 
@@ -149,16 +151,23 @@ def generated() -> list[tuple[str, list[str]]]:
     return cases
 
 
-def reference(file: str, name: str) -> Callable[..., Any]:
+_CALLED = (
+    "levenshtein_distance", "_process_digit_article", "normalize_answer", "get_tokens",
+)  # fmt: skip
+"""Functions that the reference functions call."""
+
+
+def reference(file: str, name: str, **needed: Any) -> Callable[..., Any]:
     """A function of a reference implementation. Only the functions of its file are executed, not its imports."""
     path = Path(os.environ.get(REFERENCES, "")) / file
     if REFERENCES not in os.environ or not path.exists():
         pytest.skip(f"{REFERENCES} names no folder with {file}: see docs/metrics.md")
     tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in (name, *_CALLED)]
     scope: dict[str, Any] = {
         "Optional": Optional, "collections": collections, "re": re, "string": string,
         "ARTICLES_REGEX": re.compile(r"\b(a|an|the)\b", re.UNICODE),
+        **needed,
     }  # fmt: skip
     exec(compile(ast.unparse(tree), file, "exec"), scope)
     found: Callable[..., Any] = scope[name]
@@ -191,6 +200,52 @@ def test_f1_equals_its_reference() -> None:
     for reply, accepted in generated():
         expected = max(compute(one, reply) for one in accepted)
         assert grade("f1", reply, *accepted) == pytest.approx(expected), (reply, accepted)
+
+
+def annotated() -> list[tuple[str, list[str]]]:
+    """Replies with the answers of ten annotators."""
+    chance = random.Random(1)
+    words = (
+        "A cat",
+        "cat.",
+        "two",
+        "2",
+        "dont",
+        "don't know",
+        "1,000",
+        "1000",
+        "red/blue",
+        "red blue",
+        "yes!",
+        "3.5",
+        "'twas",
+    )
+    contractions = ("dont", "shouldntve", "shouldn'tve", "twas", "'ow'sat", "somebody'd", "yall'd've", "shes", "Ive")
+    cases = []
+    for _ in range(REPLIES):
+        pool = chance.sample([*words, *contractions], 4)
+        answers = [chance.choice(pool) for _ in range(10)]
+        cases.append((chance.choice([*pool, *pool, *words]) + chance.choice(["", "", ".", " ?", ", the"]), answers))
+    return cases
+
+
+def test_vqa_equals_its_reference() -> None:
+    punctuation = reference(PUNCTUATION, "process_punctuation")
+    normalize = reference(VLMEVALKIT, "process_answer", process_punctuation=punctuation)
+    cases = [*annotated(), *generated()]
+    grades = set()
+    for reply, accepted in cases:
+        given, answers = normalize(reply), [normalize(one) for one in accepted]
+        others = [answers[:place] + answers[place + 1 :] for place in range(len(answers))]
+        expected = sum(min(1, rest.count(given) / 3) for rest in others) / len(answers)
+        grades.add(round(expected, 6))
+        assert grade("vqa", reply, *accepted) == pytest.approx(expected), (reply, accepted)
+    assert len(grades) >= 5
+
+
+def test_vqa_needs_four_annotators_for_a_whole_point() -> None:
+    grades = [grade("vqa", "Two.", *["2"] * agreeing, *["no"] * (10 - agreeing)) for agreeing in range(5)]
+    assert grades == pytest.approx([0, 0.3, 0.6, 0.9, 1])
 
 
 def test_levenshtein() -> None:
