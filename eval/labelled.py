@@ -81,11 +81,11 @@ def read_labelled(
 ) -> Labelled:
     """With `pictures`, a picture file that does not exist is a problem, too.
 
-    Raises `InputError` for a file that cannot be read, an id that occurs twice, and a group column that no row has.
+    Raises `InputError` for a file that cannot be read, and for a group column that no row has.
     """
     questions: list[LabelledQuestion] = []
     problems: list[str] = []
-    for row in Questions(path):
+    for row in Questions(path).checked():
         try:
             if row.problem:
                 raise InputError(f"{row.where}: {row.problem}", hint=row.hint)

@@ -25,6 +25,7 @@ Source = str | os.PathLike[str] | Iterable[Query]
 
 _METADATA = TypeAdapter(dict[str, Any])
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
+_UNIQUE = "give every question a unique id; the default is the row's number"
 _KINDS = f"a file ({', '.join(READERS)}), or an iterable of Query"
 
 
@@ -105,22 +106,37 @@ class Questions:
             unusable += bool(row.problem)
         return Survey(total, unusable)
 
+    def checked(self) -> Iterator[Row]:
+        """The rows, like an iteration, but an id that occurs twice is a problem of its row, and raises nothing."""
+        return islice(_repeats_marked(self._rows()), self._limit)
+
     def _all(self) -> Iterator[Row]:
-        return _unique(
-            self._source.rows() if isinstance(self._source, _File) else map(_given, enumerate(self._source, 1))
-        )
+        return _unique(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
+        return self._source.rows() if isinstance(self._source, _File) else map(_given, enumerate(self._source, 1))
 
 
 def _unique(rows: Iterable[Row]) -> Iterator[Row]:
     """The rows. Raises `InputError` at an id that occurred before."""
     first: dict[str, str] = {}
     for row in rows:
-        if (before := first.setdefault(row.id, row.where)) is not row.where:
-            raise InputError(
-                f"{row.where}: the id {row.id!r} was used before, in {before}",
-                hint="give every question a unique id; the default is the row's number",
-            )
+        if repeated := _repeated(row, first):
+            raise InputError(f"{row.where}: {repeated}", hint=_UNIQUE)
         yield row
+
+
+def _repeats_marked(rows: Iterable[Row]) -> Iterator[Row]:
+    first: dict[str, str] = {}
+    for row in rows:
+        repeated = _repeated(row, first)
+        yield replace(row, problem=repeated, hint=_UNIQUE) if repeated and not row.problem else row
+
+
+def _repeated(row: Row, first: dict[str, str]) -> str:
+    """The problem of a row whose id occurred before, or "". Adds the id of others to `first`."""
+    before = first.setdefault(row.id, row.where)
+    return "" if before is row.where else f"the id {row.id!r} was used before, in {before}"
 
 
 @dataclass(frozen=True, slots=True)

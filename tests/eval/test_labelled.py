@@ -100,23 +100,31 @@ def test_the_answers_of_a_batch(
 def test_every_wrong_row_gets_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, said: str
 ) -> None:
-    rows = [
-        '{"question": "Which?", "answer": {"a": 1}}',
-        '{"question": "Which?", "choices": ["cat", "dog"], "answer": "C"}',
-        '{"question": "Which?", "answer": true}',
-        '{"question": "Which?", "answer": ["red", null]}',
-        '{"question": "", "answer": "red"}',
-        "not JSON",
-        '{"question": "Which?", "answer": "fine"}',
-    ]
-    (tmp_path / "questions.jsonl").write_text("\n".join(rows))
+    mistakes = {
+        '{"question": "Which?", "answer": {"a": 1}}': "answer is {'a': 1}",
+        '{"question": "Which?", "choices": ["cat", "dog"], "answer": "C"}': "answer 'C' is not one of its 2 options",
+        '{"question": "Which?", "choices": ["cat", "dog"], "answer": 2}': "answer '2' is not one of its 2 options",
+        '{"question": "Which?", "answer": true}': "answer is True",
+        '{"question": "Which?", "answer": ["red", null]}': "answer is ['red', None]",
+        '{"question": "Which?", "answer": [""]}': "answer is ['']",
+        '{"question": "", "answer": "red"}': "the question is ''",
+        '{"question": 7, "answer": "red"}': "the question is 7",
+        '{"answer": "red"}': "the question is missing",
+        "not JSON": "is not valid JSON",
+        '["a list"]': "is a list, expected an object",
+        '{"id": 1.5, "question": "Which?", "answer": "red"}': "the id is 1.5",
+        '{"id": "fine", "question": "Which?", "answer": "red"}': "",
+        '{"id": "fine", "question": "Which else?", "answer": "red"}': "the id 'fine' was used before",
+        '{"question": "Which?", "choices": "cat", "answer": "A"}': "choices are 'cat'",
+        '{"question": "Which?", "image": "a.png", "images": ["b.png"], "answer": "red"}': "both image and images",
+    }
+    (tmp_path / "questions.jsonl").write_text("\n".join(mistakes))
     assert run(monkeypatch, "score", str(tmp_path / "questions.jsonl"), "--predictions", said) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 6
-    parts = ("answer is {'a': 1}", "answer 'C' is not one of", "is True", "None]", "the question is", "JSON")
-    for number, (line, part) in enumerate(zip(lines, parts, strict=True), 1):
-        assert f"questions.jsonl, line {number}" in line
-        assert part in line
+    expected = {number: part for number, part in enumerate(mistakes.values(), 1) if part}
+    assert len(lines) == len(expected) == 15
+    for line, (number, part) in zip(lines, expected.items(), strict=True):
+        assert f"questions.jsonl, line {number}: {part}" in line
 
 
 def test_missing_predictions_are_named(
