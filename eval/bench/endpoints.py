@@ -144,8 +144,15 @@ def team_at(urls: Sequence[str], *, server_pixels: int | None = None, places: in
     )
 
 
-def run_batch(colm: CoLM, questions: Sequence[Query], out: Path | None = None, *, concurrency: int = 16) -> None:
-    for trace in colm.batch(questions, out, concurrency=concurrency):
+def run_batch(
+    colm: CoLM,
+    questions: Sequence[Query],
+    out: Path | None = None,
+    *,
+    concurrency: int = 16,
+    reply_format: str = "auto",
+) -> None:
+    for trace in colm.batch(questions, out, concurrency=concurrency, reply_format=reply_format):
         assert trace.answer, trace.failures
 
 
