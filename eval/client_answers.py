@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from colm_vl.types import ClientReply, Trace
 
 from .benchmarks.base import Benchmark
-from .types import UNPARSED, Item, Reply, Rule
+from .types import Item, Reply, Rule
 
 DRAFT = 0
 """The round of the drafts; refinements have rounds 1 and up."""
@@ -50,7 +50,7 @@ def client_answers(
                 latest[reply.client] = reply
             current = latest[reply.client]
             parsed = benchmark.parse(item, _text(benchmark, item, current), rule)
-            correct = parsed.how != UNPARSED and benchmark.is_correct(item, parsed)
+            correct = benchmark.score(item, parsed).correct
             found.append(ClientAnswer(trace.id, current.client, round_, parsed.value, correct))
     return found
 

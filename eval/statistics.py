@@ -1,4 +1,4 @@
-"""Confidence intervals and significance tests for accuracies, computed with scipy and statsmodels."""
+"""Confidence intervals and significance tests for accuracies and mean grades, computed with scipy and statsmodels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Interval:
 class PairedComparison:
     """Strategy `one` compared with strategy `other` on the same items.
 
-    `wins` and `losses` count the items that only `one`, or only `other`, has correct. `difference` is of accuracies.
-    `p` is from McNemar's exact test, `p_adjusted` is adjusted by Holm for all comparisons made together.
+    `wins` and `losses` count the items on which `one`, or `other`, has the higher grade. `difference` is of mean
+    grades, with its 95 % interval. `p_adjusted` is `p` adjusted by Holm for all comparisons made together.
     """
 
     one: str
@@ -66,17 +66,15 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(require("scipy.stats", "eval").binomtest(wins, wins + losses).pvalue)
 
 
-def paired_interval(one: Sequence[bool], other: Sequence[bool], *, seed: int = 0) -> Interval:
-    """The 95 % percentile bootstrap interval of the difference in accuracy, resampling pairs.
+def paired_interval(wins: int, losses: int, items: int, *, seed: int = 0) -> Interval:
+    """The 95 % percentile bootstrap interval of a difference in accuracy, resampling pairs.
 
     Each pair contributes +1, 0 or -1, so a resample is one multinomial draw of the three counts. This is exact, and
     fast for any number of items.
     """
     numpy = require("numpy", "eval")
-    items = len(one)
     if items == 0:
         return Interval(-1.0, 1.0)
-    wins, losses = _discordant(one, other)
     shares = [wins / items, losses / items, (items - wins - losses) / items]
     counts = numpy.random.default_rng(seed).multinomial(items, shares, size=RESAMPLES)
     differences = (counts[:, 0] - counts[:, 1]) / items
@@ -92,34 +90,45 @@ def holm(ps: Sequence[float]) -> list[float]:
     return [float(p) for p in multitest.multipletests(list(ps), method="holm")[1]]
 
 
-def compare(correct: Mapping[str, Mapping[str, bool]]) -> list[PairedComparison]:
+def mean_difference(differences: Sequence[float]) -> tuple[Interval, float]:
+    """The 95 % interval of the mean of paired differences, cut to -1 to 1, and the two-sided p of its difference from 0
+    (paired t-test; Miller 2024, arXiv 2411.00640, section 4.2)."""
+    if len(differences) < 2:
+        return Interval(-1.0, 1.0), 1.0
+    if len(set(differences)) == 1:  # the t-test divides by their spread
+        return Interval(differences[0], differences[0]), float(differences[0] == 0)
+    found = require("scipy.stats", "eval").ttest_1samp(differences, 0.0)
+    interval = found.confidence_interval(CONFIDENCE)
+    return Interval(max(-1.0, float(interval.low)), min(1.0, float(interval.high))), float(found.pvalue)
+
+
+def compare(grades: Mapping[str, Mapping[str, float]]) -> list[PairedComparison]:
     """Compare every strategy with each one before it, on the items that both answered.
 
-    `correct` maps a strategy to item → whether it is correct. Put baselines first.
+    `grades` maps a strategy to item → grade. Put baselines first.
     """
-    names = list(correct)
+    names = list(grades)
     pairs = [(names[later], names[earlier]) for later in range(len(names)) for earlier in range(later)]
-    return _adjusted([_pair(one, other, correct) for one, other in pairs])
+    return _adjusted([_pair(one, other, grades) for one, other in pairs])
 
 
-def against(reference: str, correct: Mapping[str, Mapping[str, bool]]) -> list[PairedComparison]:
+def against(reference: str, grades: Mapping[str, Mapping[str, float]]) -> list[PairedComparison]:
     """Compare every other strategy with `reference`."""
-    return _adjusted([_pair(one, reference, correct) for one in correct if one != reference])
+    return _adjusted([_pair(one, reference, grades) for one in grades if one != reference])
 
 
-def _pair(one: str, other: str, correct: Mapping[str, Mapping[str, bool]]) -> PairedComparison:
-    shared = [item for item in correct[one] if item in correct[other]]
-    ones, others = [correct[one][item] for item in shared], [correct[other][item] for item in shared]
-    wins, losses = _discordant(ones, others)
-    difference = (wins - losses) / len(shared) if shared else 0.0
-    p = mcnemar(wins, losses)
-    return PairedComparison(one, other, len(shared), wins, losses, difference, paired_interval(ones, others), p, p)
-
-
-def _discordant(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int]:
-    """How many items only the first, and only the second, has correct."""
-    pairs = list(zip(one, other, strict=True))
-    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+def _pair(one: str, other: str, grades: Mapping[str, Mapping[str, float]]) -> PairedComparison:
+    """McNemar's test and a bootstrap interval where all grades are 0 or 1, else the paired t-test and its interval."""
+    shared = [item for item in grades[one] if item in grades[other]]
+    ones, others = [grades[one][item] for item in shared], [grades[other][item] for item in shared]
+    differences = [a - b for a, b in zip(ones, others, strict=True)]
+    wins, losses = sum(step > 0 for step in differences), sum(step < 0 for step in differences)
+    if all(grade in (0, 1) for grade in (*ones, *others)):
+        interval, p = paired_interval(wins, losses, len(shared)), mcnemar(wins, losses)
+    else:
+        interval, p = mean_difference(differences)
+    mean = sum(differences) / len(shared) if shared else 0.0
+    return PairedComparison(one, other, len(shared), wins, losses, mean, interval, p, p)
 
 
 def _adjusted(pairs: Sequence[PairedComparison]) -> list[PairedComparison]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from .benchmarks.base import Benchmark
 from .calibration.certify import Calibration
 from .labelled import Graded, Labelled
-from .statistics import Interval, wilson
+from .statistics import Interval
 from .types import Metric, Results
 
 SMALL_SAMPLE = 100
@@ -26,6 +26,11 @@ def seconds_each(seconds: float | None, items: int) -> str:
 
 def between(interval: Interval) -> str:
     return f"{interval.low:.1%} to {interval.high:.1%}"
+
+
+def as_count(correct: float) -> str:
+    """The sum of grades: a count, unless there is partial credit."""
+    return f"{correct:.0f}" if float(correct).is_integer() else f"{correct:.1f}"
 
 
 def p_value(value: float) -> str:
@@ -89,8 +94,8 @@ def results_tables(benchmark: Benchmark, results: Results) -> Iterator[Renderabl
 def _cells(metric: Metric) -> tuple[str, ...]:
     accuracy = f"{metric.points:.1f} points" if metric.points is not None else f"{metric.accuracy:.2%}"
     few = " (few)" if metric.total < SMALL_SAMPLE else ""
-    interval = between(wilson(metric.correct, metric.total)) + few
-    return (metric.name, str(metric.correct), str(metric.total), accuracy, interval)
+    interval = between(metric.interval) + few
+    return (metric.name, as_count(metric.correct), str(metric.total), accuracy, interval)
 
 
 def graded_tables(graded: Graded, title: str) -> Iterator[RenderableType]:
@@ -150,7 +155,7 @@ def results_as_json(results: Results) -> dict[str, Any]:
 
 
 def _metric_as_json(metric: Metric) -> dict[str, Any]:
-    interval = wilson(metric.correct, metric.total)
+    interval = metric.interval
     return {
         "name": metric.name,
         "group": metric.group,

@@ -11,7 +11,10 @@ from typing import Literal
 
 from colm_vl.answers import choice_letters as letters
 
+from .statistics import Interval, mean_interval
+
 __all__ = [
+    "CORRECT",
     "DRAWN",
     "NOTHING",
     "UNPARSED",
@@ -31,6 +34,7 @@ __all__ = [
 Kind = Literal["choice", "open", "yes_no", "written"]
 """`written` is a free-form answer that only a judge model can score."""
 
+CORRECT = 0.5
 UNPARSED = "unparsed"
 DRAWN = "drawn"
 
@@ -113,28 +117,45 @@ def whole_reply(reply: str) -> ParsedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Whether the reply to an item is correct, and the answer that was found in it."""
+    """The grade of the reply to an item, from 0 to 1, and the answer that was found in it."""
 
     id: str
-    correct: bool
+    grade: float
     value: str
     how: str
+
+    @property
+    def correct(self) -> bool:
+        """Graded at least one half, for figures that only tell correct from wrong."""
+        return self.grade >= CORRECT
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`correct` of `total`, for one category. `points` is the benchmark's own score where that is not an accuracy
-    (MME's sums)."""
+    """The grades of one category. `points` is the benchmark's own score where that is not an accuracy (MME's sums)."""
 
     name: str
     group: str
-    correct: int
-    total: int
+    grades: tuple[float, ...]
     points: float | None = None
 
     @property
+    def correct(self) -> float:
+        """The sum of the grades, a whole number unless the benchmark gives partial credit."""
+        return sum(self.grades)
+
+    @property
+    def total(self) -> int:
+        return len(self.grades)
+
+    @property
     def accuracy(self) -> float:
+        """The mean grade."""
         return self.correct / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        return mean_interval(self.grades)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +190,4 @@ class Results:
 
 
 def micro_average(name: str, group: str, scores: Sequence[Score]) -> Metric:
-    return Metric(name, group, sum(score.correct for score in scores), len(scores))
+    return Metric(name, group, tuple(score.grade for score in scores))

@@ -67,7 +67,7 @@ def study(
         found.append(replace(result.strategies[0], name=variant.name))
         data.append({"variant": variant.name, **as_json(result)})
         previous = folder
-    pairs = against(found[0].name, {one.name: one.correct for one in found})
+    pairs = against(found[0].name, {one.name: one.grades for one in found})
     content = _document(kind, plan, found, pairs)
     return Study(content, {"ablation": kind.value, "variants": data})
 

@@ -105,6 +105,14 @@ class Benchmark(ABC):
     def is_correct(self, item: Item, parsed: ParsedAnswer) -> bool:
         return parsed.value in item.gold
 
+    def grade(self, item: Item, parsed: ParsedAnswer) -> float:
+        """From 0 to 1, for benchmarks that give partial credit; by default 1 if the answer is correct, else 0."""
+        return float(self.is_correct(item, parsed))
+
+    def score(self, item: Item, parsed: ParsedAnswer) -> Score:
+        grade = 0.0 if parsed.how == UNPARSED else self.grade(item, parsed)
+        return Score(item.id, grade, parsed.value, parsed.how)
+
     def order(self, items: Sequence[Item]) -> list[Item]:
         """The order in which the official script goes through the items and draws."""
         return list(items)
@@ -123,10 +131,10 @@ class Benchmark(ABC):
         """What to know before comparing metrics of these items with published ones."""
         return []
 
-    def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
-        """The units of paired comparisons, and whether each is correct: single items, unless the benchmark combines
-        several into one question."""
-        return {score.id: score.correct for score in scores}
+    def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, float]:
+        """The units of paired comparisons and their grades: single items, unless the benchmark combines several into
+        one question."""
+        return {score.id: score.grade for score in scores}
 
     def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
         """The metrics that the benchmark reports, `overall` first; by default one for each group of the items."""

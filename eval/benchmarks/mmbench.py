@@ -84,18 +84,18 @@ class MMBenchCircular(MMBench):
         return True
 
     @override
-    def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, bool]:
+    def units(self, items: Sequence[Item], scores: Sequence[Score]) -> Mapping[str, float]:
         """With `--partial`, a question with an unanswered rotation is not correct."""
         answered = Counter(item.unit for item in items)
         correct = Counter(item.unit for item, score in zip(items, scores, strict=True) if score.correct)
-        return {item.unit: correct[item.unit] == max(item.unit_size, answered[item.unit]) for item in items}
+        return {item.unit: float(correct[item.unit] == max(item.unit_size, answered[item.unit])) for item in items}
 
     @override
     def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
         """Over questions, not rotations; `each way` is the accuracy over single rotations."""
         firsts = {item.unit: item for item in reversed(items)}
         units = self.units(items, scores)
-        whole = [Score(unit, correct, "", "") for unit, correct in units.items()]
+        whole = [Score(unit, grade, "", "") for unit, grade in units.items()]
         metrics = super().metrics([firsts[unit] for unit in units], whole)
         return [*metrics, micro_average("each way", "rotations", scores)]
 

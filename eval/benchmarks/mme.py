@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +19,7 @@ from typing_extensions import override
 
 from ..dataset import Row, Source, open_rows
 from ..scoring import matching
-from ..types import Item, Metric, ParsedAnswer, Score
+from ..types import Item, Metric, ParsedAnswer, Score, micro_average
 from .base import Benchmark, first_images
 
 PERCEPTION = (
@@ -71,14 +72,13 @@ def _category(name: str, pairs: Sequence[tuple[Item, Score]]) -> Metric:
     """With `--partial`, an image with an unanswered question does not count for acc+."""
     correct_of = Counter(item.unit for item, score in pairs if score.correct)
     both = sum(count == 2 for count in correct_of.values())
-    correct = sum(score.correct for _, score in pairs)
-    points = 100 * correct / len(pairs) + 100 * both / len({item.unit for item, _ in pairs})
-    return Metric(name, "category", correct, len(pairs), points)
+    whole = micro_average(name, "category", [score for _, score in pairs])
+    return replace(whole, points=100 * whole.accuracy + 100 * both / len({item.unit for item, _ in pairs}))
 
 
 def _sum(name: str, group: str, metrics: Sequence[Metric]) -> Metric:
     points = sum(metric.points or 0.0 for metric in metrics)
-    return Metric(name, group, sum(one.correct for one in metrics), sum(one.total for one in metrics), points)
+    return Metric(name, group, tuple(grade for one in metrics for grade in one.grades), points)
 
 
 def _item(row: Row, number: int, source: Source) -> Item:

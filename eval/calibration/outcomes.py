@@ -13,7 +13,7 @@ from colm_vl.types import Trace
 from ..benchmarks.base import Benchmark
 from ..client_answers import reply_of
 from ..run_folder import Evaluation
-from ..types import UNPARSED, Item, Reply, Rule
+from ..types import Item, Reply, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,7 @@ def _outcome(evaluation: Evaluation, trace: Trace, source: Source, rule: Rule) -
 def _is_correct(benchmark: Benchmark, item: Item, reply: Reply, rule: Rule) -> bool:
     if not reply.text:
         return False
-    parsed = benchmark.parse(item, benchmark.format_answer(item, reply.text), rule)
-    return parsed.how != UNPARSED and benchmark.is_correct(item, parsed)
+    return benchmark.score(item, benchmark.parse(item, benchmark.format_answer(item, reply.text), rule)).correct
 
 
 def by_group(items: Iterable[Outcome], column: str) -> Mapping[str, Sequence[Outcome]]:

@@ -10,7 +10,7 @@ from colm_vl.types import STAGE_TITLES
 from ..flips import CORRECTED, REGRESSED
 from ..slug import slug
 from ..statistics import wilson
-from ..tables import SMALL_SAMPLE, between, p_value, seconds_each
+from ..tables import SMALL_SAMPLE, as_count, between, p_value, seconds_each
 from ..types import DRAWN, Metric, Rule
 from .document import Document, Heading, Part, Plot, Table, Text
 from .plots import accuracy_plot, cost_plot, flip_plot
@@ -71,7 +71,7 @@ def _results(run: RunSummary, prefix: str) -> Iterator[Part]:
             one.name,
             f"{one.accuracy:.1%}",
             between(one.interval),
-            f"{sum(one.correct.values())} of {len(one.correct)}",
+            f"{as_count(sum(one.grades.values()))} of {len(one.grades)}",
             *(_shown(one.results[rule].overall) for rule in others),
             str(one.failed),
         )
@@ -95,11 +95,12 @@ def _comparisons(run: RunSummary) -> Iterator[Part]:
         yield Text("There is only one strategy, so there is nothing to compare.")
         return
     yield Text(
-        "On the questions that both strategies answered: the difference in accuracy with its bootstrap interval, the "
-        "number of questions that only one of the two answered correctly, McNemar's exact p, and p adjusted for all "
-        "comparisons in this table (Holm)."
+        "On the questions that both strategies answered: the difference in accuracy with its interval "
+        f"({'paired t-test' if run.partial_credit else 'bootstrap'}), the number of questions that the first or the "
+        f"second of the two answered better, p ({'paired t-test' if run.partial_credit else 'McNemar, exact'}), and p "
+        "adjusted for all comparisons in this table (Holm)."
     )
-    head = ("comparison", "difference", "95 % interval", "only first", "only second", "p", "p adjusted")
+    head = ("comparison", "difference", "95 % interval", "first better", "second better", "p", "p adjusted")
     rows = tuple(
         (
             f"{pair.one} vs. {pair.other}",

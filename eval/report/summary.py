@@ -15,7 +15,7 @@ from ..costs import CallId, CallTimes, Cost, CostPoint, cost, pareto
 from ..flips import Flips, Oracle, flips, oracle
 from ..run_folder import Evaluation
 from ..scoring.scorer import score
-from ..statistics import Interval, PairedComparison, compare, wilson
+from ..statistics import Interval, PairedComparison, compare, mean_interval
 from ..tables import results_as_json
 from ..types import Results, Rule
 from .skipping import Skipping, skipping
@@ -25,13 +25,13 @@ from .skipping import Skipping, skipping
 class StrategySummary:
     """One strategy of a run.
 
-    `results` are by rule. `correct` maps each question to whether it was answered correctly, under the report's rule.
+    `results` are by rule. `grades` maps each question to the grade of its answer, under the report's rule.
     `failed` counts questions without an answer, which count as wrong; `degraded` those where some call failed.
     """
 
     name: str
     results: Mapping[Rule, Results]
-    correct: Mapping[str, bool]
+    grades: Mapping[str, float]
     interval: Interval
     flips: tuple[Flips, ...]
     oracle: Oracle
@@ -41,7 +41,7 @@ class StrategySummary:
 
     @property
     def accuracy(self) -> float:
-        return sum(self.correct.values()) / len(self.correct) if self.correct else 0.0
+        return sum(self.grades.values()) / len(self.grades) if self.grades else 0.0
 
     @property
     def point(self) -> CostPoint:
@@ -72,6 +72,11 @@ class RunSummary:
         return tuple(point.name for point in pareto([one.point for one in self.strategies]))
 
     @property
+    def partial_credit(self) -> bool:
+        """Whether an answer can be graded between 0 and 1."""
+        return any(grade not in (0, 1) for one in self.strategies for grade in one.grades.values())
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What readers must know to compare these figures with published ones."""
         return tuple(
@@ -99,7 +104,7 @@ def summarize(
         rule=rule,
         members=_members(every),
         strategies=found,
-        comparisons=tuple(compare({one.name: one.correct for one in found})),
+        comparisons=tuple(compare({one.name: one.grades for one in found})),
         skipping=skipping(evaluation),
     )
 
@@ -111,13 +116,13 @@ def _strategy(evaluation: Evaluation, name: str, rule: Rule, times: CallTimes) -
     results = {each: score(benchmark, items, replies, each, partial=True) for each in benchmark.rules}
     by_id = {one.id: one for one in results[rule].scores}
     answered = [item for item in items if item.id in by_id]
-    correct = benchmark.units(answered, [by_id[item.id] for item in answered])
+    grades = benchmark.units(answered, [by_id[item.id] for item in answered])
     answers = client_answers(benchmark, evaluation.items, traces, rule)
     return StrategySummary(
         name=name,
         results=results,
-        correct=correct,
-        interval=wilson(sum(correct.values()), len(correct)),
+        grades=grades,
+        interval=mean_interval(list(grades.values())),
         flips=tuple(flips(answers)),
         oracle=oracle(answers, {key: one.correct for key, one in by_id.items()}),
         cost=cost(traces, times),

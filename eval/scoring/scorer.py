@@ -8,7 +8,7 @@ from dataclasses import replace
 from colm_vl.errors import InputError
 
 from ..benchmarks.base import Benchmark
-from ..types import DRAWN, NOTHING, UNPARSED, Item, ParsedAnswer, Reply, Results, Rule, Score, letters
+from ..types import DRAWN, NOTHING, UNPARSED, Item, ParsedAnswer, Reply, Results, Rule, letters
 from . import lenient
 
 AS_GIVEN = "as given"
@@ -38,7 +38,7 @@ def score(
     if rule is Rule.OFFICIAL:
         unparsed = [item for item in answered if parsed[item.id].how == UNPARSED]
         parsed |= _draws(benchmark, unparsed, parsed, replies)
-    scores = [_score(benchmark, item, parsed[item.id]) for item in answered]
+    scores = [benchmark.score(item, parsed[item.id]) for item in answered]
     columns = dict.fromkeys(replies[item.id].column for item in answered)
     return Results(
         benchmark.name,
@@ -120,8 +120,3 @@ def _draws(
     return {key: ParsedAnswer(letter, STORED_DRAW) for key, letter in stored.items() if letter} | {
         key: ParsedAnswer(letter, DRAWN) for key, letter in drawn.items()
     }
-
-
-def _score(benchmark: Benchmark, item: Item, parsed: ParsedAnswer) -> Score:
-    correct = parsed.how != UNPARSED and benchmark.is_correct(item, parsed)
-    return Score(item.id, correct, parsed.value, parsed.how)

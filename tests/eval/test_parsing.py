@@ -247,7 +247,8 @@ def test_order_only_changes_draws_and_official_without_draws_is_strict(
         assert undrawn == {one.id for one in strict.scores if one.correct}
         for rule in (Rule.STRICT, Rule.LENIENT):
             one, other = (score(benchmark, order, said, rule) for order in (items, shuffled))
-            assert {metric.name: metric for metric in one.metrics} == {metric.name: metric for metric in other.metrics}
+            sums, others = ({m.name: (m.correct, m.total) for m in found.metrics} for found in (one, other))
+            assert sums == others
 
 
 def test_letters() -> None:

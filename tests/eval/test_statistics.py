@@ -17,7 +17,7 @@ from eval.costs import CallTimes, CostPoint, cost, journalled_seconds, pareto, s
 from eval.flips import flips, oracle
 from eval.report.summary import summarize
 from eval.run_folder import Evaluation
-from eval.statistics import compare, holm, mcnemar, paired_interval, wilson
+from eval.statistics import compare, holm, mcnemar, wilson
 from eval.types import Item, Rule
 
 
@@ -39,19 +39,34 @@ def test_holm_as_in_the_textbook() -> None:
     assert holm([]) == []
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+@pytest.mark.parametrize("grades", [st.sampled_from((0.0, 1.0)), st.floats(0, 1).map(lambda grade: round(grade, 2))])
 @settings(max_examples=15, deadline=None)
-def test_the_interval_contains_the_difference_and_is_antisymmetric(pairs: list[tuple[bool, bool]]) -> None:
+@given(data=st.data())
+def test_the_interval_contains_the_difference_and_is_antisymmetric(
+    data: st.DataObject, grades: st.SearchStrategy[float]
+) -> None:
+    pairs = data.draw(st.lists(st.tuples(grades, grades), min_size=1, max_size=60))
     ones, others = ([pair[side] for pair in pairs] for side in (0, 1))
-    interval = paired_interval(ones, others)
-    difference = (sum(ones) - sum(others)) / len(pairs)
-    assert interval.low - 1e-9 <= difference <= interval.high + 1e-9
     there, back = (compare({"a": first, "b": second})[0] for first, second in _ways(ones, others))
     assert there.difference == pytest.approx(-back.difference)
-    assert there.p == back.p
+    assert there.p == pytest.approx(back.p)
+    for pair in (there, back):
+        assert pair.interval.low - 1e-9 <= pair.difference <= pair.interval.high + 1e-9
 
 
-def _ways(ones: list[bool], others: list[bool]) -> list[tuple[dict[str, bool], dict[str, bool]]]:
+def test_grades_are_compared_with_the_paired_t_test() -> None:
+    """By hand: differences 0.5, 0.2, 0.3, 0 have mean 0.25 and standard error 0.1041; t = 2.402 with 3 degrees."""
+    one = {"1": 1.0, "2": 0.6, "3": 0.9, "4": 0.3}
+    pair = compare({"base": {"1": 0.5, "2": 0.4, "3": 0.6, "4": 0.3}, "better": one})[0]
+    assert (pair.difference, pair.wins, pair.losses) == (pytest.approx(0.25), 3, 0)
+    assert pair.p == pytest.approx(0.0957, abs=1e-4)
+    assert (pair.interval.low, pair.interval.high) == (
+        pytest.approx(-0.0812, abs=1e-4),
+        pytest.approx(0.5812, abs=1e-4),
+    )
+
+
+def _ways(ones: list[float], others: list[float]) -> list[tuple[dict[str, float], dict[str, float]]]:
     first, second = ({str(index): one for index, one in enumerate(side)} for side in (ones, others))
     return [(first, second), (second, first)]
 
