@@ -18,7 +18,9 @@ from .ablations.kinds import Ablation
 from .types import Rule
 
 if TYPE_CHECKING:
+    from .benchmarks.base import Benchmark
     from .labelled import Labelled
+    from .own_questions import OwnQuestions
 
 app = typer.Typer(
     name="eval",
@@ -28,7 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BenchmarkName = Annotated[str, typer.Argument(metavar="BENCHMARK", help="A name from `colm-vl eval list`.")]
+BenchmarkOrFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="BENCHMARK|FILE",
+        help="A name from `colm-vl eval list`, or a file of questions as for `colm-vl batch`, with gold answers.",
+    ),
+]
 DataOption = Annotated[
     Path | None, typer.Option(help="The folder or file of the benchmark; by default downloaded from the hub.")
 ]
@@ -72,13 +80,7 @@ def list_benchmarks() -> None:
 
 @app.command()
 def score(
-    benchmark: Annotated[
-        str,
-        typer.Argument(
-            metavar="BENCHMARK|FILE",
-            help="A name from `colm-vl eval list`, or a file of questions as for `colm-vl batch`, with gold answers.",
-        ),
-    ],
+    benchmark: BenchmarkOrFile,
     predictions: Annotated[
         Path, typer.Option(help="Model replies: a file, a run folder, or a folder of <Subject>/output.json.")
     ],
@@ -96,35 +98,57 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Score existing predictions of any model. Loads no model."""
-    from .benchmarks.registry import find
-    from .labelled import grade
     from .predictions import read_predictions
     from .scoring.scorer import score as score_replies
-    from .tables import graded_as_json, graded_tables, results_as_json, results_tables
+    from .tables import results_as_json, results_tables
 
-    if Path(benchmark).suffix:
-        file = Path(benchmark)
-        labelled = _labelled(file, answer_column, group_column or ())
-        replies = read_predictions(predictions, strategy, column=reply_column, gold=file)
-        graded = grade(labelled, replies, metric, partial=partial)
-        _show(as_json, graded_as_json(graded), graded_tables(graded, file.name))
-        return
-    if gold is None:
-        raise InputError("--gold is missing", hint="give the benchmark's own file with the gold answers")
-    chosen = find(benchmark)
-    items = chosen.gold(gold, split or chosen.splits[0])
+    if _is_own(benchmark):
+        gold = Path(benchmark)
+        chosen: Benchmark = _own_questions(gold, metric, answer_column, group_column or ())
+        items = list(chosen.load(chosen.source(None, split)))
+    else:
+        if gold is None:
+            raise InputError("--gold is missing", hint="give the benchmark's own file with the gold answers")
+        chosen = _benchmark(benchmark, metric, group_column)
+        items = chosen.gold(gold, split or chosen.splits[0])
     replies = read_predictions(predictions, strategy, column=reply_column, gold=gold)
     results = score_replies(chosen, items, replies, rule, partial=partial)
-    _show(as_json, results_as_json(results), results_tables(chosen, results))
+    grades = {one.id: one.grade for one in results.scores}
+    _show(as_json, results_as_json(results) | {"grades": grades}, results_tables(chosen, results))
 
 
-def _labelled(file: Path, answer_column: str, group_columns: Sequence[str]) -> Labelled:
+def _is_own(name: str) -> bool:
+    """Whether it is a file of questions rather than the name of a benchmark."""
+    from .benchmarks.registry import known
+
+    return bool(Path(name).suffix) or (name not in known() and Path(name).exists())
+
+
+def _own_questions(
+    file: Path, metric: str, answer_column: str, group_columns: Sequence[str], *, pictures: bool = False
+) -> OwnQuestions:
     """Prints a line for each row that cannot be used, and exits with 2 if there are any."""
-    from .labelled import read_labelled
+    from colm_vl.batch.questions import Questions
 
-    labelled = read_labelled(file, answer_column, group_columns)
+    from .labelled import read_labelled
+    from .own_questions import OwnQuestions
+
+    rows = Questions(file)
+    labelled = read_labelled(
+        rows, answer_column=answer_column, group_columns=group_columns, metric=metric, pictures=pictures
+    )
     _refuse_problems(labelled)
-    return labelled
+    return OwnQuestions(file.name, labelled, rows)
+
+
+def _benchmark(name: str, metric: str, group_columns: Sequence[str] | None) -> Benchmark:
+    from .benchmarks.registry import find
+
+    if metric or group_columns:
+        raise InputError(
+            "--metric and --group-column are for files of questions", hint=f"{name} has its own rules and categories"
+        )
+    return find(name)
 
 
 def _refuse_problems(labelled: Labelled) -> None:
@@ -149,14 +173,18 @@ def check(
     """
     from colm_vl import CoLM
     from colm_vl.batch.progress import plan_summary
+    from colm_vl.batch.questions import Questions
 
     from .labelled import read_labelled
-    from .metrics.registry import find
     from .tables import check_lines
 
-    if metric:
-        find(metric)
-    labelled = read_labelled(file, answer_column, group_column or (), pictures=True)
+    labelled = read_labelled(
+        Questions(file),
+        answer_column=answer_column,
+        group_columns=group_column or (),
+        metric=metric,
+        pictures=True,
+    )
     for line in check_lines(labelled, answer_column, group_column or (), metric):
         typer.echo(line)
     _refuse_problems(labelled)
@@ -176,13 +204,16 @@ def _show(as_json: bool, data: dict[str, Any], tables: Iterable[RenderableType])
 
 @app.command()
 def run(
-    benchmark: BenchmarkName,
+    benchmark: BenchmarkOrFile,
     out: Annotated[
         Path, typer.Option(help="The run folder. Running the same command again resumes an interrupted run.")
     ],
     data: DataOption = None,
     team: TeamOption = None,
     strategies: Annotated[str, typer.Option(help="Strategies, separated by commas.")] = "solo,server,vote,concat,colm",
+    metric: MetricOption = "",
+    answer_column: AnswerColumnOption = "answer",
+    group_column: GroupColumnOption = None,
     split: SplitOption = "",
     subjects: SubjectsOption = "",
     limit: LimitOption = None,
@@ -192,11 +223,10 @@ def run(
         bool, typer.Option("--fresh", help="Start again from the beginning. The old run is kept beside the new one.")
     ] = False,
 ) -> None:
-    """Run a benchmark on a team, with several strategies on the same drafts."""
+    """Run a benchmark or your own questions on a team, with several strategies on the same drafts."""
     from colm_vl import CoLM
     from colm_vl.policies import read_settings
 
-    from .benchmarks.registry import find
     from .evaluator import plan
     from .evaluator import run as run_plan
     from .progress import ProgressBar, results_summary
@@ -204,7 +234,12 @@ def run(
     names = _split_commas(strategies)
     if not names:
         raise InputError("--strategies is empty", hint="give one or more, such as --strategies vote,colm")
-    planned = plan(find(benchmark), data, split, _split_commas(subjects), limit)
+    chosen: Benchmark = (
+        _own_questions(Path(benchmark), metric, answer_column, group_column or (), pictures=True)
+        if _is_own(benchmark)
+        else _benchmark(benchmark, metric, group_column)
+    )
+    planned = plan(chosen, data, split, _split_commas(subjects), limit)
     try:
         # The strategy in the team file is not used here, and may need a server that the team does not have.
         policy = read_settings(settings or ()) | {"strategy": names[0]}

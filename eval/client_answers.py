@@ -43,6 +43,8 @@ def client_answers(
     found: list[ClientAnswer] = []
     for trace in traces:
         item = items[trace.id]
+        if not item.gold:
+            continue
         latest: dict[str, ClientReply] = {}
         rounds: list[tuple[int, ClientReply]] = [(DRAFT, draft) for draft in trace.drafts]
         for round_, reply in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl import CoLM
+from colm_vl.batch.questions import Row
 from colm_vl.errors import InputError
 from colm_vl.types import Query, Trace
-from processors.errors import ImageError
 
 from .benchmarks.base import Benchmark
 from .benchmarks.judged import JudgedBenchmark
@@ -35,10 +35,8 @@ class Questions:
     source: Source
     ids: frozenset[str]
 
-    def __iter__(self) -> Iterator[Query]:
-        for item in self.benchmark.load(self.source):
-            if item.id in self.ids:
-                yield _query(self.benchmark, item)
+    def __iter__(self) -> Iterator[Query | Row]:
+        return self.benchmark.questions(self.source, self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def _follow_up(
     """Ask the second turn, in a folder for each strategy: the question contains the strategy's own first answer."""
     items = benchmark.follow_up(plan.items, _replies(strategy, [out]))
     if items:
-        questions = [_query(benchmark, item) for item in items]
+        questions = [benchmark.query(item) for item in items]
         yield from colm.batch(questions, _second(out, strategy), strategy=strategy, **options)
 
 
@@ -137,10 +135,3 @@ def _replies(strategy: str, folders: Sequence[Path]) -> dict[str, str]:
 
 def _second(out: Path, strategy: str) -> Path:
     return out / SECOND_TURN / slug(strategy)
-
-
-def _query(benchmark: Benchmark, item: Item) -> Query:
-    try:
-        return benchmark.query(item)
-    except ImageError as error:
-        raise InputError(f"question {item.id}: {error}", hint=error.hint) from None

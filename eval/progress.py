@@ -52,7 +52,8 @@ def results_summary(folder: Path) -> RenderableType:
     if not evaluation.benchmark.scored:
         return f"Answer files for {evaluation.benchmark.title}'s own judge: {folder / ANSWER_FILES}"
     run = summarize(evaluation)
-    table = Table(title=f"{run.title}, {run.items} questions, rule {run.rule.value}")
+    rule = f", rule {run.rule.value}" if len(run.rules) > 1 else ""
+    table = Table(title=f"{run.title}, {run.items} questions{rule}")
     table.add_column("strategy")
     for heading in ("accuracy", "95 % interval", "no answer", "calls", "tokens"):
         table.add_column(heading, justify="right")

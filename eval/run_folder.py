@@ -15,6 +15,7 @@ from colm_vl.types import Trace
 from .benchmarks.base import Benchmark
 from .benchmarks.registry import find
 from .dataset import json_lines, read_json
+from .own_questions import OwnQuestions
 from .types import Item
 
 EVALUATION, ITEMS = "eval.json", "items.jsonl"
@@ -40,7 +41,7 @@ def check_evaluation(folder: Path, benchmark: Benchmark, split: str) -> None:
     known = folder / EVALUATION
     if known.exists() and read_json(known) != _record(benchmark, split):
         raise InputError(
-            f"{folder} holds a run of {read_json(known).get('benchmark')!r}, not of {benchmark.name!r} ({split})",
+            f"{folder} holds a run of {_title(read_json(known))}, not of {_title(_record(benchmark, split))}",
             hint="choose another folder with --out",
         )
 
@@ -52,14 +53,26 @@ def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iter
 
 
 def _record(benchmark: Benchmark, split: str) -> dict[str, str]:
+    """Another metric is no other evaluation: the questions and answers are the same."""
+    if isinstance(benchmark, OwnQuestions):
+        return {"file": benchmark.name}
     return {"benchmark": benchmark.name, "split": split}
+
+
+def _benchmark(record: Mapping[str, str]) -> Benchmark:
+    return OwnQuestions(record["file"]) if "file" in record else find(record["benchmark"])
+
+
+def _title(record: Mapping[str, str]) -> str:
+    split = record.get("split")
+    return repr(record.get("file") or record.get("benchmark")) + (f" ({split})" if split else "")
 
 
 def read_evaluation(folder: Path) -> Evaluation:
     """Raises `InputError` for a folder that `run` did not write, or that has no answers yet."""
     if not (folder / EVALUATION).exists():
         raise InputError(
-            f"{folder}: no evaluation in this folder", hint="create one with `colm-vl eval run BENCHMARK --out …`"
+            f"{folder}: no evaluation in this folder", hint="create one with `colm-vl eval run BENCHMARK|FILE --out …`"
         )
     record = read_json(folder / EVALUATION)
     items = {item.id: item for item in map(_as_item, json_lines(folder / ITEMS))}
@@ -70,7 +83,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     if not by_strategy:
         raise InputError(f"{folder}: no answers yet", hint="wait for the run, or start it again")
     traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
-    return Evaluation(folder.resolve().name, folder, find(record["benchmark"]), record["split"], items, traces)
+    return Evaluation(folder.resolve().name, folder, _benchmark(record), record.get("split", ""), items, traces)
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
@@ -105,6 +118,7 @@ def _as_row(item: Item) -> dict[str, Any]:
         "unit": item.unit,
         "unit_size": item.unit_size,
         "turns": item.turns,
+        "metric": item.metric,
     }
 
 
@@ -119,4 +133,5 @@ def _as_item(row: Mapping[str, Any]) -> Item:
         unit=row["unit"],
         unit_size=row.get("unit_size", 1),
         turns=tuple(row["turns"]),
+        metric=row.get("metric", ""),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from .benchmarks.base import Benchmark
 from .calibration.certify import Calibration
-from .labelled import Graded, Labelled
+from .labelled import Labelled, metric_counts
 from .statistics import Interval
 from .types import Metric, Results
 
@@ -77,7 +76,9 @@ def results_tables(benchmark: Benchmark, results: Results) -> Iterator[Renderabl
             f"[bold]Partial:[/bold] {len(results.scores)} of {total} questions have a prediction "
             f"({results.coverage:.1%}). The figures cover only these and cannot be compared with others."
         )
-    table = Table(title=f"{benchmark.title}, rule {results.rule.value}")
+    table = Table(
+        title=f"{benchmark.title}, rule {results.rule.value}" if len(benchmark.rules) > 1 else benchmark.title
+    )
     table.add_column("metric")
     for heading in ("correct", "total", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right")
@@ -85,6 +86,8 @@ def results_tables(benchmark: Benchmark, results: Results) -> Iterator[Renderabl
         style = "bold" if metric.group in {"overall", "discipline"} else ""
         table.add_row(*_cells(metric), style=style)
     yield table
+    if results.unscored:
+        yield f"Not scored: {results.unscored} questions without a gold answer."
     yield "Parsed by: " + ", ".join(f"{how} {count}" for how, count in results.parsed_by.items())
     if results.reply_column:
         yield f"Replies: column {escape(results.reply_column)}"
@@ -98,47 +101,17 @@ def _cells(metric: Metric) -> tuple[str, ...]:
     return (metric.name, as_count(metric.correct), str(metric.total), accuracy, interval)
 
 
-def graded_tables(graded: Graded, title: str) -> Iterator[RenderableType]:
-    table = Table(title=title)
-    table.add_column("group")
-    for heading in ("mean", "questions", "95 % interval"):
-        table.add_column(heading, justify="right")
-    for one in graded.means:
-        name = one.name if one.group == "overall" else f"{one.group}: {one.name}"
-        few = " (few)" if one.total < SMALL_SAMPLE else ""
-        table.add_row(escape(name), f"{one.mean:.2%}", str(one.total), between(one.interval) + few)
-    yield table
-    yield "Metric: " + ", ".join(f"{escape(name)} ({count} questions)" for name, count in graded.metrics.items())
-    if graded.unscored:
-        yield f"Not scored: {graded.unscored} questions without a gold answer."
-    if graded.missing:
-        yield f"[bold]Partial:[/bold] {len(graded.missing)} questions without a prediction are left out."
-
-
 def check_lines(labelled: Labelled, answer_column: str, group_columns: Sequence[str], metric: str) -> Iterator[str]:
     """What was understood of a file of questions."""
-    scored = len(labelled.questions) - labelled.unscored
-    yield f"{len(labelled.questions)} questions can be asked; {len(labelled.problems)} rows cannot be used"
+    scored = len(labelled.items) - labelled.unscored
+    yield f"{len(labelled.items)} questions can be asked; {len(labelled.problems)} rows cannot be used"
     yield f"gold answers: {scored}, in column {answer_column}; {labelled.unscored} questions without one are not scored"
     if scored:
-        used = ", ".join(f"{name} ({count} questions)" for name, count in labelled.metrics(metric).items())
-        yield f"metric: {used}" + ("" if metric else "; decided by the gold answers, --metric chooses another")
+        decided = "" if metric else "; decided by the gold answers, --metric chooses another"
+        yield f"metric: {metric_counts(labelled.items)}{decided}"
     values = labelled.groups()
     for column in group_columns:
         yield f"group column {column}: {values.get(column, 0)} values"
-
-
-def graded_as_json(graded: Graded) -> dict[str, Any]:
-    return {
-        "means": [
-            {"name": one.name, "group": one.group, "mean": one.mean, "total": one.total, **asdict(one.interval)}
-            for one in graded.means
-        ],
-        "metrics": dict(graded.metrics),
-        "unscored": graded.unscored,
-        "missing": list(graded.missing),
-        "grades": dict(graded.grades),
-    }
 
 
 def results_as_json(results: Results) -> dict[str, Any]:
@@ -147,6 +120,7 @@ def results_as_json(results: Results) -> dict[str, Any]:
         "rule": results.rule.value,
         "coverage": results.coverage,
         "missing": list(results.missing),
+        "unscored": results.unscored,
         "reply_column": results.reply_column,
         "parsed_by": dict(results.parsed_by),
         "notes": list(results.notes),

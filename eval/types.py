@@ -57,7 +57,8 @@ class Rule(StrEnum):
 class Item:
     """One question of a benchmark, with its gold answer.
 
-    `gold` holds the letter of a choice, else every accepted text. `images` are unopened: the bytes of a file, or its
+    `gold` holds the letter of a choice, else every accepted text; it is empty if the question is asked and not scored.
+    `metric` names the metric that grades a question of your own. `images` are unopened: the bytes of a file, or its
     path. `groups` are the categories that it is reported under (`{"subject": "Art"}`). Items of the same `unit` are
     scored together where the benchmark does so: the rotations of one question, the two questions about one image;
     `unit_size` is how many there are, where all must be correct. `turns` are the following turns of a conversation.
@@ -73,6 +74,7 @@ class Item:
     unit: str = ""
     unit_size: int = 1
     turns: tuple[str, ...] = ()
+    metric: str = ""
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -162,8 +164,9 @@ class Metric:
 class Results:
     """The metrics and scores of one set of replies under one rule.
 
-    `missing` are the ids of items without a reply, `reply_column` is the column of the file that held the replies, and
-    `notes` say what to know before comparing these results with others.
+    `missing` are the ids of items without a reply, `unscored` is the number of items without a gold answer,
+    `reply_column` the column of the file that held the replies, and `notes` say what to know before comparing these
+    results with others.
     """
 
     benchmark: str
@@ -171,6 +174,7 @@ class Results:
     metrics: tuple[Metric, ...]
     scores: tuple[Score, ...]
     missing: tuple[str, ...] = ()
+    unscored: int = 0
     reply_column: str = ""
     notes: tuple[str, ...] = ()
 

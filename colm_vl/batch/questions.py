@@ -1,4 +1,4 @@
-"""Questions from JSONL, CSV and Parquet files, read row by row, and from `Query` objects.
+"""Questions from JSONL, CSV and Parquet files, read row by row, and from `Query` and `Row` objects.
 
 A row has the field `question` and, optionally, `id`, `images` (or `image`) and `choices`; all other fields become
 metadata. An unusable row carries a description of its problem, with file and line, and does not affect other rows.
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -21,7 +21,7 @@ from colm_vl.errors import InputError
 from colm_vl.types import EarlierTurn, Query, Trace
 from processors.images import Image, ImageSource
 
-Source = str | os.PathLike[str] | Iterable[Query]
+Source: TypeAlias = "str | os.PathLike[str] | Iterable[Query | Row]"
 
 _METADATA = TypeAdapter(dict[str, Any])
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
@@ -68,7 +68,7 @@ class Questions:
 
     def __init__(self, source: Source, *, limit: int | None = None) -> None:
         self._limit = limit
-        self._source: _File | Iterable[Query]
+        self._source: _File | Iterable[Query | Row]
         if isinstance(source, str | os.PathLike):
             path = Path(source)
             self._source, self.name = _File(path, _reader(path)), path.name
@@ -257,8 +257,10 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _given(numbered: tuple[int, Query]) -> Row:
+def _given(numbered: tuple[int, Query | Row]) -> Row:
     number, query = numbered
+    if isinstance(query, Row):
+        return query
     if not isinstance(query, Query):
         raise InputError(f"question {number} is a {type(query).__name__}, expected a Query")
     id_, where = query.id or str(number), f"question {number}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-from colm_vl.errors import InputError
+from colm_vl.batch.questions import Row as AskedRow
+from colm_vl.errors import ImageError, InputError
 from colm_vl.types import Query
 from processors.images import Image
 
@@ -28,8 +29,8 @@ class Benchmark(ABC):
     make for replies that they cannot parse. Rule `strict` is `official` without `draw`.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
+    name: str
+    title: str
     modality: ClassVar[Literal["vision", "text"]] = "vision"
     hub: ClassVar[str] = ""
     config: ClassVar[str] = ""
@@ -89,6 +90,16 @@ class Benchmark(ABC):
             id=item.id,
             metadata=dict(item.groups),
         )
+
+    def questions(self, source: Source, ids: Collection[str]) -> Iterator[Query | AskedRow]:
+        """The questions of these items, for a batch. Raises `InputError` for a picture that cannot be opened."""
+        for item in self.load(source):
+            if item.id not in ids:
+                continue
+            try:
+                yield self.query(item)
+            except ImageError as error:
+                raise InputError(f"question {item.id}: {error}", hint=error.hint) from None
 
     @abstractmethod
     def official(self, item: Item, reply: str) -> ParsedAnswer:

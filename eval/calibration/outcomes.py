@@ -50,7 +50,8 @@ def outcomes(evaluation: Evaluation, strategy: str, rule: Rule) -> Outcomes:
     if not traces:
         known = ", ".join(evaluation.traces)
         raise InputError(f"{evaluation.label}: no answers of {strategy!r}", hint=f"it has answers of {known}")
-    usable = [trace for trace in traces if trace.gates and trace.gates[0].asked and not trace.degraded]
+    scored = [trace for trace in traces if evaluation.items[trace.id].gold]
+    usable = [trace for trace in scored if trace.gates and trace.gates[0].asked and not trace.degraded]
     if not usable:
         raise InputError(
             f"{evaluation.label}: the server was asked in none of {len(traces)} questions of {strategy!r}",
@@ -58,7 +59,7 @@ def outcomes(evaluation: Evaluation, strategy: str, rule: Rule) -> Outcomes:
         )
     source = source_of([draft for trace in usable for draft in trace.drafts if draft.readable])
     items = tuple(_outcome(evaluation, trace, source, rule) for trace in usable)
-    return Outcomes(source, items, len(traces) - len(usable))
+    return Outcomes(source, items, len(scored) - len(usable))
 
 
 def _outcome(evaluation: Evaluation, trace: Trace, source: Source, rule: Rule) -> Outcome:

@@ -9,7 +9,6 @@ from colm_vl.types import STAGE_TITLES
 
 from ..flips import CORRECTED, REGRESSED
 from ..slug import slug
-from ..statistics import wilson
 from ..tables import SMALL_SAMPLE, as_count, between, p_value, seconds_each
 from ..types import DRAWN, Metric, Rule
 from .document import Document, Heading, Part, Plot, Table, Text
@@ -38,10 +37,11 @@ def document(runs: Sequence[RunSummary]) -> Document:
 
 def _of_run(run: RunSummary, *, named: bool) -> Iterator[Part]:
     prefix = f"{run.label}: " if named else ""
-    yield Text(
-        f"{prefix}{run.title}, split {run.split}, {run.items} questions. Rule: {run.rule.value} "
-        f"({_RULES[run.rule]}). Team: {'; '.join(run.members)}."
-    )
+    split = f", split {run.split}" if run.split else ""
+    rule = f" Rule: {run.rule.value} ({_RULES[run.rule]})." if len(run.rules) > 1 else ""
+    yield Text(f"{prefix}{run.title}{split}, {run.items} questions.{rule} Team: {'; '.join(run.members)}.")
+    if run.unscored:
+        yield Text(f"Not scored: {run.unscored} questions without a gold answer.")
     yield from (Text(f"Note: {note}") for note in run.notes)
     yield Heading(prefix + "Results")
     yield from _results(run, prefix)
@@ -63,7 +63,7 @@ def _of_run(run: RunSummary, *, named: bool) -> Iterator[Part]:
 
 
 def _results(run: RunSummary, prefix: str) -> Iterator[Part]:
-    others = [rule for rule in run.strategies[0].results if rule is not run.rule]
+    others = [rule for rule in run.rules if rule is not run.rule]
     head = ("strategy", run.rule.value, "95 % interval", "correct", *(rule.value for rule in others), "no answer")
     best = max(one.accuracy for one in run.strategies)
     rows = tuple(
@@ -82,7 +82,7 @@ def _results(run: RunSummary, prefix: str) -> Iterator[Part]:
         results = one.results[run.rule]
         if results.missing:
             yield Text(
-                f"{one.name} is incomplete: {len(results.scores)} of {run.items} questions answered "
+                f"{one.name} is incomplete: {len(results.scores)} of {run.items - run.unscored} questions answered "
                 f"({results.coverage:.1%}). Its figures cover only these."
             )
     names = [one.name for one in run.strategies]
@@ -220,20 +220,16 @@ def _groups(run: RunSummary) -> Iterator[Part]:
     for key in keys:
         metrics = [metrics.get(key) for metrics in by_strategy.values()]
         total = max(metric.total for metric in metrics if metric)
-        interval = wilson(round(total / 2), total)
-        rows.append(
-            (
-                key[1],
-                str(total),
-                *(_shown(metric) if metric else "–" for metric in metrics),
-                f"±{50 * (interval.high - interval.low):.0f}" + (" few" if total < SMALL_SAMPLE else ""),
-            )
-        )
-    yield Table(("category", "questions", *by_strategy, "95 % margin"), tuple(rows), frozenset({0}))
-    yield Text(
-        "95 % margin: half the width of the interval of an accuracy of 50 %, in percentage points. Smaller differences "
-        f"may be chance. Few: fewer than {SMALL_SAMPLE} questions."
-    )
+        few = " (few)" if total < SMALL_SAMPLE else ""
+        rows.append((key[1], f"{total}{few}", *(_with_interval(metric) if metric else "–" for metric in metrics)))
+    yield Table(("category", "questions", *by_strategy), tuple(rows), frozenset({0}))
+    yield Text(f"In parentheses: the 95 % interval in percent. Few: fewer than {SMALL_SAMPLE} questions.")
+
+
+def _with_interval(metric: Metric) -> str:
+    if metric.points is not None:
+        return _shown(metric)
+    return f"{_shown(metric)} ({100 * metric.interval.low:.0f}–{100 * metric.interval.high:.0f})"
 
 
 def _parsed(run: RunSummary) -> Iterator[Part]:

@@ -67,6 +67,15 @@ class RunSummary:
     skipping: Skipping
 
     @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(self.strategies[0].results)
+
+    @property
+    def unscored(self) -> int:
+        """How many questions have no gold answer."""
+        return self.strategies[0].results[self.rule].unscored
+
+    @property
     def front(self) -> tuple[str, ...]:
         """The strategies on the Pareto front of tokens per question and accuracy, cheapest first."""
         return tuple(point.name for point in pareto([one.point for one in self.strategies]))
@@ -153,6 +162,7 @@ def as_json(run: RunSummary) -> dict[str, Any]:
         "benchmark": run.benchmark,
         "split": run.split,
         "items": run.items,
+        "unscored": run.unscored,
         "rule": run.rule.value,
         "members": list(run.members),
         "strategies": [

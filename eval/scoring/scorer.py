@@ -31,9 +31,11 @@ def score(
             f"{benchmark.title} has no rule {rule.value!r}",
             hint=f"one of: {', '.join(r.value for r in benchmark.rules)}",
         )
-    ids = [item.id for item in items]
-    missing = check_ids(ids, replies, ids, partial)
-    answered = benchmark.order([_with_options(item, replies[item.id]) for item in items if item.id in replies])
+    scored = [item for item in items if item.gold]
+    if not scored:
+        raise InputError("no question has a gold answer", hint="name their column with --answer-column")
+    missing = check_ids([item.id for item in items], replies, [item.id for item in scored], partial)
+    answered = benchmark.order([_with_options(item, replies[item.id]) for item in scored if item.id in replies])
     parsed = {item.id: _parse(benchmark, item, replies[item.id], rule) for item in answered}
     if rule is Rule.OFFICIAL:
         unparsed = [item for item in answered if parsed[item.id].how == UNPARSED]
@@ -46,6 +48,7 @@ def score(
         tuple(benchmark.metrics(answered, scores)),
         tuple(scores),
         missing,
+        len(items) - len(scored),
         ", ".join(filter(None, columns)),
         (*_notes(benchmark, answered, replies, rule), *benchmark.notes(answered)),
     )

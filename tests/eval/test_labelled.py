@@ -48,9 +48,9 @@ def test_the_gold_answers_decide_how_each_question_is_scored(
     assert run(monkeypatch, "score", file, *options, "--json") == 0
     found = scored(capsys)
     assert found["grades"] == {"colour": 1, "count": 1, "letter": 1, "text": 0}
-    assert found["metrics"] == {"exact": 1, "numeric": 1, "choice": 2}
+    assert found["notes"] == ["Metric: exact (1 questions), numeric (1 questions), choice (2 questions)."]
     assert found["unscored"] == 1
-    means = {(one["group"], one["name"]): (one["mean"], one["total"]) for one in found["means"]}
+    means = {(one["group"], one["name"]): (one["accuracy"], one["total"]) for one in found["metrics"]}
     assert means == {
         ("overall", "Overall"): (0.75, 4),
         ("kind", "text"): (1, 1),
@@ -70,8 +70,8 @@ def test_a_metric_for_all_and_another_column(
     (tmp_path / "said.json").write_text('{"1": "abcd", "2": "abcd"}')
     arguments = (str(tmp_path / "questions.csv"), "--predictions", str(tmp_path / "said.json"), "--metric", "anls")
     assert run(monkeypatch, "score", *arguments, "--answer-column", "gold", "--json") == 0
-    (overall,) = scored(capsys)["means"]
-    assert overall["mean"] == 0.875
+    (overall,) = scored(capsys)["metrics"]
+    assert overall["accuracy"] == 0.875
     assert overall["low"] < 0.875 < overall["high"]
     assert run(monkeypatch, "score", *arguments) == 2
     assert "no question has a gold answer" in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_parquet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     arguments = (str(tmp_path / "questions.parquet"), "--predictions", str(tmp_path / "said.json"), "--json")
     assert run(monkeypatch, "score", *arguments) == 0
     found = scored(capsys)
-    assert (found["means"][0]["mean"], found["metrics"]) == (1, {"numeric": 20})
+    assert (found["metrics"][0]["accuracy"], found["notes"]) == (1, ["Metric: numeric (20 questions)."])
 
 
 def test_the_answers_of_a_batch(
