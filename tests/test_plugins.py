@@ -91,11 +91,11 @@ def _install(folder: Path, name: str, entry_points: dict[str, dict[str, str]]) -
     (info / "entry_points.txt").write_text("\n".join(line for group in lines for line in group) + "\n")
 
 
-def run(elsewhere: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(elsewhere: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(elsewhere), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *arguments], env=environment, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -166,6 +166,17 @@ def test_a_benchmark_of_another_package(elsewhere: Path, tmp_path: Path) -> None
     assert "benchmark 'broken' cannot be imported" in refused.stderr.splitlines()[-1]
 
 
+def test_a_metric_of_another_package(elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "questions.csv").write_text("id,question,answer\n1,What time is it?,09:30\n2,And now?,09:40\n")
+    (tmp_path / "replies.json").write_text('{"1": "09:33", "2": "nine"}')
+    command = ("-m", "colm_vl.cli", "eval", "score", "questions.csv", "--predictions", "replies.json", "--json")
+    scored = run(elsewhere, *command, "--metric", "clock,minutes=5", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["grades"] == {"1": 1, "2": 0}
+    refused = run(elsewhere, *command, "--metric", "clock,minute=5", cwd=tmp_path)
+    assert "metric clock: unknown key 'minute'" in refused.stderr
+
+
 def test_a_family_of_another_package(elsewhere: Path) -> None:
     """Families of the project's own come first; a module that cannot be imported is passed over."""
     done = run(elsewhere, "-c", LOAD)
@@ -191,5 +202,6 @@ def test_contributing_shows_one_of_each() -> None:
     registered = {value.removeprefix("my_package.") for names in ENTRY_POINTS.values() for value in names.values()}
     assert registered == EXAMPLES.keys()
     assert ENTRY_POINTS.keys() == {
-        "colm_vl.backends", "colm_vl.strategies", "colm_vl.gates", "colm_vl.benchmarks", "processors.families",
+        "colm_vl.backends", "colm_vl.strategies", "colm_vl.gates", "colm_vl.benchmarks", "colm_vl.metrics",
+        "processors.families",
     }  # fmt: skip

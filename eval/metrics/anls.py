@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from .base import Gold, GradingMetric, best
 
 _THRESHOLD = 0.5
-
-
-def grade(reply: str, gold: Gold) -> float:
-    """The similarity to the nearest accepted answer; 0 below the threshold of 0.5."""
-    similarity = best(_similarity(reply, accepted) for accepted in gold.accepted)
-    return similarity if similarity >= _THRESHOLD else 0.0
 
 
 def _similarity(one: str, other: str) -> float:
@@ -35,8 +31,15 @@ def levenshtein(one: str, other: str) -> int:
     return previous[-1]
 
 
-METRIC = GradingMetric(
-    grade,
-    "normalized Levenshtein similarity to the nearest accepted answer, 0 below 0.5",
-    "ST-VQA and DocVQA (arXiv 1907.00490; arXiv 2007.00398)",
-)
+class Anls(GradingMetric):
+    note = "normalized Levenshtein similarity to the nearest accepted answer, 0 below 0.5"
+    source = "ST-VQA and DocVQA (arXiv 1907.00490; arXiv 2007.00398)"
+
+    @override
+    def grade(self, reply: str, gold: Gold) -> float:
+        """The similarity to the nearest accepted answer; 0 below the threshold of 0.5."""
+        similarity = best(_similarity(reply, accepted) for accepted in gold.accepted)
+        return similarity if similarity >= _THRESHOLD else 0.0
+
+
+METRIC = Anls

@@ -1,9 +1,13 @@
-"""What a metric is: a function from a reply and a gold answer to a grade from 0 to 1, with its source."""
+"""What a metric is: it grades a reply against the gold answer of a question, from 0 to 1."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +20,18 @@ class Gold:
     number: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GradingMetric:
-    """`grade` returns a value from 0 to 1. `note` describes the metric in one line, `source` is where its rule is
-    defined."""
+class GradingMetric(BaseModel, ABC):
+    """Its fields are its settings: `relative` is set by `--metric numeric,relative=0.01`. `note` describes it in one
+    line, `source` is where its rule is defined."""
 
-    grade: Callable[[str, Gold], float]
-    note: str
-    source: str = ""
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: ClassVar[str]
+    source: ClassVar[str] = ""
+
+    @abstractmethod
+    def grade(self, reply: str, gold: Gold) -> float:
+        """A grade from 0 to 1."""
 
 
 def any_accepted(gold: Gold, matches: Callable[[str], bool]) -> float:

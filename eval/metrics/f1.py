@@ -6,14 +6,12 @@ import re
 import string
 from collections import Counter
 
+from typing_extensions import override
+
 from .base import Gold, GradingMetric, best
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def grade(reply: str, gold: Gold) -> float:
-    return best(_f1(_words(reply), _words(accepted)) for accepted in gold.accepted)
 
 
 def _words(text: str) -> list[str]:
@@ -27,8 +25,13 @@ def _f1(reply: list[str], gold: list[str]) -> float:
     return 2 * shared / (len(reply) + len(gold))
 
 
-METRIC = GradingMetric(
-    grade,
-    "F1 of the words shared with the nearest accepted answer, without case, articles and punctuation",
-    "SQuAD 2.0 (arXiv 1806.03822, official evaluation script)",
-)
+class F1(GradingMetric):
+    note = "F1 of the words shared with the nearest accepted answer, without case, articles and punctuation"
+    source = "SQuAD 2.0 (arXiv 1806.03822, official evaluation script)"
+
+    @override
+    def grade(self, reply: str, gold: Gold) -> float:
+        return best(_f1(_words(reply), _words(accepted)) for accepted in gold.accepted)
+
+
+METRIC = F1

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from typing_extensions import override
+
 from .base import Gold, GradingMetric
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
@@ -42,14 +44,6 @@ _CONTRACTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def grade(reply: str, gold: Gold) -> float:
-    """The mean over the annotators of min(1, others who gave this answer / 3)."""
-    answers = [normalize(answer) for answer in gold.accepted]
-    count = answers.count(normalize(reply))
-    without, within = min(1, count / 3), min(1, max(0, count - 1) / 3)
-    return (within * count + without * (len(answers) - count)) / len(answers)
-
-
 def normalize(answer: str) -> str:
     text = answer.replace("\n", " ").replace("\t", " ").strip()
     words = [_DIGITS.get(word, word) for word in _without_marks(text).lower().split()]
@@ -66,8 +60,17 @@ def _without_marks(text: str) -> str:
     return _FULL_STOP.sub("", cleaned, count=_FULL_STOPS)
 
 
-METRIC = GradingMetric(
-    grade,
-    "the share of ten annotators' agreement with it, three of whom are enough for 1",
-    "VQA (arXiv 1505.00468); open-compass/VLMEvalKit, commit e8e78f05",
-)
+class VqaAccuracy(GradingMetric):
+    note = "the share of ten annotators' agreement with it, three of whom are enough for 1"
+    source = "VQA (arXiv 1505.00468); open-compass/VLMEvalKit, commit e8e78f05"
+
+    @override
+    def grade(self, reply: str, gold: Gold) -> float:
+        """The mean over the annotators of min(1, others who gave this answer / 3)."""
+        answers = [normalize(answer) for answer in gold.accepted]
+        count = answers.count(normalize(reply))
+        without, within = min(1, count / 3), min(1, max(0, count - 1) / 3)
+        return (within * count + without * (len(answers) - count)) / len(answers)
+
+
+METRIC = VqaAccuracy

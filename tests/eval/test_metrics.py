@@ -66,6 +66,18 @@ def grade(metric: str, reply: str, *accepted: str, choices: tuple[str, ...] = ()
         ("numeric", "50%", "0.51", 1),
         ("numeric", "Brazil", "brazil", 1),
         ("numeric", "0.0", "0", 0),
+        ("numeric,relative=0.01", "101", "100", 1),
+        ("numeric,relative=0.01", "104", "100", 0),
+        ("numeric,absolute=0.1", "1.1", "1", 1),
+        ("numeric,absolute=0.1", "1.11", "1", 0),
+        ("numeric,absolute=0.1", "0.05", "0", 1),
+        ("numeric,absolute=0.5", "50.4%", "50%", 1),
+        ("numeric,absolute=0.5", "0.9", "50%", 0),
+        ("numeric,absolute=1,relative=0.1", "1.5", "1", 1),
+        ("numeric,absolute=1,relative=0.1", "109", "100", 1),
+        ("numeric,absolute=1,relative=0.1", "111", "100", 0),
+        ("numeric,absolute=1", "inf", "5", 0),
+        ("numeric,absolute=1", "about 1", "1", 0),
         ("anls", "hello world", "Hello  World", 1),
         ("anls", "abcd", "abcx", 0.75),
         ("anls", "ab", "ax", 0.5),
@@ -112,6 +124,23 @@ def test_a_function_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ColmError, match=said):
             grade(name, "x", "x")
     sys.modules.pop("my_grades")
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("numeric,tolerance=1", "metric numeric: unknown key 'tolerance'"),
+        ("numeric,relative=5%", "metric numeric: relative: Input should be a valid number.* \\(given: '5%'\\)"),
+        ("numeric,relative=-1", "metric numeric: relative: Input should be greater than or equal to 0"),
+        ("numeric,absolute=nan", "metric numeric: absolute: Input should be"),
+        ("numeric,0.5", "metric numeric: '0.5' has no value"),
+        ("numeric,relative=1,relative=2", "metric numeric: 'relative' is given twice"),
+        ("anls,relative=1", "metric anls: unknown key 'relative'"),
+    ],
+)
+def test_wrong_settings_are_refused(metric: str, message: str) -> None:
+    with pytest.raises(ColmError, match=message):
+        find(metric)
 
 
 def test_every_metric_says_what_it_measures() -> None:
