@@ -6,6 +6,7 @@ processes can read the file at any time.
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -19,6 +20,8 @@ from typing_extensions import override
 
 from colm_vl.errors import InputError, OutputError
 from colm_vl.service.accounting import Bill
+
+logger = logging.getLogger(__name__)
 
 By = Literal["key", "day", "model", "route"]
 
@@ -65,12 +68,10 @@ class UsageRow:
 
 
 class Ledger:
-    """Writes to the file at `path`. Raises `OutputError` if it cannot be opened. A later failure to write is kept in
-    `problem`; the service goes on."""
+    """Writes to the file at `path`. Raises `OutputError` if it cannot be opened. A later failure to write is logged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.problem = ""
         self._rows: queue.SimpleQueue[tuple[object, ...] | None] = queue.SimpleQueue()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ class Ledger:
                 database.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"{path.name}: cannot be opened ({error})", hint="choose another --ledger") from None
-        self._thread = _Writer(self, self._rows)
+        self._thread = _Writer(path, self._rows)
         self._thread.start()
 
     def served(self, bill: Bill) -> None:
@@ -106,14 +107,14 @@ class Ledger:
 
 
 class _Writer(threading.Thread):
-    def __init__(self, ledger: Ledger, rows: queue.SimpleQueue[tuple[object, ...] | None]) -> None:
+    def __init__(self, path: Path, rows: queue.SimpleQueue[tuple[object, ...] | None]) -> None:
         super().__init__(name="colm-vl ledger", daemon=True)
-        self._ledger = ledger
+        self._path = path
         self._rows = rows
 
     @override
     def run(self) -> None:
-        with closing(_connect(self._ledger.path)) as database:
+        with closing(_connect(self._path)) as database:
             over = False
             while not over:
                 batch = [self._rows.get()]
@@ -125,7 +126,7 @@ class _Writer(threading.Thread):
                     with database:
                         database.executemany(_INSERT, rows)
                 except sqlite3.Error as error:
-                    self._ledger.problem = f"{len(rows)} rows of the ledger were not written ({error})"
+                    logger.error("ledger: %d rows were not written (%s)", len(rows), error)
 
 
 def day_begun(now: float) -> float:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from typer.testing import CliRunner
 from colm_vl.cli import app as command_line
 from colm_vl.errors import InputError
 from colm_vl.service import keys
+from colm_vl.service.accounting import Bill
 from colm_vl.service.keys import KeyRing, QuotaTable
 from colm_vl.service.ledger import Ledger, usage
 from tests.service.hosted import client, process, service, team
@@ -119,6 +123,15 @@ async def test_the_quota_of_a_day_goes_on_after_a_restart(tmp_path: Path) -> Non
         used = book.server_tokens_since(0)["ann"]
         assert made.queue.tokens_today(next(iter(KeyRing(file).callers))) == used
         assert statuses[0] == expected, used
+
+
+def test_rows_that_cannot_be_written_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    book = Ledger(tmp_path / "usage.sqlite")
+    with closing(sqlite3.connect(book.path)) as database:
+        database.execute("DROP TABLE requests")
+    book.served(Bill("/v1/guidance", time.time()))
+    book.close()
+    assert "ledger: 1 rows were not written (no such table: requests)" in caplog.text
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
