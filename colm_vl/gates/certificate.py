@@ -12,9 +12,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, model_validator
 
 from colm_vl._tables import Table, validate
 from colm_vl.answers import normalize, same_reply
@@ -23,17 +23,24 @@ from colm_vl.types import ClientReply, MemberInfo
 
 Source = Literal["logprobs", "stated", "unknown"]
 
-SIGNALS = ("agreement", "margin", "least_confidence", "mean_confidence", "dissent", "words")
+Signal = Literal["agreement", "margin", "least_confidence", "mean_confidence", "dissent", "words"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
 class Scorer(Table):
-    """A logistic regression over standardized signals."""
+    """A logistic regression over standardized signals, with one mean, scale and weight for each."""
 
-    signals: tuple[str, ...]
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
-    weights: tuple[float, ...]
-    bias: float
+    signals: tuple[Signal, ...]
+    means: tuple[FiniteFloat, ...]
+    scales: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
+    weights: tuple[FiniteFloat, ...]
+    bias: FiniteFloat
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Scorer:
+        if not len(self.signals) == len(self.means) == len(self.scales) == len(self.weights):
+            raise ValueError("signals, means, scales and weights differ in number")
+        return self
 
     def score(self, signals: Mapping[str, float]) -> float:
         """The estimated probability, from 0 to 1, that the drafts settle on a correct answer."""
@@ -79,7 +86,7 @@ class Certificate(Table):
     format: Literal[1] = 1
     risk: float = Field(gt=0, lt=1)
     confidence: float = Field(gt=0, lt=1)
-    threshold: float
+    threshold: FiniteFloat
     items: int
     harms: int
     skipped: float

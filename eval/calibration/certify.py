@@ -141,7 +141,7 @@ def _halves(items: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outco
 def _check_size(testing: Sequence[Outcome], promise: Promise, needed: int) -> None:
     if len(testing) < needed:
         raise InputError(
-            f"cannot certify {promise.risk:.3g} with {len(testing)} questions for testing, even without harm; "
+            f"cannot certify {100 * promise.risk:.3g} % with {len(testing)} questions for testing, even without harm; "
             f"{needed} are needed",
             hint=f"half of a run is used for testing: give a run of at least {2 * needed} questions, or raise --risk",
         )
@@ -184,8 +184,8 @@ def _test(scorer: Scorer, thresholds: Sequence[float], testing: Sequence[Outcome
     for name, items in parts:
         if len(items) < needed:
             raise InputError(
-                f"cannot certify {promise.risk:.3g} for {name} with {len(items)} questions for testing; {needed} are "
-                f"needed, since {len(parts)} groups are tested",
+                f"cannot certify {100 * promise.risk:.3g} % for {name} with {len(items)} questions for testing; "
+                f"{needed} are needed, since {len(parts)} groups are tested",
                 hint="leave the group column out, or give a larger run",
             )
         passed = passing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from colm_vl import ConfigError, Query, Team
 from colm_vl.backends.base import Request
 from colm_vl.drift import DriftTest, is_audited
 from colm_vl.errors import InputError
+from colm_vl.gates.certificate import SIGNALS, Certificate
 from eval import cli
 from eval.benchmarks.registry import find
 from eval.calibration.certify import Promise, calibrate, read_calibration, write_calibration
@@ -162,7 +164,7 @@ def test_changed_members_or_prompts_make_it_void(shadow: Evaluation, tmp_path: P
 
 
 def test_errors_say_why_nothing_can_be_certified(shadow: Evaluation) -> None:
-    with pytest.raises(InputError, match=r"cannot certify 0\.005 with 450 questions .* 598 are needed"):
+    with pytest.raises(InputError, match=r"cannot certify 0\.5 % with 450 questions .* 598 are needed"):
         calibrate(shadow, Promise(risk=0.005))
     with pytest.raises(InputError, match="no answers of 'moa'"):
         calibrate(shadow, Promise(), strategy="moa")
@@ -203,6 +205,28 @@ def test_a_gate_names_what_is_wrong_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "gate.json").write_text('{"risk": 2}')
     with pytest.raises(ConfigError, match=r"gate\.json: "):
         load({"calibrated": "gate.json"})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"threshold": math.nan}, "threshold: Input should be a finite number"),
+        ({"signals": ("agreement", "mood")}, r"scorer\.signals\.1: Input should be"),
+        ({"scales": (1.0, 0.0)}, r"scorer\.scales\.1: Input should be greater than 0"),
+        ({"weights": (1.0,)}, "scorer: signals, means, scales and weights differ in number"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_refused(
+    shadow: Evaluation, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    certificate = calibrate(shadow, Promise()).certificate
+    record = json.loads(certificate.as_json())
+    two = {"signals": SIGNALS[:2], "means": (0.0, 0.0), "scales": (1.0, 1.0), "weights": (1.0, 1.0)}
+    record["scorer"] |= {**two, **{name: value for name, value in change.items() if name in two}}
+    record |= {name: value for name, value in change.items() if name not in two}
+    (tmp_path / "gate.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=told):
+        Certificate.read(tmp_path / "gate.json", "gate.json")
 
 
 # --- drift ---
