@@ -49,6 +49,7 @@ from colm_vl.errors import (
     Unreachable,
     Unsupported,
 )
+from colm_vl.events import Delta, Event, Note, Queued, StageStarted
 from colm_vl.gates.base import Gate
 from colm_vl.health import Health
 from colm_vl.prompts import Profile, Texts
@@ -58,26 +59,21 @@ from colm_vl.types import (
     ClientReply,
     Confidence,
     Decision,
-    Delta,
     Draft,
     EarlierTurn,
-    Event,
     Failure,
     Flaw,
     Guidance,
     ImageInfo,
     Late,
     MemberInfo,
-    Note,
     Query,
-    Queued,
     Refinement,
     Selection,
     Sent,
     Settlement,
     Share,
     Stage,
-    StageStarted,
     Trace,
     Usage,
     Verdict,

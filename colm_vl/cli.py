@@ -19,10 +19,10 @@ from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
 from colm_vl.display import Conversation, HealthProgress, health_table, summary
 from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
+from colm_vl.events import Event
 from colm_vl.extras import part
 from colm_vl.service import cli as service_cli
 from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
-from colm_vl.types import Event
 
 _USER_ERRORS = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
 

@@ -13,9 +13,10 @@ from colm_vl._portal import Portal, Stream
 from colm_vl.backends.base import Backend
 from colm_vl.batch import BatchStats, Plan, Source
 from colm_vl.engine import AsyncCoLM, Images, read_query
+from colm_vl.events import Event
 from colm_vl.health import Health
 from colm_vl.team import Team
-from colm_vl.types import Event, Query, Trace
+from colm_vl.types import Query, Trace
 
 _T = TypeVar("_T")
 

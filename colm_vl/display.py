@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from colm_vl.events import Delta, Event, Note, Queued, StageStarted
 from colm_vl.health import Health
 from colm_vl.team import Member
 from colm_vl.types import (
@@ -24,16 +25,11 @@ from colm_vl.types import (
     ClientReply,
     Confidence,
     Decision,
-    Delta,
     Draft,
-    Event,
     Failure,
     Guidance,
-    Note,
-    Queued,
     Refinement,
     Selection,
-    StageStarted,
     Trace,
     Usage,
     Verdict,

@@ -17,12 +17,13 @@ from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend
 from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, ready_traces, traces
 from colm_vl.errors import ConfigError, InputError, NoAnswer
+from colm_vl.events import Event
 from colm_vl.health import Health, check_team
 from colm_vl.run import Run
 from colm_vl.store import CallStore, MemoryStore
 from colm_vl.strategies import Choice, choose, known
 from colm_vl.team import Team
-from colm_vl.types import Event, Query, Trace
+from colm_vl.types import Query, Trace
 from processors.images import Image, ImageSource
 
 Images: TypeAlias = "Iterable[ImageSource] | ImageSource | None"

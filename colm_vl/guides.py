@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from colm_vl import prompts
 from colm_vl.backends.base import Generation, Message, Sampling
+from colm_vl.events import Note
 from colm_vl.guidance_protocol import (
     ClientInfo,
     GuidanceReading,
@@ -31,7 +32,7 @@ from colm_vl.prompts import ReplyFormat
 from colm_vl.replies import by_heading, distinct_answers, read_draft, shown_to_others
 from colm_vl.run import Prompt, Replies, Run
 from colm_vl.team import Member
-from colm_vl.types import Failure, Note, Query, Stage
+from colm_vl.types import Failure, Query, Stage
 
 _Reading = TypeVar("_Reading", bound=BaseModel)
 

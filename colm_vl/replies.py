@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Generation
+from colm_vl.events import Note
 from colm_vl.prompts import ReplyFormat
 from colm_vl.team import Team
-from colm_vl.types import ClientReply, Confidence, Draft, Flaw, Note
+from colm_vl.types import ClientReply, Confidence, Draft, Flaw
 
 NO_ANSWER = "no readable answer"
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Generation, Message, QueuePlace, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
+from colm_vl.events import Delta, Event, Note, Queued, StageStarted
 from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, StreamedFields, is_complete
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
@@ -25,21 +26,16 @@ from colm_vl.types import (
     Call,
     ClientReply,
     Decision,
-    Delta,
     Draft,
-    Event,
     Failure,
     Guidance,
     ImageInfo,
     Late,
-    Note,
     Query,
-    Queued,
     Refinement,
     Selection,
     Settlement,
     Stage,
-    StageStarted,
     Trace,
     Verdict,
 )
@@ -202,6 +198,9 @@ class Run:
                 generation = await backend.generate(request)
         except (ColmError, TimeoutError) as error:
             logger.debug("%s: prefetch: %s", member.name, error)
+            return None
+        except Exception:  # a bug in one backend must not stop the question
+            logger.exception("bug in the backend of %s, in a prefetch", member.name)
             return None
         seconds = time.monotonic() - self._begun - started
         self.record(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Message
+from colm_vl.events import Note
 from colm_vl.guides import Guide, guide_of, show
 from colm_vl.prompts import ReplyFormat
 from colm_vl.replies import by_heading, notes_on, read_draft
@@ -31,7 +32,6 @@ from colm_vl.types import (
     Failure,
     Guidance,
     Late,
-    Note,
     Refinement,
     Selection,
     Settlement,

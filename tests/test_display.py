@@ -10,8 +10,8 @@ from rich.console import Console
 
 from colm_vl.backends.base import Memory
 from colm_vl.display import Conversation, health_table
+from colm_vl.events import Delta, Queued, StageStarted
 from colm_vl.health import Health
-from colm_vl.types import Delta, Queued, StageStarted
 from tests.teams import FIVE, scripted
 
 

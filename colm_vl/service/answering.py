@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from colm_vl._following import follow as followed
+from colm_vl.events import Event
 from colm_vl.run import Run
 from colm_vl.service import accounting
 from colm_vl.service.context import Service
 from colm_vl.service.queue import Caller
 from colm_vl.service.queued import visit
 from colm_vl.strategies import Choice
-from colm_vl.types import Event, Query, Trace
+from colm_vl.types import Query, Trace
 
 
 async def answer(service: Service, caller: Caller, query: Query, choice: Choice) -> Trace:

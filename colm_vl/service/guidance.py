@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from colm_vl import types
 from colm_vl._following import follow
 from colm_vl.backend_pool import BackendPool
 from colm_vl.errors import ConfigError
+from colm_vl.events import Delta, Event
+from colm_vl.events import Queued as QueuedCall
 from colm_vl.guidance_protocol import (
     GuidanceReading,
     GuidanceRequest,
@@ -33,7 +34,7 @@ from colm_vl.service.queue import Caller, FairQueue
 from colm_vl.service.queued import visit
 from colm_vl.store import CallsUnderWay
 from colm_vl.team import Team
-from colm_vl.types import Delta, Event, Query
+from colm_vl.types import Query
 
 Consulted = Queued | Started | TextDelta | ReplyDone
 
@@ -81,7 +82,7 @@ class Consultation:
         async with aclosing(follow(self._answer)) as events:
             async for event in events:
                 match event:
-                    case types.Queued():
+                    case QueuedCall():
                         yield Started() if event.ahead is None else Queued(ahead=event.ahead)
                     case Delta():
                         accounting.first_token()

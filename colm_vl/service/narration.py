@@ -9,21 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from colm_vl.types import (
-    STAGE_TITLES,
-    Decision,
-    Delta,
-    Draft,
-    Event,
-    Failure,
-    Guidance,
-    Note,
-    Refinement,
-    Selection,
-    StageStarted,
-    Trace,
-    Verdict,
-)
+from colm_vl.events import Delta, Event, Note, StageStarted
+from colm_vl.types import STAGE_TITLES, Decision, Draft, Failure, Guidance, Refinement, Selection, Trace, Verdict
 
 
 @dataclass(slots=True)

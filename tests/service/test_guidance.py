@@ -11,10 +11,10 @@ import pytest
 from colm_vl import Delta, Query, Queued, Trace
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.errors import ConfigError
+from colm_vl.events import Event
 from colm_vl.service.app import create_app
 from colm_vl.service.context import Service
 from colm_vl.team import Team
-from colm_vl.types import Event
 from tests.service.guided import TABLE, Guided, client, one_place
 from tests.service.running import serving
 from tests.teams import FIVE, FOUR, GUIDANCE
