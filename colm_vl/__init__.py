@@ -49,6 +49,7 @@ from colm_vl.errors import (
     Unreachable,
     Unsupported,
 )
+from colm_vl.evaluation import evaluate
 from colm_vl.events import Delta, Event, Note, Queued, StageStarted
 from colm_vl.gates.base import Gate
 from colm_vl.health import Health
@@ -166,4 +167,5 @@ __all__ = [
     "Usage",
     "Verdict",
     "__version__",
+    "evaluate",
 ]

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import colm_vl
-from colm_vl import colm, engine, errors, team, types
+from colm_vl import colm, engine, errors, events, team, types
 from processors.errors import ColmError, ImageError
 
 OURS = ("colm_vl", "processors")
@@ -26,7 +26,10 @@ def test_all_is_sorted_and_every_name_exists() -> None:
 
 def test_all_contains_every_class_of_the_public_modules() -> None:
     public = {
-        name for module in (colm, engine, team, types) for name, _ in _classes_of(module) if not name.startswith("_")
+        name
+        for module in (colm, engine, events, team, types)
+        for name, _ in _classes_of(module)
+        if not name.startswith("_")
     }
     assert not public - set(colm_vl.__all__)
 
