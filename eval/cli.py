@@ -58,9 +58,9 @@ SplitOption = Annotated[str, typer.Option(help="The split; by default the benchm
 MetricOption = Annotated[
     str,
     typer.Option(
-        help="For a file: choice, exact, contains, numeric, anls, vqa, f1, or module:function; settings follow, as in "
-        "numeric,relative=0.01. By default choice for questions with choices, vqa for ten gold answers, numeric for "
-        "numbers, else exact."
+        help="For a file: choice, exact, contains, numeric, anls, vqa, f1, math, or module:function; settings follow, "
+        "as in numeric,relative=0.01. By default choice for questions with choices, vqa for ten gold answers, numeric "
+        "for numbers, else exact."
     ),
 ]
 AnswerColumnOption = Annotated[str, typer.Option(help="For a file: the column of the gold answers.")]

@@ -144,7 +144,7 @@ def test_wrong_settings_are_refused(metric: str, message: str) -> None:
 
 
 def test_every_metric_says_what_it_measures() -> None:
-    assert set(names()) >= {"choice", "exact", "contains", "numeric", "anls", "f1", "vqa"}
+    assert set(names()) >= {"choice", "exact", "contains", "numeric", "anls", "f1", "vqa", "math"}
     assert all(find(name).note and find(name).source for name in names())
 
 
