@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from colm_vl.types import ClientReply, Trace
 
 from .benchmarks.base import Benchmark
-from .types import Item, Reply, Rule
+from .types import Item, ParsedReply, Reply, Rule
 
 DRAFT = 0
 """The round of the drafts; refinements have rounds 1 and up."""
@@ -36,25 +36,40 @@ class ClientAnswer:
 def client_answers(
     benchmark: Benchmark, items: Mapping[str, Item], traces: Sequence[Trace], rule: Rule
 ) -> list[ClientAnswer]:
-    """Every client's answer after each round, in the order of the traces.
+    """Every client's answer after each round, in the order of the traces, without those that cannot be graded.
 
     As in the trace, a refinement without a readable answer leaves the client's previous answer in place.
     """
-    found: list[ClientAnswer] = []
-    for trace in traces:
-        item = items[trace.id]
-        if not item.gold:
-            continue
-        latest: dict[str, ClientReply] = {}
-        rounds: list[tuple[int, ClientReply]] = [(DRAFT, draft) for draft in trace.drafts]
-        for round_, reply in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:
-            if round_ == DRAFT or reply.readable or reply.client not in latest:
-                latest[reply.client] = reply
-            current = latest[reply.client]
-            parsed = benchmark.parse(item, _text(benchmark, item, current), rule)
-            correct = benchmark.score(item, parsed).correct
-            found.append(ClientAnswer(trace.id, current.client, round_, parsed.value, correct))
-    return found
+    said = [one for trace in traces if items[trace.id].gold for one in _said(trace)]
+    parsed = [
+        ParsedReply(
+            items[one.item], benchmark.parse(items[one.item], _text(benchmark, items[one.item], one.reply), rule)
+        )
+        for one in said
+    ]
+    return [
+        ClientAnswer(one.item, one.reply.client, one.round, found.parsed.value, score.correct)
+        for one, found, score in zip(said, parsed, benchmark.scores(parsed), strict=True)
+        if score
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The reply that counts for a client after a round."""
+
+    item: str
+    round: int
+    reply: ClientReply
+
+
+def _said(trace: Trace) -> Iterator[_Said]:
+    latest: dict[str, ClientReply] = {}
+    rounds: list[tuple[int, ClientReply]] = [(DRAFT, draft) for draft in trace.drafts]
+    for round_, reply in [*rounds, *((refined.round, refined) for refined in trace.refinements)]:
+        if round_ == DRAFT or reply.readable or reply.client not in latest:
+            latest[reply.client] = reply
+        yield _Said(trace.id, round_, latest[reply.client])
 
 
 def _text(benchmark: Benchmark, item: Item, reply: ClientReply) -> str:

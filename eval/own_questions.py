@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,22 +15,26 @@ from colm_vl.types import Query
 from .benchmarks.base import Benchmark
 from .dataset import Source
 from .labelled import Labelled, metric_counts
-from .metrics.base import Gold
+from .metrics.base import Answered, Gold
 from .metrics.registry import find
-from .types import Item, ParsedAnswer, Rule, whole_reply
+from .types import UNPARSED, Item, ParsedAnswer, ParsedReply, Rule, Score, whole_reply
 
 
 class OwnQuestions(Benchmark):
-    """`name` is that of the file. Without `labelled` and `rows`, only existing answers can be scored."""
+    """`name` is that of the file. Without `labelled` and `rows`, only existing answers can be scored. `kept` is where
+    metrics keep what they need to give the same grades again."""
 
     splits: ClassVar[tuple[str, ...]] = ("",)
     requires_image: ClassVar[bool] = False
     rules: ClassVar[tuple[Rule, ...]] = (Rule.STRICT,)
 
-    def __init__(self, name: str, labelled: Labelled | None = None, rows: Questions | None = None) -> None:
+    def __init__(
+        self, name: str, labelled: Labelled | None = None, rows: Questions | None = None, kept: Path | None = None
+    ) -> None:
         self.name = self.title = name
         self._labelled = labelled
         self._rows = rows
+        self._kept = kept
 
     @override
     def source(self, path: Path | None, split: str, subjects: Sequence[str] = ()) -> Source:
@@ -58,9 +62,27 @@ class OwnQuestions(Benchmark):
         return self.official(item, reply)
 
     @override
-    def grade(self, item: Item, parsed: ParsedAnswer) -> float:
-        return find(item.metric).grade(parsed.value, Gold(item.gold, item.options))
+    def scores(self, answers: Iterable[ParsedReply]) -> list[Score | None]:
+        given = list(answers)
+        by_metric: dict[str, list[int]] = {}
+        for place, answer in enumerate(given):
+            if answer.parsed.how != UNPARSED:
+                by_metric.setdefault(answer.item.metric, []).append(place)
+        grades: list[float | None] = [0.0] * len(given)
+        for name, places in by_metric.items():
+            found = find(name).grade_all([_answered(given[place]) for place in places], self._kept)
+            for place, grade in zip(places, found, strict=True):
+                grades[place] = grade
+        return [
+            None if grade is None else Score(one.item.id, grade, one.parsed.value, one.parsed.how)
+            for one, grade in zip(given, grades, strict=True)
+        ]
 
     @override
     def notes(self, items: Sequence[Item]) -> list[str]:
         return [f"Metric: {metric_counts(items)}."]
+
+
+def _answered(answer: ParsedReply) -> Answered:
+    item = answer.item
+    return Answered(item.question, Gold(item.gold, item.options), answer.parsed.value)

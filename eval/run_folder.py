@@ -18,7 +18,7 @@ from .dataset import json_lines, read_json
 from .own_questions import OwnQuestions
 from .types import Item
 
-EVALUATION, ITEMS = "eval.json", "items.jsonl"
+EVALUATION, ITEMS, GRADES = "eval.json", "items.jsonl", "grades"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def _record(benchmark: Benchmark, split: str) -> dict[str, str]:
     return {"benchmark": benchmark.name, "split": split}
 
 
-def _benchmark(record: Mapping[str, str]) -> Benchmark:
-    return OwnQuestions(record["file"]) if "file" in record else find(record["benchmark"])
+def _benchmark(record: Mapping[str, str], folder: Path) -> Benchmark:
+    return OwnQuestions(record["file"], kept=folder / GRADES) if "file" in record else find(record["benchmark"])
 
 
 def _title(record: Mapping[str, str]) -> str:
@@ -83,7 +83,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     if not by_strategy:
         raise InputError(f"{folder}: no answers yet", hint="wait for the run, or start it again")
     traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
-    return Evaluation(folder.resolve().name, folder, _benchmark(record), record.get("split", ""), items, traces)
+    return Evaluation(folder.resolve().name, folder, _benchmark(record, folder), record.get("split", ""), items, traces)
 
 
 def labels(folders: Sequence[Path]) -> list[str]:

@@ -22,6 +22,7 @@ __all__ = [
     "Kind",
     "Metric",
     "ParsedAnswer",
+    "ParsedReply",
     "Reply",
     "Results",
     "Rule",
@@ -110,6 +111,14 @@ class ParsedAnswer:
 
 
 NOTHING = ParsedAnswer("", UNPARSED)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedReply:
+    """An item, and the answer that was found in a reply to it."""
+
+    item: Item
+    parsed: ParsedAnswer
 
 
 def whole_reply(reply: str) -> ParsedAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,18 @@ from processors.images import Image
 
 from ..dataset import Row, Source, images_in, options_in
 from ..scoring import lenient
-from ..types import NOTHING, UNPARSED, Item, Metric, ParsedAnswer, Rule, Score, letters, micro_average
+from ..types import (
+    NOTHING,
+    UNPARSED,
+    Item,
+    Metric,
+    ParsedAnswer,
+    ParsedReply,
+    Rule,
+    Score,
+    letters,
+    micro_average,
+)
 
 COMMON_RULES = (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT)
 
@@ -123,6 +134,10 @@ class Benchmark(ABC):
     def score(self, item: Item, parsed: ParsedAnswer) -> Score:
         grade = 0.0 if parsed.how == UNPARSED else self.grade(item, parsed)
         return Score(item.id, grade, parsed.value, parsed.how)
+
+    def scores(self, answers: Iterable[ParsedReply]) -> list[Score | None]:
+        """The score of each answer, in their order; None for one that could not be graded."""
+        return [self.score(answer.item, answer.parsed) for answer in answers]
 
     def order(self, items: Sequence[Item]) -> list[Item]:
         """The order in which the official script goes through the items and draws."""

@@ -10,10 +10,9 @@ from colm_vl.errors import InputError
 from colm_vl.gates.certificate import Source, signals, source_of
 from colm_vl.types import Trace
 
-from ..benchmarks.base import Benchmark
 from ..client_answers import reply_of
 from ..run_folder import Evaluation
-from ..types import Item, Reply, Rule
+from ..types import ParsedReply, Reply, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """`source` is the kind of the drafts' confidences. `left_out` counts questions in which the server was not asked or
-    a call failed."""
+    """`source` is the kind of the drafts' confidences. `left_out` counts questions in which the server was not asked, a
+    call failed or an answer could not be graded."""
 
     source: Source
     items: tuple[Outcome, ...]
@@ -58,29 +57,38 @@ def outcomes(evaluation: Evaluation, strategy: str, rule: Rule) -> Outcomes:
             hint="use a run with the gate always, or with --set shadow=true",
         )
     source = source_of([draft for trace in usable for draft in trace.drafts if draft.readable])
-    items = tuple(_outcome(evaluation, trace, source, rule) for trace in usable)
-    return Outcomes(source, items, len(scored) - len(usable))
-
-
-def _outcome(evaluation: Evaluation, trace: Trace, source: Source, rule: Rule) -> Outcome:
-    item, benchmark = evaluation.items[trace.id], evaluation.benchmark
-    draft = settled_draft(trace)
-    without = Reply(draft.choice or draft.answer, settled=True) if draft else Reply("")
-    asked = reply_of(trace)
-    return Outcome(
-        trace.id,
-        signals({draft.client: draft for draft in trace.drafts}, source),
-        _is_correct(benchmark, item, without, rule),
-        _is_correct(benchmark, item, asked, rule),
-        is_changed(trace),
-        item.groups,
+    skipped = _correct(evaluation, {trace.id: _without_server(trace) for trace in usable}, rule)
+    asked = _correct(evaluation, {trace.id: reply_of(trace) for trace in usable}, rule)
+    items = tuple(
+        Outcome(
+            trace.id,
+            signals({draft.client: draft for draft in trace.drafts}, source),
+            skipped[trace.id],
+            asked[trace.id],
+            is_changed(trace),
+            evaluation.items[trace.id].groups,
+        )
+        for trace in usable
+        if trace.id in skipped and trace.id in asked
     )
+    return Outcomes(source, items, len(scored) - len(items))
 
 
-def _is_correct(benchmark: Benchmark, item: Item, reply: Reply, rule: Rule) -> bool:
-    if not reply.text:
-        return False
-    return benchmark.score(item, benchmark.parse(item, benchmark.format_answer(item, reply.text), rule)).correct
+def _without_server(trace: Trace) -> Reply:
+    draft = settled_draft(trace)
+    return Reply(draft.choice or draft.answer, settled=True) if draft else Reply("")
+
+
+def _correct(evaluation: Evaluation, replies: Mapping[str, Reply], rule: Rule) -> Mapping[str, bool]:
+    """Whether each reply is correct, by id, without those that cannot be graded."""
+    benchmark, items = evaluation.benchmark, evaluation.items
+    said = {key: reply.text for key, reply in replies.items() if reply.text}
+    parsed = [
+        ParsedReply(items[key], benchmark.parse(items[key], benchmark.format_answer(items[key], text), rule))
+        for key, text in said.items()
+    ]
+    graded = zip(said, benchmark.scores(parsed), strict=True)
+    return dict.fromkeys(replies.keys() - said.keys(), False) | {key: one.correct for key, one in graded if one}
 
 
 def by_group(items: Iterable[Outcome], column: str) -> Mapping[str, Sequence[Outcome]]:

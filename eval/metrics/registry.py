@@ -12,7 +12,7 @@ from colm_vl._tables import validate
 from colm_vl.errors import ConfigError, InputError
 from colm_vl.plugins import Plugins
 
-from .base import Gold, GradingMetric
+from .base import BatchMetric, Gold, GradingMetric
 
 _MODULES = Plugins(__package__, "colm_vl.metrics", "metric", helpers=frozenset({"base", "registry"}))
 _ANNOTATORS = 10
@@ -22,7 +22,7 @@ def names() -> tuple[str, ...]:
     return _MODULES.names()
 
 
-def find(name: str) -> GradingMetric:
+def find(name: str) -> BatchMetric:
     """A metric by its name, with settings after commas: "anls", "numeric,relative=0.01", "my_module:my_function".
 
     Raises `ConfigError` for an unknown metric or setting, a wrong value, and for a module or function that cannot be
@@ -32,7 +32,7 @@ def find(name: str) -> GradingMetric:
         return _Function(name)
     module, *settings = name.split(",")
     metric = getattr(_MODULES.module(module), "METRIC", None)
-    if not (isinstance(metric, type) and issubclass(metric, GradingMetric)):
+    if not (isinstance(metric, type) and issubclass(metric, BatchMetric)):
         raise ConfigError(f"metric module {module!r} declares no METRIC", hint="a subclass of GradingMetric")
     return validate(metric, _table(module, settings), f"metric {module}")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from colm_vl.errors import InputError
 
 from ..benchmarks.base import Benchmark
-from ..types import DRAWN, NOTHING, UNPARSED, Item, ParsedAnswer, Reply, Results, Rule, letters
+from ..types import DRAWN, NOTHING, UNPARSED, Item, ParsedAnswer, ParsedReply, Reply, Results, Rule, letters
 from . import lenient
 
 AS_GIVEN = "as given"
@@ -21,8 +21,8 @@ def score(
     """Parse and score every reply, and compute the metrics.
 
     Raises `InputError` for replies to unknown items, for items without a reply unless `partial`, and for a rule that
-    the benchmark does not have. With `partial`, metrics cover the answered items only, as in the official scripts, and
-    `Results.coverage` says how many these are.
+    the benchmark does not have. Replies that cannot be graded are left out, with a note. With `partial`, metrics cover
+    the answered items only, as in the official scripts, and `Results.coverage` says how many these are.
     """
     if not benchmark.scored:
         raise InputError(f"{benchmark.title} is scored by its own judge", hint="`run` writes the answer file for it")
@@ -40,17 +40,20 @@ def score(
     if rule is Rule.OFFICIAL:
         unparsed = [item for item in answered if parsed[item.id].how == UNPARSED]
         parsed |= _draws(benchmark, unparsed, parsed, replies)
-    scores = [benchmark.score(item, parsed[item.id]) for item in answered]
+    graded = benchmark.scores(ParsedReply(item, parsed[item.id]) for item in answered)
+    scores = {one.id: one for one in graded if one}
+    ungraded = [item.id for item in answered if item.id not in scores]
+    answered = [item for item in answered if item.id in scores]
     columns = dict.fromkeys(replies[item.id].column for item in answered)
     return Results(
         benchmark.name,
         rule,
-        tuple(benchmark.metrics(answered, scores)),
-        tuple(scores),
+        tuple(benchmark.metrics(answered, list(scores.values()))),
+        tuple(scores.values()),
         missing,
         len(items) - len(scored),
         ", ".join(filter(None, columns)),
-        (*_notes(benchmark, answered, replies, rule), *benchmark.notes(answered)),
+        (*_notes(benchmark, answered, replies, rule), *benchmark.notes(answered), *_left_out(ungraded)),
     )
 
 
@@ -63,6 +66,12 @@ def _notes(benchmark: Benchmark, items: Sequence[Item], replies: Mapping[str, Re
         "Every reply to a multiple-choice question is a bare letter. If a script parsed them from longer replies, its"
         " random choices cannot be told from answers, and that is the only reason why strict equals official."
     ]
+
+
+def _left_out(ungraded: Sequence[str]) -> list[str]:
+    if not ungraded:
+        return []
+    return [f"Left out: {len(ungraded)} replies that could not be graded, the first: {ungraded[0]}."]
 
 
 def check_ids(
