@@ -7,31 +7,39 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import GradioRootModel
+from gradio_client.utils import is_file_obj_with_meta
 
-from .inputs import Limits, Settings, read_query
+from .inputs import FieldError, Limits, Settings, read_query
 from .messages import in_words
 from .service import Asked, Service
+
+
+class _Given(GradioRootModel):  # type: ignore[misc]
+    root: Any
 
 
 def offer_api(service: Service, limits: Limits) -> None:
     """Add the endpoint `/ask`. With gradio_client: `Client(url).predict(question=…, images=[…], api_name="/ask")`."""
     own = Settings.of(service.colm.team.policy)
     question = gr.Textbox(label="question", visible=False)
-    # A File component, not paths as text: Gradio accepts only uploaded files, so no file of the server can be named.
     images = gr.File(label="images", file_count="multiple", visible=False, value=[])
-    choices = gr.Textbox(label="choices", visible=False, value="")
+    # Values of other types get a message of ours. A subclass would do too, but Gradio writes a .pyi file for each.
+    images.data_model, images.preprocess = _Given, _paths
+    choices = gr.JSON(label="choices", visible=False, value=[])
     strategy = gr.Textbox(label="strategy", visible=False, value=own.strategy)
     asker = gr.Textbox(label="asker", visible=False, value=own.asker)
     rounds = gr.Number(label="rounds", visible=False, value=own.rounds, precision=0)
+    rounds.preprocess = lambda given: given
     trace = gr.JSON(label="trace", visible=False)
 
     async def ask(
-        question: str, images: Any, choices: str, strategy: str, asker: str, rounds: float, request: gr.Request
+        question: str, images: list[str], choices: Any, strategy: str, asker: str, rounds: Any, request: gr.Request
     ) -> dict[str, Any]:
-        """Ask one question and return the trace. `choices` has one choice per line."""
-        settings = replace(own, strategy=strategy, asker=asker, rounds=int(rounds))
+        """Ask one question and return the trace. `choices` is a list, or a text with one choice per line."""
         try:
-            query = await asyncio.to_thread(read_query, question, images or [], choices, limits)
+            settings = replace(own, strategy=strategy, asker=asker, rounds=_rounds(rounds))
+            query = await asyncio.to_thread(read_query, question, images, _lines(choices), limits)
             asked = Asked(query, settings.changes(service.colm.team))
             return (await service.answer(visit_of(request), asked)).to_dict()
         except Exception as error:
@@ -44,3 +52,27 @@ def offer_api(service: Service, limits: Limits) -> None:
 
 def visit_of(request: gr.Request) -> str:
     return str(request.session_hash)
+
+
+def _paths(payload: _Given | None) -> list[str]:
+    """One uploaded file or several. Everything else is refused, so that no file of the server can be named: Gradio has
+    checked only the paths of file objects."""
+    given = payload.root if payload else None
+    files = given if isinstance(given, list) else [given] if given else []
+    if not all(map(is_file_obj_with_meta, files)):
+        raise gr.Error("images: expected uploaded files, as by handle_file(PATH)", print_exception=False)
+    return [file["path"] for file in files]
+
+
+def _rounds(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise FieldError("settings", f"rounds is {given!r}, expected a whole number.")
+    return given
+
+
+def _lines(choices: Any) -> str:
+    if choices is None or isinstance(choices, str):
+        return choices or ""
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise FieldError("choices", f"choices is {choices!r}, expected a list of texts.")
+    return "\n".join(choices)

@@ -82,6 +82,15 @@ def test_a_program_asks_and_gets_the_trace(client: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_program_gives_one_picture_and_a_list_of_choices(client: Any) -> None:
+    from gradio_client import handle_file
+
+    house = handle_file(str(ROOT / "docs/examples/house.png"))
+    record = client.predict(question="Whose is violet?", images=house, choices=["green", "violet"], api_name="/ask")
+    assert (record["choice"], len(record["images"])) == ("B", 1)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_question_without_pictures_needs_no_images(client: Any) -> None:
     record = client.predict(question="Whose is amber?", api_name="/ask")
     assert (record["answer"], record["images"]) == ("amber", [])
@@ -89,7 +98,13 @@ def test_a_question_without_pictures_needs_no_images(client: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_api_errors_are_readable(client: Any) -> None:
-    for wrong, words in (({"question": " "}, "Write a question first"), ({"question": "How?", "rounds": 99}, "rounds")):
+    for wrong, words in (
+        ({"question": " "}, "Write a question first"),
+        ({"question": "How?", "rounds": 99}, "rounds"),
+        ({"question": "How?", "rounds": "two"}, "rounds is 'two', expected a whole number"),
+        ({"question": "How?", "choices": {"A": "cat"}}, "expected a list of texts"),
+        ({"question": "How?", "images": ["docs/examples/house.png"]}, "expected uploaded files, as by handle_file"),
+    ):
         with pytest.raises(Exception, match=words):
             client.predict(**wrong, api_name="/ask")
 
@@ -125,6 +140,13 @@ def test_the_server_fetches_nothing_that_a_visitor_names(served: Served) -> None
         url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/x.png"
         assert http.get(f"/gradio_api/file={url}").status_code == 404
         assert http.get(f"/gradio_api/proxy={url}").status_code == 404
+        file = {"path": url, "meta": {"_type": "gradio.FileData"}}
+        for path, body in (
+            ("/call/ask", {"data": ["What?", [file], [], "vote", "a vote of all", 1]}),
+            ("/call/ask", {"data": ["What?", file, [], "vote", "a vote of all", 1]}),
+            ("/queue/join", {"data": [[{"image": file, "caption": None}]], "fn_index": 0, "session_hash": "x"}),
+        ):
+            assert http.post(f"/gradio_api{path}", json=body).status_code == 422
         with pytest.raises(TimeoutError):
             elsewhere.accept()
 
