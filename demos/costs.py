@@ -83,7 +83,7 @@ def _row(call: Call, total: float) -> str:
     seconds = "reused" if call.reused else f"{call.seconds:.1f}"
     figures = (
         seconds,
-        f"{call.usage.prompt_tokens:,}",
+        f"{call.usage.prompt_tokens - call.usage.cached_tokens:,}",
         f"{call.usage.cached_tokens:,}",
         f"{call.usage.completion_tokens:,}",
         _size(call.sent.bytes),

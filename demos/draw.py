@@ -9,9 +9,10 @@ import html
 import unicodedata
 from collections.abc import Sequence
 
-from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Verdict
+from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Settlement, Verdict
 from colm_vl.types import MemberInfo, Stage
 
+from .messages import failure_in_words
 from .view import Mark, QueuePosition, ReplyKey, View
 
 _CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "stated by the model", "unknown": ""}
@@ -19,7 +20,10 @@ _MARKS: dict[Mark, tuple[str, str]] = {
     "kept": ("✓", "kept its answer"),
     "corrected": ("↗", "corrected its answer"),
     "changed": ("↻", "changed its answer"),
+    "unread": ("–", "gave no readable answer, so its earlier one counts"),
 }
+_JOINERS = "\u200c\u200d"
+"""Invisible, and part of the spelling of Persian, of Indian scripts and of emoji."""
 _STAGES: dict[Stage, str] = {
     "select": "selecting clients",
     "draft": "the clients write their drafts",
@@ -31,11 +35,13 @@ _STAGES: dict[Stage, str] = {
 
 
 def text(value: object) -> str:
-    """Escape `value` as HTML text. Control characters, some of which reverse the direction of text, are removed.
+    """Escape `value` as HTML text. Control characters, some of which reverse the direction of text, are removed;
+    joiners are kept.
 
     `${…}` and `{{…}}` are escaped as well, because Gradio's templates interpret them.
     """
-    plain = "".join(char for char in str(value) if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
+    kept = "\n\t" + _JOINERS
+    plain = "".join(char for char in str(value) if char in kept or unicodedata.category(char) not in ("Cc", "Cf"))
     return html.escape(plain).replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
 
 
@@ -49,8 +55,8 @@ def tag(name: str, content: str, classes: str = "", **attributes: object) -> str
 def answer(view: View) -> str:
     """The question, the progress, and the final answer."""
     lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(view.choices))
-    choices = tag("p", text(lettered), "cv-choices") if lettered else ""
-    asked = tag("p", text(view.question), "cv-question") + choices + _pictures(view)
+    choices = tag("p", text(lettered), "cv-choices", dir="auto") if lettered else ""
+    asked = tag("p", text(view.question), "cv-question", dir="auto") + choices + _pictures(view)
     return tag("section", asked + _headline(view), "cv-answer", aria_label="Answer", data_phase=view.phase)
 
 
@@ -112,7 +118,7 @@ def _progress(words: str, view: View) -> str:
 def _settled(view: View) -> str:
     settlement = view.settlement
     assert settlement is not None
-    said = tag("p", text(labelled(settlement.choice, settlement.answer)), "cv-headline", role="status")
+    said = tag("p", text(labelled(settlement.choice, settlement.answer)), "cv-headline", role="status", dir="auto")
     lines = [tag("p", _behind(view) + _rightness(view, settlement.answer), "cv-by")]
     if view.trace is not None and view.trace.degraded:
         lines.append(tag("p", text(_missing(view)), "cv-by cv-warn"))
@@ -126,16 +132,28 @@ def _behind(view: View) -> str:
         return text("The server's answer")
     if settlement.method == "asker":
         return text(f"The answer of {settlement.by[0]}, the asking client")
-    voters = sum(len(names) for names in settlement.votes.values()) or len(settlement.by)
-    others = [
-        f"{name} says {said}" for said, names in settlement.votes.items() for name in names if name not in settlement.by
-    ]
+    return text("; ".join((_agreement(view, settlement), *_dissent(view, settlement))))
+
+
+def _agreement(view: View, settlement: Settlement) -> str:
+    voters, agree = sum(map(len, settlement.votes.values())), len(settlement.by)
+    # A client that samples several answers has several votes.
+    asked = voters if view.samples else max(voters, len(view.clients))
     if voters == 1:
-        return text(f"Only {settlement.by[0]} answered")
-    if not others:
-        return text(f"All {voters} agree")
-    agree = f"{len(settlement.by)} of {voters} agree" if len(settlement.by) > 1 else f"A tie, won by {settlement.by[0]}"
-    return text(f"{agree}; {', '.join(others)}")
+        return f"Only {settlement.by[0]} answered" if asked > 1 else f"The answer of {settlement.by[0]}"
+    if agree == 1:
+        return f"A tie, won by {settlement.by[0]}"
+    if agree == asked:
+        return f"All {asked} agree"
+    return f"{agree} of {asked} agree" + (f", {asked - voters} gave no answer" if asked > voters else "")
+
+
+def _dissent(view: View, settlement: Settlement) -> Sequence[str]:
+    winner = settlement.choice or settlement.answer
+    against = [(said, names) for said, names in settlement.votes.items() if said != winner]
+    if view.samples:
+        return [f"{len(names)} say {said}" if len(names) > 1 else f"1 says {said}" for said, names in against]
+    return [f"{name} says {said}" for said, names in against for name in names]
 
 
 def _rightness(view: View, said: str) -> str:
@@ -178,8 +196,8 @@ def _draft_card(view: View, client: MemberInfo) -> str:
     body = "".join(_reply(view, reply) for reply in view.drafts.get(client.name, []))
     body += _failed(view.failure("draft", client.name))
     body += "" if view.samples and body else _writing(view, ReplyKey("draft", client.name, 0))
-    if not body and not view.over:
-        body = tag("p", "waiting", "cv-idle")
+    if not body:
+        body = tag("p", "no reply" if view.over else "waiting", "cv-idle")
     return tag("article", tag("header", head) + body, "cv-card", aria_label=f"{client.name}: draft")
 
 
@@ -216,8 +234,9 @@ def _refined(view: View, reply: Refinement) -> str:
 
 def _reply(view: View, reply: ClientReply | Verdict, mark: str = "") -> str:
     said = text(labelled(reply.choice, reply.answer)) if reply.answer else "no readable answer"
-    parts = [tag("p", text(reply.caption), "cv-caption")] if reply.caption else []
-    parts.append(tag("p", said + _rightness(view, reply.answer), "cv-said" if reply.answer else "cv-said cv-warn"))
+    parts = [tag("p", text(reply.caption), "cv-caption", dir="auto")] if reply.caption else []
+    classes = "cv-said" if reply.answer else "cv-said cv-warn"
+    parts.append(tag("p", said + _rightness(view, reply.answer), classes, dir="auto"))
     parts.append(_confidence(reply.confidence))
     parts += [mark, _as_written(reply.text)]
     return "".join(parts)
@@ -237,7 +256,7 @@ def _confidence(confidence: Confidence) -> str:
 
 
 def _as_written(reply: str) -> str:
-    return tag("details", tag("summary", "full reply") + tag("pre", text(reply.strip())), "cv-raw")
+    return tag("details", tag("summary", "full reply") + tag("pre", text(reply.strip()), dir="auto"), "cv-raw")
 
 
 def _writing(view: View, place: ReplyKey) -> str:
@@ -249,14 +268,13 @@ def _writing(view: View, place: ReplyKey) -> str:
         return tag(
             "p", "thinking" if ahead is None else f"in the queue of the service, {ahead} ahead", "cv-idle cv-busy"
         )
-    return tag("p", text(so_far), "cv-writing cv-busy")
+    return tag("p", text(so_far), "cv-writing cv-busy", dir="auto")
 
 
 def _failed(failure: Failure | None) -> str:
     if failure is None:
         return ""
-    hint = tag("p", text(failure.hint), "cv-hint") if failure.hint else ""
-    return tag("div", tag("p", text(failure.message)) + hint, "cv-failure")
+    return tag("div", tag("p", text(failure_in_words(failure))), "cv-failure")
 
 
 def _guidance(view: View, round: int) -> str:
@@ -277,9 +295,9 @@ def _guidance(view: View, round: int) -> str:
 
 def _guidance_parts(guidance: Guidance) -> str:
     parts = {"Evidence": guidance.evidence, "Disagreement": guidance.disagreement, "Check": guidance.check}
-    rows = [tag("dt", name) + tag("dd", text(said)) for name, said in parts.items() if said]
+    rows = [tag("dt", name) + tag("dd", text(said), dir="auto") for name, said in parts.items() if said]
     if not rows:
-        return tag("p", text(guidance.text.strip()), "cv-prose")
+        return tag("p", text(guidance.text.strip()), "cv-prose", dir="auto")
     return tag("dl", "".join(rows)) + _as_written(guidance.text)
 
 

@@ -90,15 +90,16 @@ def as_python(entry: Entry, team_source: str | None) -> str:
     trace = entry.trace
     arguments = [repr(trace.question)]
     if trace.images:
-        names = [picture.source or f"picture-{number}.png" for number, picture in enumerate(trace.images, 1)]
+        names = [f"picture-{number}.png" for number, _ in enumerate(trace.images, 1)]
         arguments.append(f"images={_formatted(names)}")
     if trace.choices:
         arguments.append(f"choices={_formatted(list(trace.choices))}")
     arguments += [f"{name}={_formatted(value)}" for name, value in (entry.changes or {}).items()]
     lines = "".join(f"        {argument},\n" for argument in arguments)
-    team = repr(team_source) if team_source else ""
+    team = repr(Path(team_source).name) if team_source else ""
+    save = "# Save the pictures of the question under these names, or use names of your own.\n" if trace.images else ""
     return (
-        "from colm_vl import CoLM\n\n"
+        f"{save}from colm_vl import CoLM\n\n"
         f"with CoLM.from_team({team}) as colm:\n"
         f"    trace = colm.ask(\n{lines}    )\n"
         "    print(trace.answer)\n"

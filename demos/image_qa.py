@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from colm_vl import CoLM, ConfigError, terminal
+from colm_vl.backends._http_options import Options as EndpointOptions
 from colm_vl.extras import require
 
 MAX_UPLOAD = "64mb"
@@ -51,6 +52,9 @@ def serve(
     _check_address(host, port)
     _check_feedback(feedback)
     with CoLM.from_team(team) as colm:
+        for member in colm.team.members:
+            if isinstance(member.options, EndpointOptions):
+                member.options.key()  # a missing key is an error now, not for the first visitor
         launch(colm, host, port, feedback, at_once, line)
         typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):

@@ -128,4 +128,4 @@ def _read_picture(file: Path, limits: Limits) -> Image:
     try:
         return Image.open(file, max_pixels=limits.pixels)
     except ImageError as error:
-        raise FieldError("pictures", words(error)) from None
+        raise FieldError("pictures", f"{str(error)[:1].upper()}{str(error)[1:]}.") from None

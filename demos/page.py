@@ -16,6 +16,7 @@ from .batch_tab import BatchTab
 from .examples import Example, drawn_examples, pocket_examples
 from .history import FeedbackFile
 from .inputs import Limits
+from .messages import model_name
 from .service import Service
 from .waiting import WaitingLine
 
@@ -54,7 +55,7 @@ def _masthead(team: Team) -> str:
     words += "; a larger one reads their drafts and guides them; then each refines its answer." if team.server else "."
     parts = [draw.tag("h1", "colm-vl"), draw.tag("p", draw.text(words), "cv-lead")]
     who = f"Clients: {clients}." + (
-        f" Server: {_model_name(team.server.options.model)}." if team.server else " No server."
+        f" Server: {model_name(team.server.options.model)}." if team.server else " No server."
     )
     if team.is_pocket:
         who = (
@@ -62,11 +63,6 @@ def _masthead(team: Team) -> str:
             "For your own pictures, start the page with a team of real models."
         )
     return "".join([*parts, draw.tag("p", draw.text(who), "cv-team")])
-
-
-def _model_name(model: str) -> str:
-    """The name of a model without its folder on the server."""
-    return Path(model).name if Path(model).is_absolute() else model
 
 
 __all__: Sequence[str] = ["Options", "build", "examples_for"]

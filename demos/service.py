@@ -10,8 +10,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from colm_vl import CoLM, ColmError, Query, Trace
+from colm_vl import CoLM, ColmError, Event, Failure, Query, Trace
 
+from .messages import for_visitors
 from .view import QueuePosition, View, thumbnails
 from .waiting import Ticket, WaitingLine
 
@@ -68,6 +69,12 @@ class Service:
         """
         team = self.colm.team.with_policy(**asked.changes)
         view = View.begin(team, team.policy.strategy, asked.query.question, asked.query.choices)
+
+        def take(event: Event) -> None:
+            if isinstance(event, Failure):
+                logger.warning("%s: %s", event.stage, event.message)
+            view.take(for_visitors(event) if isinstance(event, Trace) else event)
+
         view.truth, view.thumbnails = asked.truth, thumbnails(asked.query.images)
         with self._begin(visit) as ticket:
             stopped = self._stops[visit]
@@ -78,7 +85,7 @@ class Service:
                 view.line = None
                 if not stopped.is_set():
                     events = self.colm.stream(asked.query, **asked.changes)
-                    async with aclosing(self._drain(events, view.take, stopped, view)) as turns:
+                    async with aclosing(self._drain(events, take, stopped, view)) as turns:
                         async for _ in turns:
                             yield view
             finally:
@@ -111,13 +118,19 @@ class Service:
         self, visit: str, start: Callable[[], AsyncIterable[Trace]]
     ) -> AsyncGenerator[list[Trace], None]:
         done: list[Trace] = []
+
+        def take(trace: Trace) -> None:
+            for failure in trace.failures:
+                logger.warning("%s: %s", failure.stage, failure.message)
+            done.append(for_visitors(trace))
+
         with self._begin(visit) as ticket:
             stopped = self._stops[visit]
             try:
                 async for _ in _until(ticket.admitted, stopped):
                     yield done
                 if not stopped.is_set():
-                    async with aclosing(self._drain(start(), done.append, stopped)) as turns:
+                    async with aclosing(self._drain(start(), take, stopped)) as turns:
                         async for _ in turns:
                             yield done
             finally:

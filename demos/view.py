@@ -34,7 +34,7 @@ from colm_vl.types import MemberInfo, Stage
 
 THUMBNAIL_PIXELS = 320 * 320
 Phase = Literal["waiting", "running", "stopped", "done"]
-Mark = Literal["kept", "corrected", "changed"]
+Mark = Literal["kept", "corrected", "changed", "unread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +204,8 @@ class View:
 
     def mark(self, refinement: Refinement) -> Mark:
         """A change is "corrected" only if the right answer is known and was given."""
+        if not refinement.readable:
+            return "unread"
         if not refinement.changed:
             return "kept"
         return "corrected" if self.is_right(refinement.answer) else "changed"

@@ -77,14 +77,71 @@ def test_a_stopped_question_shows_finished_replies_only() -> None:
     view.stop()
     assert "Stopped" in draw.answer(view)
     assert "cv-busy" not in draw.columns(view)
+    assert "no reply" in draw.columns(view)
 
 
-def test_failures_are_shown_in_their_column_and_beside_the_answer() -> None:
-    refused = {"error": "refused", "text": "no key <b>"}
+def test_failures_are_shown_in_words_without_the_operators_addresses() -> None:
+    refused = {"error": "unreachable", "text": "nothing answers at http://10.0.0.1:8000/v1 (KEY_OF_OURS)"}
     with scripted({"one": [refused], "two": [FIVE]}, [GUIDANCE]) as colm:
         view = View.from_trace(colm.ask("How many dots?"))
-    assert "no key &lt;b&gt;" in draw.columns(view)
+    assert "one could not be reached." in draw.columns(view)
+    assert "10.0.0.1" not in draw.columns(view) + draw.answer(view)
     assert "one failed" in draw.answer(view)
+
+
+@pytest.mark.parametrize(
+    ("replies", "policy", "told"),
+    [
+        (
+            ["4", "4", "4", "5", "5", "6", "6"],
+            {"strategy": "self_consistency", "samples": 7},
+            "3 of 7 agree; 2 say 5; 2 say 6",
+        ),
+        (["4"] * 7, {"strategy": "self_consistency", "samples": 7}, "All 7 agree"),
+    ],
+)
+def test_samples_of_one_client_are_counted_as_votes(replies: list[str], policy: dict[str, object], told: str) -> None:
+    with scripted({"one": [f"Answer: {reply}" for reply in replies]}, None, **policy) as colm:
+        view = View.from_trace(colm.ask("How many dots?"))
+    assert told in draw.answer(view)
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"), [(3, "2 of 5 agree, 3 gave no answer"), (4, "Only five answered"), (0, "All 5 agree")]
+)
+def test_agreement_counts_clients_that_gave_no_answer(fail: int, told: str) -> None:
+    names = ("one", "two", "three", "four", "five")
+    clients = {
+        name: [{"error": "refused", "text": "no"}] if place < fail else [FIVE] for place, name in enumerate(names)
+    }
+    with scripted(clients, None, strategy="vote") as colm:
+        view = View.from_trace(colm.ask("How many dots?"))
+    assert told in draw.answer(view)
+
+
+def test_an_unreadable_refinement_is_no_changed_answer() -> None:
+    refined = {"when": "Guidance from", "text": "Caption: dots"}
+    with scripted({"one": [refined, FIVE]}, [GUIDANCE]) as colm:
+        view = View.from_trace(colm.ask("How many dots?"))
+    assert "gave no readable answer, so its earlier one counts" in draw.columns(view)
+    assert "changed its answer" not in draw.columns(view)
+
+
+def test_joiners_are_kept_and_the_direction_of_text_is_its_own() -> None:
+    persian, family = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469"
+    assert draw.text(persian) == persian
+    with scripted({"one": [f"Answer: {persian}"]}, None, strategy="vote") as colm:
+        view = View.from_trace(colm.ask(family))
+    html = draw.answer(view) + draw.columns(view)
+    assert family in html
+    assert f'dir="auto">{persian}' in html
+
+
+def test_the_timeline_adds_up_to_the_tokens_read() -> None:
+    cached = {"text": FIVE, "prompt_tokens": 100, "cached_tokens": 60}
+    with scripted({"one": [cached]}, None, strategy="vote") as colm:
+        html = costs.account(colm.ask("How many dots?"))
+    assert html.count(">40<") == 2  # the tile, and the row of the call
 
 
 def test_avoided_calls_are_counted() -> None:

@@ -36,12 +36,18 @@ def test_errors_at_startup_are_one_line(
 ) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text("[[clients]]\nnam = 'x'\n")
+    keyless = tmp_path / "keyless.toml"
+    keyless.write_text(
+        '[[clients]]\nname = "x"\nbackend = "openai"\nmodel = "m"\n'
+        'base_url = "http://127.0.0.1:9/v1"\napi_key_env = "COLM_VL_NO_SUCH_KEY"\n[policy]\nstrategy = "vote"\n'
+    )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         for arguments, words in (
             (["--team", str(bad)], "bad.toml"),
             (["--team", str(tmp_path / "none.toml")], "no such team file"),
+            (["--team", str(keyless)], "environment variable 'COLM_VL_NO_SUCH_KEY', named by api_key_env, is not set"),
             (["--team", str(team_file), "--port", str(taken.getsockname()[1])], "cannot listen on 127.0.0.1"),
             (["--team", str(team_file), "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid"),
             (["--team", str(team_file), "--feedback", str(tmp_path / "none" / "f.jsonl")], "feedback file"),
