@@ -175,7 +175,7 @@ def test_an_invalid_picture_is_reported_beside_the_field(visitor: Visitor, tmp_p
 def test_a_failed_client_is_reported_in_its_column(visitor: Visitor) -> None:
     visitor.ask("Break the bicycles")
     visitor.see_end()
-    visitor.see("[aria-label='charts: draft'] .cv-failure", "nothing answers at the address")
+    visitor.see("[aria-label='charts: draft'] .cv-failure", "could not be reached")
     visitor.see("[aria-label='shapes: refined answer'] .cv-said", "July")
     visitor.see("#answer .cv-warn", "charts failed")
 
