@@ -58,9 +58,9 @@ SplitOption = Annotated[str, typer.Option(help="The split; by default the benchm
 MetricOption = Annotated[
     str,
     typer.Option(
-        help="For a file: choice, exact, contains, numeric, anls, vqa, f1, math, or module:function; settings follow, "
-        "as in numeric,relative=0.01. By default choice for questions with choices, vqa for ten gold answers, numeric "
-        "for numbers, else exact."
+        help="For a file: choice, exact, contains, numeric, anls, vqa, f1, math, judge, or module:function; settings "
+        "follow, as in numeric,relative=0.01 or judge,team=team.toml. By default choice for questions with choices, "
+        "vqa for ten gold answers, numeric for numbers, else exact."
     ),
 ]
 AnswerColumnOption = Annotated[str, typer.Option(help="For a file: the column of the gold answers.")]
@@ -94,20 +94,31 @@ def score(
     reply_column: Annotated[
         str, typer.Option(help="The column that holds the replies; by default the first known one.")
     ] = "",
+    label_column: Annotated[
+        str,
+        typer.Option(help="For a file: a column of grades by people, to report how far the metric agrees with them."),
+    ] = "",
     split: Annotated[str, typer.Option(help="The split of the gold answers; by default the benchmark's first.")] = "",
     partial: Annotated[bool, typer.Option("--partial", help="Accept missing predictions, and score the rest.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Score existing predictions of any model. Loads no model."""
+    """Score existing predictions of any model. Loads no model, unless one is the judge."""
+    from colm_vl.batch.questions import Questions
+
+    from . import agreement
     from .predictions import read_predictions
+    from .run_folder import GRADES
     from .scoring.scorer import score as score_replies
-    from .tables import results_as_json, results_tables
+    from .tables import agreement_table, results_as_json, results_tables
 
     if _is_own(benchmark):
         gold = Path(benchmark)
-        chosen: Benchmark = _own_questions(gold, metric, answer_column, group_column or ())
+        kept = predictions / GRADES if predictions.is_dir() else predictions.with_suffix(f".{GRADES}")
+        chosen: Benchmark = _own_questions(gold, metric, answer_column, group_column or (), kept=kept)
         items = list(chosen.load(chosen.source(None, split)))
     else:
+        if label_column:
+            raise InputError("--label-column is for files of questions", hint="leave it out")
         if gold is None:
             raise InputError("--gold is missing", hint="give the benchmark's own file with the gold answers")
         chosen = _benchmark(benchmark, metric, group_column)
@@ -115,7 +126,12 @@ def score(
     replies = read_predictions(predictions, strategy, column=reply_column, gold=gold)
     results = score_replies(chosen, items, replies, rule, partial=partial)
     grades = {one.id: one.grade for one in results.scores}
-    _show(as_json, results_as_json(results) | {"grades": grades}, results_tables(chosen, results))
+    data, tables = results_as_json(results) | {"grades": grades}, [*results_tables(chosen, results)]
+    if label_column:
+        found = agreement.agreement(grades, agreement.read_labels(Questions(gold), label_column))
+        data["agreement"] = agreement.as_json(found)
+        tables += agreement_table(found)
+    _show(as_json, data, tables)
 
 
 def _is_own(name: str) -> bool:
@@ -126,7 +142,13 @@ def _is_own(name: str) -> bool:
 
 
 def _own_questions(
-    file: Path, metric: str, answer_column: str, group_columns: Sequence[str], *, pictures: bool = False
+    file: Path,
+    metric: str,
+    answer_column: str,
+    group_columns: Sequence[str],
+    *,
+    pictures: bool = False,
+    kept: Path | None = None,
 ) -> OwnQuestions:
     """Prints a line for each row that cannot be used, and exits with 2 if there are any."""
     from colm_vl.batch.questions import Questions
@@ -139,7 +161,7 @@ def _own_questions(
         rows, answer_column=answer_column, group_columns=group_columns, metric=metric, pictures=pictures
     )
     _refuse_problems(labelled)
-    return OwnQuestions(file.name, labelled, rows)
+    return OwnQuestions(file.name, labelled, rows, kept)
 
 
 def _benchmark(name: str, metric: str, group_columns: Sequence[str] | None) -> Benchmark:

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from .agreement import Agreement
 from .benchmarks.base import Benchmark
 from .calibration.certify import Calibration
 from .labelled import Labelled, metric_counts
@@ -99,6 +100,21 @@ def _cells(metric: Metric) -> tuple[str, ...]:
     few = " (few)" if metric.total < SMALL_SAMPLE else ""
     interval = between(metric.interval) + few
     return (metric.name, as_count(metric.correct), str(metric.total), accuracy, interval)
+
+
+def agreement_table(agreement: Agreement) -> Iterator[RenderableType]:
+    """Rows are grades by people, columns those of the metric."""
+    table = Table(title="Grades by people, and by the metric")
+    table.add_column("people", justify="right")
+    for grade in agreement.grades:
+        table.add_column(f"{grade:g}", justify="right")
+    for grade, counts in zip(agreement.grades, agreement.counts, strict=True):
+        table.add_row(f"{grade:g}", *map(str, counts))
+    yield table
+    kappa, interval = agreement.kappa, agreement.interval
+    shown = "undefined: all grades are the same" if kappa is None else f"{kappa:.2f}"
+    limits = f", 95 % interval {interval.low:.2f} to {interval.high:.2f}" if interval else ""
+    yield f"Cohen's kappa: {shown}{limits}; the same grade for {agreement.same} of {agreement.total} replies"
 
 
 def check_lines(labelled: Labelled, answer_column: str, group_columns: Sequence[str], metric: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ def refine_messages(
     ask = "\n".join(
         (
             fill(texts.guidance_intro, boundary=boundary),
-            _fence(guidance, boundary),
+            fence(guidance, boundary),
             "",
             texts.refine_task,
             reply_format.ask_answer(query),
@@ -138,7 +138,7 @@ def verdict_messages(
 def schema_messages(query: Query, answer: str, schema: Mapping[str, Any], profile: Profile) -> tuple[Message, ...]:
     """The last call of a question whose answer a caller wants in a form of its own."""
     texts, boundary = profile.texts, draw_boundary(answer)
-    settled = f"{fill(texts.settled, boundary=boundary)}\n{_fence(answer, boundary)}"
+    settled = f"{fill(texts.settled, boundary=boundary)}\n{fence(answer, boundary)}"
     ask = f"{_question(query, texts)}\n\n{settled}\n\n{texts.schema_task}\n{json.dumps(schema, ensure_ascii=False)}"
     return Message("system", (texts.solo_system,)), Message("user", (*_pictures(query), ask))
 
@@ -172,6 +172,11 @@ def draw_boundary(*texts: str) -> str:
         attempt += 1
 
 
+def fence(text: str, boundary: str) -> str:
+    """A text of others between lines with a mark that it does not contain."""
+    return f"[begin {boundary}]\n{text.strip()}\n[end {boundary}]"
+
+
 def _pictures(query: Query) -> tuple[Part, ...]:
     if len(query.images) < 2 and not query.history:
         return query.images
@@ -199,7 +204,7 @@ def _conversation(query: Query, texts: Texts) -> Iterator[str]:
     said = "\n".join(turns)
     boundary = draw_boundary(said)
     yield fill(texts.conversation, boundary=boundary)
-    yield f"{_fence(said, boundary)}\n"
+    yield f"{fence(said, boundary)}\n"
 
 
 def _example(query: Query, reply_format: ReplyFormat) -> tuple[Message, ...]:
@@ -218,7 +223,7 @@ def _guidance_task(distinct: Sequence[str], reply_format: ReplyFormat) -> str:
         return task
     listed = "\n".join(_one_line(answer)[:_MAX_LISTED] for answer in distinct)
     boundary = draw_boundary(listed)
-    return f"{fill(told, boundary=boundary)}\n{_fence(listed, boundary)}\n\n{task}"
+    return f"{fill(told, boundary=boundary)}\n{fence(listed, boundary)}\n\n{task}"
 
 
 def _with_drafts(query: Query, drafts: Mapping[str, str], images_hidden: bool, texts: Texts, task: str) -> str:
@@ -238,12 +243,8 @@ def _said(texts: Mapping[str, str]) -> Mapping[str, str]:
     return {heading: said_to_others(text) for heading, text in texts.items()}
 
 
-def _fence(text: str, boundary: str) -> str:
-    return f"[begin {boundary}]\n{text.strip()}\n[end {boundary}]"
-
-
 def _fence_all(texts: Mapping[str, str], boundary: str) -> str:
-    return "\n".join(f"{_one_line(heading)}\n{_fence(text, boundary)}" for heading, text in texts.items())
+    return "\n".join(f"{_one_line(heading)}\n{fence(text, boundary)}" for heading, text in texts.items())
 
 
 def _one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from colm_vl.plugins import Plugins
 
 from .base import BatchMetric, Gold, GradingMetric
 
-_MODULES = Plugins(__package__, "colm_vl.metrics", "metric", helpers=frozenset({"base", "registry"}))
+_MODULES = Plugins(__package__, "colm_vl.metrics", "metric", helpers=frozenset({"base", "judging", "registry"}))
 _ANNOTATORS = 10
 
 
