@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import gradio as gr
 from gradio.data_classes import GradioRootModel
 from gradio_client.utils import is_file_obj_with_meta
 
-from .inputs import FieldError, Limits, Settings, read_query
+from .inputs import FieldError, Settings
 from .messages import in_words
 from .service import Asked, Service
 
@@ -19,7 +18,7 @@ class _Given(GradioRootModel):  # type: ignore[misc]
     root: Any
 
 
-def offer_api(service: Service, limits: Limits) -> None:
+def offer_api(service: Service) -> None:
     """Add the endpoint `/ask`. With gradio_client: `Client(url).predict(question=…, images=[…], api_name="/ask")`."""
     own = Settings.of(service.colm.team.policy)
     question = gr.Textbox(label="question", visible=False)
@@ -39,8 +38,9 @@ def offer_api(service: Service, limits: Limits) -> None:
         """Ask one question and return the trace. `choices` is a list, or a text with one choice per line."""
         try:
             settings = replace(own, strategy=strategy, asker=asker, rounds=_rounds(rounds))
-            query = await asyncio.to_thread(read_query, question, images, _lines(choices), limits)
-            asked = Asked(query, settings.changes(service.colm.team))
+            query = await service.read(question, images, _lines(choices))
+            changes = settings.changes(service.colm.team)
+            asked = Asked(replace(query, images=()), changes, files=tuple(images))
             return (await service.answer(visit_of(request), asked)).to_dict()
         except Exception as error:
             raise gr.Error(in_words(error), print_exception=False) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -25,10 +24,8 @@ from .inputs import (
     VOTE,
     Field,
     FieldError,
-    Limits,
     Settings,
     read_choices,
-    read_query,
     strategies,
 )
 from .known import Known, digests
@@ -44,18 +41,15 @@ Updates = dict[Any, Any]
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The finished question that is displayed. `asked` is None if it was opened from the history, which does not keep
-    the pictures."""
+    the files of the pictures."""
 
     entry: Entry
     asked: Asked | None = None
 
 
 class AskTab:
-    def __init__(
-        self, service: Service, limits: Limits, feedback: FeedbackFile | None, examples: Sequence[Example]
-    ) -> None:
+    def __init__(self, service: Service, feedback: FeedbackFile | None, examples: Sequence[Example]) -> None:
         self.service = service
-        self.limits = limits
         self.feedback = feedback
         self.examples = examples
 
@@ -72,7 +66,7 @@ class AskTab:
             with gr.Column(scale=9, min_width=300, elem_id="answer-side"):
                 self._lay_out_answer()
         self._wire(page)
-        offer_api(self.service, self.limits)
+        offer_api(self.service)
 
     def _lay_out_question(self) -> None:
         self.errors: dict[Field, Any] = {}
@@ -84,7 +78,7 @@ class AskTab:
         self.errors["pictures"] = gr.HTML(elem_id="pictures-error")
         self.question = gr.Textbox(
             label="Question", lines=2, max_lines=6, placeholder="What do you want to know?", elem_id="question",
-            max_length=self.limits.characters,
+            max_length=self.service.limits.characters,
         )  # fmt: skip
         self.errors["question"] = gr.HTML(elem_id="question-error")
         with gr.Row(elem_classes="cv-go"):
@@ -210,11 +204,16 @@ class AskTab:
             yield {self.errors["settings"]: draw.error(in_words(Busy()))}
             return
         try:
-            query = await asyncio.to_thread(read_query, question, _files(pictures), choices, self.limits)
+            files = _files(pictures)
+            query = await self.service.read(question, files, choices)
             if known and not known.is_of(query):  # asked before `_on_question` or `_on_pictures` cleared the fields
                 choices, truth = known.without(choices or "", truth or "")
                 query, known = replace(query, choices=read_choices(choices)), None
-            asked = Asked(query, settings.changes(self.service.colm.team), (truth or "").strip())
+            truth = (truth or "").strip()
+            told = replace(known, truth=truth) if known else Known.of_query(query, truth)
+            changes = settings.changes(self.service.colm.team)
+            asked = Asked(replace(query, images=()), changes, truth, tuple(files))
+            del query
         except FieldError as error:
             yield self._told(error.field, str(error))
             return
@@ -226,7 +225,7 @@ class AskTab:
             self.more: gr.update(visible=False),
             self.choices: choices,
             self.truth: truth,
-            self.known: replace(known, truth=asked.truth) if known else Known.of_query(query, asked.truth),
+            self.known: told,
         }
         yield self._told() | clear | self._buttons(working=True)
         try:
@@ -297,7 +296,7 @@ class AskTab:
     async def _on_pictures(self, pictures: Any, choices: str, truth: str, known: Known | None) -> Updates:
         """Check pictures as soon as they are added, not only when the question is asked."""
         try:
-            query = await asyncio.to_thread(read_query, "?", _files(pictures), "", self.limits)
+            query = await self.service.read("?", _files(pictures), "")
         except FieldError as error:
             return {self.errors["pictures"]: draw.error(str(error))}
         cleared = self._cleared(known, choices, truth) if known and known.pictures != digests(query) else {}

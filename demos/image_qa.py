@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
 import socket
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,10 +59,20 @@ def serve(
         for member in colm.team.members:
             if isinstance(member.options, EndpointOptions):
                 member.options.key()  # a missing key is an error now, not for the first visitor
-        launch(colm, host, port, feedback, at_once, line)
-        typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        with _uploads():
+            launch(colm, host, port, feedback, at_once, line)
+            typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+
+
+@contextlib.contextmanager
+def _uploads() -> Iterator[None]:
+    """A folder for visitors' files, which is removed when the server ends, also by SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="colm-vl-page-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        yield
 
 
 def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16) -> Any:

@@ -22,11 +22,12 @@ SHARES: Sequence[Share] = get_args(Share)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one question. `bytes` and `pixels` apply to each picture."""
+    """Limits of one question. `bytes` and `pixels` apply to each picture, `total_pixels` to all of them."""
 
     pictures: int = 8
     bytes: int = 20_000_000
     pixels: int = 40_000_000
+    total_pixels: int = 80_000_000
     characters: int = 4000
 
 
@@ -110,7 +111,14 @@ def read_pictures(files: Sequence[str | Path], limits: Limits) -> tuple[Image, .
     """Raises `FieldError` naming an invalid picture."""
     if len(files) > limits.pictures:
         raise FieldError("pictures", f"At most {limits.pictures} pictures are allowed, not {len(files)}.")
-    return tuple(_read_picture(Path(file), limits) for file in files)
+    images: list[Image] = []
+    for file in files:
+        images.append(_read_picture(Path(file), limits))
+        total = sum(image.pixels for image in images)
+        if total > limits.total_pixels:
+            allowed = f"{limits.total_pixels / 1e6:.0f} million"
+            raise FieldError("pictures", f"The pictures have more than {allowed} pixels together. Leave some out.")
+    return tuple(images)
 
 
 def words(error: ColmError) -> str:
@@ -121,6 +129,8 @@ def words(error: ColmError) -> str:
 
 
 def _read_picture(file: Path, limits: Limits) -> Image:
+    if not file.is_file():
+        raise FieldError("pictures", "The pictures of this question are no longer here. Upload them again.")
     size = file.stat().st_size
     if size > limits.bytes:
         allowed = f"{limits.bytes / 1e6:.0f} MB"

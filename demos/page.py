@@ -37,13 +37,13 @@ def examples_for(team: Team) -> Sequence[Example]:
 
 def build(colm: CoLM, options: Options, examples: Sequence[Example]) -> gr.Blocks:
     """The page for a team. `colm` answers the questions; the caller closes it."""
-    service = Service(colm, WaitingLine(options.width, options.line))
+    service = Service(colm, WaitingLine(options.width, options.line), options.limits)
     feedback = FeedbackFile(options.feedback) if options.feedback else None
     with gr.Blocks(title="colm-vl", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(_masthead(colm.team), elem_id="masthead")
         with gr.Tabs():
             with gr.Tab("Ask", id="ask"):
-                AskTab(service, options.limits, feedback, examples).lay_out(page)
+                AskTab(service, feedback, examples).lay_out(page)
             with gr.Tab("Batch", id="batch"):
                 BatchTab(service, options.limits).lay_out(page)
     return page

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from colm_vl import CoLM, ColmError, Event, Failure, Query, Trace
 
+from .inputs import Limits, read_pictures, read_query
 from .messages import for_visitors
 from .view import QueuePosition, View, thumbnails
 from .waiting import Ticket, WaitingLine
@@ -25,16 +26,24 @@ TICK_SECONDS = 1.0
 BATCH_CONCURRENCY = 4
 """Questions of one batch answered at the same time; other visitors use the models as well."""
 
+DECODED_AT_ONCE = 2
+"""Questions whose pictures are decoded at the same time, to check them or to ask."""
+
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and the policy fields that are changed for it."""
+    """A question and the policy fields that are changed for it.
+
+    `files` are its pictures. They are opened when the question is admitted: a decoded photograph takes tens of
+    megabytes, and a line of them would fill the memory.
+    """
 
     query: Query
     changes: Mapping[str, Any]
     truth: str = ""
+    files: tuple[str, ...] = ()
 
 
 class Busy(ColmError):
@@ -49,9 +58,11 @@ class Busy(ColmError):
 class Service:
     """`visit` is a string that identifies a visitor. Each visitor can have one question running at a time."""
 
-    def __init__(self, colm: CoLM, waiting: WaitingLine) -> None:
+    def __init__(self, colm: CoLM, waiting: WaitingLine, limits: Limits | None = None) -> None:
         self.colm = colm
         self.waiting = waiting
+        self.limits = limits or Limits()
+        self._decoding = asyncio.Semaphore(DECODED_AT_ONCE)
         self._stops: dict[str, asyncio.Event] = {}
 
     def stop(self, visit: str) -> None:
@@ -62,10 +73,20 @@ class Service:
     def is_busy(self, visit: str) -> bool:
         return visit in self._stops
 
+    async def read(self, question: str, files: Sequence[str], choices: str) -> Query:
+        """The question with its pictures, to check them. Raises `FieldError`."""
+        async with self._decoding:
+            return await asyncio.to_thread(read_query, question, files, choices, self.limits)
+
+    async def _opened(self, asked: Asked) -> Query:
+        async with self._decoding:
+            images = await asyncio.to_thread(read_pictures, asked.files, self.limits)
+        return replace(asked.query, images=images)
+
     async def ask(self, visit: str, asked: Asked) -> AsyncGenerator[View, None]:
         """Yield the same view each time it has changed. Closing the generator cancels the question.
 
-        Raises `Full`, `Busy`, and `ColmError` if the policy is invalid.
+        Raises `Full`, `Busy`, and `ColmError` if the policy is invalid or a picture cannot be opened.
         """
         team = self.colm.team.with_policy(**asked.changes)
         view = View.begin(team, team.policy.strategy, asked.query.question, asked.query.choices)
@@ -75,7 +96,7 @@ class Service:
                 logger.warning("%s: %s", event.stage, event.message)
             view.take(for_visitors(event) if isinstance(event, Trace) else event)
 
-        view.truth, view.thumbnails = asked.truth, thumbnails(asked.query.images)
+        view.truth = asked.truth
         with self._begin(visit) as ticket:
             stopped = self._stops[visit]
             try:
@@ -84,7 +105,10 @@ class Service:
                     yield view
                 view.line = None
                 if not stopped.is_set():
-                    events = self.colm.stream(asked.query, **asked.changes)
+                    query = await self._opened(asked)
+                    view.thumbnails = thumbnails(query.images)
+                    events = self.colm.stream(query, **asked.changes)
+                    del query  # the run holds it while it is needed
                     async with aclosing(self._drain(events, take, stopped, view)) as turns:
                         async for _ in turns:
                             yield view
@@ -106,16 +130,24 @@ class Service:
     def compare(self, visit: str, asked: Asked, strategies: Sequence[str]) -> AsyncGenerator[list[Trace], None]:
         """Yield the list of finished traces each time it grows. Like `ask` otherwise."""
         changes = {name: value for name, value in asked.changes.items() if name != "strategy"}
-        return self._collect(visit, lambda: self.colm.compare(asked.query, strategies, **changes))
+
+        async def start() -> AsyncIterable[Trace]:
+            return self.colm.compare(await self._opened(asked), strategies, **changes)
+
+        return self._collect(visit, start)
 
     def batch(
         self, visit: str, queries: Iterable[Query], changes: Mapping[str, Any]
     ) -> AsyncGenerator[list[Trace], None]:
         """Yield the finished traces, in the order of the questions. When stopped, running calls are finished."""
-        return self._collect(visit, lambda: self.colm.batch(queries, concurrency=BATCH_CONCURRENCY, **changes))
+
+        async def start() -> AsyncIterable[Trace]:
+            return self.colm.batch(queries, concurrency=BATCH_CONCURRENCY, **changes)
+
+        return self._collect(visit, start)
 
     async def _collect(
-        self, visit: str, start: Callable[[], AsyncIterable[Trace]]
+        self, visit: str, start: Callable[[], Awaitable[AsyncIterable[Trace]]]
     ) -> AsyncGenerator[list[Trace], None]:
         done: list[Trace] = []
 
@@ -130,7 +162,7 @@ class Service:
                 async for _ in _until(ticket.admitted, stopped):
                     yield done
                 if not stopped.is_set():
-                    async with aclosing(self._drain(start(), take, stopped)) as turns:
+                    async with aclosing(self._drain(await start(), take, stopped)) as turns:
                         async for _ in turns:
                             yield done
             finally:

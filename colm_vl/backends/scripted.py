@@ -93,25 +93,32 @@ class Options(base.Options):
 
 
 def connect(options: Options) -> ScriptedBackend:
-    return ScriptedBackend(options.replies, options)
+    return ScriptedBackend(options.replies, options, keeps_requests=False)
 
 
 class ScriptedBackend:
     """Answers from `script`: entries as in the team file, or a function from the request to the reply.
 
-    `requests` are the requests received so far, in order. `closed` is True after `aclose`.
+    `requests` are the requests received so far, in order, with their pictures, unless it does not keep them. `closed`
+    is True after `aclose`.
     """
 
     def __init__(
-        self, script: Iterable[str | Reply] | Callable[[Request], str | Reply], options: Options | None = None
+        self,
+        script: Iterable[str | Reply] | Callable[[Request], str | Reply],
+        options: Options | None = None,
+        *,
+        keeps_requests: bool = True,
     ):
         self.requests: list[Request] = []
+        self._keeps_requests = keeps_requests
         self.closed = False
         self._options = options or Options(model="scripted", replies=("-",))
         self._reply_to = script if callable(script) else _Script(tuple(map(_as_reply, script))).reply_to
 
     async def generate(self, request: Request) -> Generation:
-        self.requests.append(request)
+        if self._keeps_requests:
+            self.requests.append(request)
         check_pictures(request, self._options.max_images, self._options.model)
         prompt_tokens = sum(len(_words(message.text)) for message in request.messages)
         self._check_context(prompt_tokens)

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from demos.examples import Example
-from demos.inputs import Limits, Settings
+from demos.inputs import Settings
 from tests.teams import FIVE, scripted
 
 gr = pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
@@ -89,7 +89,7 @@ class Visitor:
 @pytest.fixture
 async def visitor(tmp_path: Path) -> AsyncIterator[Visitor]:
     with scripted({"one": [FIVE]}, strategy="vote") as colm, gr.Blocks() as page:
-        tab = AskTab(Service(colm, WaitingLine(2, 2)), Limits(), None, [EXAMPLE])
+        tab = AskTab(Service(colm, WaitingLine(2, 2)), None, [EXAMPLE])
         with gr.Tab("Ask"):
             tab.lay_out(page)
         yield Visitor(tab, tmp_path)
