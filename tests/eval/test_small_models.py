@@ -51,13 +51,6 @@ async def test_an_answer_beside_copied_lines_is_readable() -> None:
     assert (found.drafts.readable, found.guidance.readable) == (1, 1)
 
 
-async def test_a_phrase_of_the_example_in_a_longer_text_is_no_copy() -> None:
-    phrase = "Dinner is eaten by a heavy head, which a bad cook has on most days of the week after a long walk home"
-    found = await measured(FIVE, f"Evidence: {phrase}")
-    assert "by a heavy head, which a" in prompts.LABELLED_LINES.profile.texts.guide_example_reply
-    assert (found.guidance.readable, found.guidance.copied) == (1, 0)
-
-
 async def test_a_quoted_question_or_draft_is_no_copy_of_the_form() -> None:
     draft = "Caption: the picture shows five small red dots in a row\nAnswer: 5"
     found = await measured(draft, f"Evidence: {QUERY.question} The picture shows five small red dots in a row.")

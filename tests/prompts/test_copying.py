@@ -115,7 +115,7 @@ def test_guidance_that_follows_the_example_is_honest_and_the_example_itself_is_c
     read = prompts.LABELLED_LINES.read_guidance("Disagreement: One draft says Africa and the other says Kenya.")
     assert (read.disagreement, read.flaws) == ("One draft says Africa and the other says Kenya.", ())
     assert prompts.LABELLED_LINES.read_guidance(texts.guide_example_reply).own == ""
-    half = "Evidence: Water is frozen by a heavy head, which a hammer has and a saw does not have."
+    half = "Evidence: Everybody knows that dogs bark, but cats meow."
     assert prompts.LABELLED_LINES.read_guidance(half).own == ""
 
 
