@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .benchmarks.base import Benchmark
     from .labelled import Labelled
     from .own_questions import OwnQuestions
+
+LISTED_IN_TERMINAL, LISTED_IN_FILES = 10, 500
+"""How many differently answered questions `compare` lists for each pair."""
 
 app = typer.Typer(
     name="eval",
@@ -291,6 +295,65 @@ def report(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="One run folder, or two: the baseline, then the other. One of two may be predictions."),
+    ],
+    strategies: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Strategies, separated by commas; by default all that both have. vote=colm compares colm of the "
+            "second run with vote of the first.",
+        ),
+    ] = "",
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help='Exit with 1 if this holds for the accuracies in percent, such as "colm < vote - 1"; with two runs, '
+            '"b.colm < a.colm - 1". Can be given several times.',
+        ),
+    ] = None,
+    rule: Annotated[Rule, typer.Option(help="The rule by which all replies are scored.")] = Rule.STRICT,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for comparison.md, comparison.html and comparison.json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Compare two runs, or the strategies of one, question by question. Calls no model.
+
+    Exit status: 1 if a condition of --fail-if holds, 2 for runs that cannot be compared and for other bad input.
+    """
+    from .conditions import check, parse
+    from .report.changes import document
+    from .report.comparison import as_json as comparison_as_json
+    from .report.comparison import compare_run, compare_runs
+    from .report.document import to_terminal
+    from .report.write import write_document
+
+    conditions = [parse(text) for text in fail_if or ()]
+    if len(runs) > 2:
+        raise InputError(f"{len(runs)} runs, expected one or two", hint="compare two at a time")
+    chosen = _split_commas(strategies)
+    found = compare_run(runs[0], chosen, rule) if len(runs) == 1 else compare_runs(runs[0], runs[1], chosen, rule)
+    findings = [check(one, {name: each.grades for name, each in found.answers.items()}) for one in conditions]
+    data = comparison_as_json(found) | {"conditions": [asdict(one) for one in findings]}
+    shown = document(found, findings, LISTED_IN_TERMINAL, "--json lists all")
+    _show(as_json, data, to_terminal(shown))
+    if out:
+        written = document(found, findings, LISTED_IN_FILES, "comparison.json lists all")
+        for path in write_document(written, out, data, "comparison"):
+            typer.echo(path, err=as_json)
+    held = [one for one in findings if one.held]
+    for one in held:
+        typer.echo(f"--fail-if {one}", err=True)
+    if held:
+        raise typer.Exit(1)
+
+
+@app.command()
 def ablate(
     kind: Annotated[Ablation, typer.Argument(help="What to change.")],
     out: Annotated[
@@ -383,5 +446,6 @@ def _split_commas(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Exit codes: 0 success, 1 no question was answered, 2 bad input or configuration."""
+    """Exit codes: 0 success, 1 no question was answered or a condition of --fail-if holds, 2 bad input or
+    configuration."""
     terminal.run(app)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from colm_vl.batch import ANSWERS
 from colm_vl.errors import InputError
 
 from .dataset import Row, Source, json_lines, open_rows, read_json
@@ -55,6 +56,14 @@ def read_predictions(path: Path, strategy: str = "", *, column: str = "", gold: 
     return found
 
 
+def strategies_in(path: Path) -> tuple[str, ...]:
+    """The strategies of a batch folder. ("",) for predictions that do not come from strategies."""
+    own = path / ANSWERS
+    if not own.exists():
+        return ("",)
+    return tuple(dict.fromkeys(str(row.get("strategy", "")) for row in json_lines(own)))
+
+
 def _is_same(path: Path, gold: Path) -> bool:
     """The same file, or a copy of it."""
     if not path.is_file() or not gold.is_file():
@@ -82,10 +91,10 @@ def _folder(path: Path, strategy: str, column: str) -> Iterator[tuple[str, Reply
         for output in outputs:
             yield from _json(read_json(output), output, column)
         return
-    own = path / "answers.jsonl"
+    own = path / ANSWERS
     if not own.exists():
         raise InputError(
-            f"{path}: no predictions in this folder", hint="expected <Subject>/output.json, or answers.jsonl of a run"
+            f"{path}: no predictions in this folder", hint=f"expected <Subject>/output.json, or {ANSWERS} of a run"
         )
     yield from _own(own, strategy)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from colm_vl.extras import require
@@ -109,12 +109,19 @@ def compare(grades: Mapping[str, Mapping[str, float]]) -> list[PairedComparison]
     """
     names = list(grades)
     pairs = [(names[later], names[earlier]) for later in range(len(names)) for earlier in range(later)]
-    return _adjusted([_pair(one, other, grades) for one, other in pairs])
+    return compare_pairs(pairs, grades)
 
 
 def against(reference: str, grades: Mapping[str, Mapping[str, float]]) -> list[PairedComparison]:
     """Compare every other strategy with `reference`."""
-    return _adjusted([_pair(one, reference, grades) for one in grades if one != reference])
+    return compare_pairs([(one, reference) for one in grades if one != reference], grades)
+
+
+def compare_pairs(
+    pairs: Iterable[tuple[str, str]], grades: Mapping[str, Mapping[str, float]]
+) -> list[PairedComparison]:
+    """Compare the first of each pair with the second."""
+    return _adjusted([_pair(one, other, grades) for one, other in pairs])
 
 
 def _pair(one: str, other: str, grades: Mapping[str, Mapping[str, float]]) -> PairedComparison:

@@ -1,11 +1,18 @@
-"""Documents of headings, paragraphs, tables and plots, written as Markdown or as one self-contained HTML file."""
+"""Documents of headings, paragraphs, tables and plots, written as Markdown, as one self-contained HTML file, or for a
+terminal."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
 
 from colm_vl.extras import require
 
@@ -24,11 +31,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first column names the rows, the others hold numbers. `bold` holds the indexes of rows in bold."""
+    """The first column names the rows, the others hold numbers, or texts if `texts`. `bold` holds the indexes of rows
+    in bold."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     bold: frozenset[int] = frozenset()
+    texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,36 @@ def to_html(document: Document) -> str:
     return page
 
 
+def to_terminal(document: Document) -> Iterator[RenderableType]:
+    """Without plots."""
+    yield RichText(document.title, style="bold")
+    for part in document.parts:
+        match part:
+            case Heading(text):
+                yield RichText(f"\n{text}", style="bold")
+            case Text(text):
+                yield RichText(text)
+            case Table():
+                yield _terminal_table(part)
+
+
+def _terminal_table(table: Table) -> RichTable:
+    """Headings of numbers are wrapped to the width of the numbers, so that a table fits 80 columns."""
+    shown = RichTable(box=None, padding=(0, 1, 0, 0), header_style="bold underline")
+    for place, heading in enumerate(table.head):
+        number = place > 0 and not table.texts
+        widest = max(map(len, [*heading.split(), *(row[place] for row in table.rows)]), default=0)
+        shown.add_column(
+            escape(heading),
+            justify="right" if number else "left",
+            overflow="fold",
+            max_width=widest if number else None,
+        )
+    for index, row in enumerate(table.rows):
+        shown.add_row(*map(escape, row), style="bold" if index in table.bold else "")
+    return shown
+
+
 def _is_a(kind: type, part: Part) -> bool:
     return isinstance(part, kind)
 
@@ -84,8 +123,8 @@ def _markdown(part: Part) -> str:
             return text
         case Plot(name, _, alt):
             return f"![{alt}]({name})"
-        case Table(head, rows, bold):
-            lines = [_row(head), "|" + "---|" + "---:|" * (len(head) - 1)]
+        case Table(head, rows, bold, texts):
+            lines = [_row(head), "|---|" + ("---|" if texts else "---:|") * (len(head) - 1)]
             lines += [
                 _row([f"**{cell}**" if index in bold and cell else cell for cell in row])
                 for index, row in enumerate(rows)
@@ -94,4 +133,4 @@ def _markdown(part: Part) -> str:
 
 
 def _row(cells: tuple[str, ...] | list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"

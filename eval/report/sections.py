@@ -9,6 +9,7 @@ from colm_vl.types import STAGE_TITLES
 
 from ..flips import CORRECTED, REGRESSED
 from ..slug import slug
+from ..statistics import PairedComparison
 from ..tables import SMALL_SAMPLE, as_count, between, p_value, seconds_each
 from ..types import DRAWN, Metric, Rule
 from .document import Document, Heading, Part, Plot, Table, Text
@@ -94,16 +95,30 @@ def _comparisons(run: RunSummary) -> Iterator[Part]:
     if not run.comparisons:
         yield Text("There is only one strategy, so there is nothing to compare.")
         return
+    yield from comparison_parts(run.comparisons, partial_credit=run.partial_credit)
+
+
+def comparison_parts(comparisons: Sequence[PairedComparison], *, partial_credit: bool) -> Iterator[Part]:
     yield Text(
-        "On the questions that both strategies answered: the difference in accuracy with its interval "
-        f"({'paired t-test' if run.partial_credit else 'bootstrap'}), the number of questions that the first or the "
-        f"second of the two answered better, p ({'paired t-test' if run.partial_credit else 'McNemar, exact'}), and p "
+        "On the questions that both answered: the difference in accuracy with its interval "
+        f"({'paired t-test' if partial_credit else 'bootstrap'}), the number of questions that the first or the "
+        f"second of the two answered better, p ({'paired t-test' if partial_credit else 'McNemar, exact'}), and p "
         "adjusted for all comparisons in this table (Holm)."
     )
-    head = ("comparison", "difference", "95 % interval", "first better", "second better", "p", "p adjusted")
+    head = (
+        "comparison",
+        "questions",
+        "difference",
+        "95 % interval",
+        "first better",
+        "second better",
+        "p",
+        "p adjusted",
+    )
     rows = tuple(
         (
             f"{pair.one} vs. {pair.other}",
+            str(pair.items),
             f"{100 * pair.difference:+.1f}",
             f"{100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f}",
             str(pair.wins),
@@ -111,9 +126,9 @@ def _comparisons(run: RunSummary) -> Iterator[Part]:
             p_value(pair.p),
             p_value(pair.p_adjusted),
         )
-        for pair in run.comparisons
+        for pair in comparisons
     )
-    significant = (index for index, pair in enumerate(run.comparisons) if pair.p_adjusted < SIGNIFICANT)
+    significant = (index for index, pair in enumerate(comparisons) if pair.p_adjusted < SIGNIFICANT)
     yield Table(head, rows, frozenset(significant))
     yield Text(f"Bold: adjusted p below {SIGNIFICANT}. Differences are in percentage points.")
 

@@ -100,7 +100,7 @@ def summarize(
 
     `elsewhere` holds the seconds of calls that other runs made and this one reused.
     """
-    names = sorted(evaluation.traces, key=_rank)
+    names = sorted(evaluation.traces, key=rank)
     every = [trace for traces in evaluation.traces.values() for trace in traces]
     times = CallTimes.of_run(evaluation, elsewhere)
     found = tuple(_strategy(evaluation, name, rule, times) for name in names)
@@ -140,7 +140,7 @@ def _strategy(evaluation: Evaluation, name: str, rule: Rule, times: CallTimes) -
     )
 
 
-def _rank(strategy: str) -> tuple[int, str]:
+def rank(strategy: str) -> tuple[int, str]:
     """Baselines come first. The name may also be that of a variant in an ablation, which comes last."""
     try:
         return strategies.find(strategy).rank, strategy
