@@ -12,7 +12,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -190,8 +190,11 @@ def read_json(path: Path) -> Any:
 
 
 def _listed_rows(data: Any, path: Path) -> list[Row]:
-    if isinstance(data, dict) and isinstance(data.get("questions"), list):
-        data = data["questions"]
+    """Rows in a list, in the list `questions` or `data` of an object, or by their ids."""
+    if isinstance(data, dict):
+        data = next((data[name] for name in ("questions", "data") if isinstance(data.get(name), list)), data)
+    if isinstance(data, dict) and data and all(isinstance(row, dict) for row in data.values()):
+        data = [{"id": key, **row} for key, row in data.items()]
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
         raise InputError(f"{path}: expected a list of objects", hint="give the benchmark's file as it was published")
     return data
@@ -250,10 +253,19 @@ def images_in(row: Row, columns: Sequence[str], *, folder: Path | None = None) -
     return tuple(found)
 
 
-def beside(folder: Path, name: str, container: str) -> Path:
-    """The path of image `name`: in `folder`, or in a folder `container` inside or beside it."""
-    places = [place / name for place in (folder, folder / container, folder.parent / container)]
+def beside(folder: Path, name: str, *containers: str) -> Path:
+    """The path of file `name`: in `folder`, or in one of the folders `containers` inside or beside it."""
+    places = [folder / name, *(place / one / name for one in containers for place in (folder, folder.parent))]
     return next((place for place in places if place.exists()), places[0])
+
+
+def official_files(source: Source, patterns: Mapping[str, str]) -> list[Source]:
+    """One source for each file of the split that is named as its authors named it, if the path is a folder with such
+    files; else the source itself. `patterns` are the names by split, with wildcards."""
+    pattern = patterns.get(source.split)
+    if source.path is None or not source.path.is_dir() or pattern is None:
+        return [source]
+    return [replace(source, path=file) for file in sorted(source.path.rglob(pattern))] or [source]
 
 
 def _picture(value: Any, column: str, folder: Path | None) -> bytes | Path:
@@ -308,6 +320,7 @@ __all__ = [
     "images_in",
     "json_lines",
     "listed",
+    "official_files",
     "open_rows",
     "options_in",
     "read_json",

@@ -14,7 +14,7 @@ from .dataset import Row, Source, json_lines, open_rows, read_json
 from .tsv import cells
 from .types import Reply, letters
 
-_IDS = ("id", "pid", "question_id", "index", "data_id")
+_IDS = ("id", "pid", "question_id", "questionId", "index", "data_id")
 _REPLIES = ("response", "model_outputs", "generated_text", "output", "prediction", "predict", "parsed_pred", "pred")
 """In order of preference: MMLU-Pro's files have `pred` beside the reply in `model_outputs` or `generated_text`."""
 _QUESTION = frozenset({"question", "options", "choices", "answer", "hint", "A", "choice_a"})
@@ -121,6 +121,8 @@ def _json(data: Any, path: Path, column: str) -> Iterator[tuple[str, Reply]]:
         raise InputError(f"{path}: expected predictions by id, or rows", hint="see `colm-vl eval score --help`")
     if isinstance(data.get("outputs"), dict):
         return _scienceqa(data, path)
+    if all(isinstance(row, dict) for row in data.values()):
+        return _from_rows(({"id": key, **row} for key, row in data.items()), path, column)
     if all(isinstance(rows, list) for rows in data.values()):
         return _from_rows((row for rows in data.values() for row in rows), path, column)
     if all(isinstance(text, str | int | float | None) for text in data.values()):

@@ -31,6 +31,8 @@ from ..types import (
 )
 
 COMMON_RULES = (Rule.OFFICIAL, Rule.STRICT, Rule.LENIENT)
+SEPARATOR = ", "
+"""Between the values of a group that can have several."""
 
 
 class Benchmark(ABC):
@@ -51,6 +53,8 @@ class Benchmark(ABC):
     requires_image: ClassVar[bool] = True
     """Whether every question has an image."""
     subjects: ClassVar[tuple[str, ...]] = ()
+    multiple: ClassVar[frozenset[str]] = frozenset()
+    """Groups of which an item can have several values, written with commas between them."""
     rules: ClassVar[tuple[Rule, ...]] = COMMON_RULES
     scored: ClassVar[bool] = True
     note: ClassVar[str] = ""
@@ -164,7 +168,7 @@ class Benchmark(ABC):
 
     def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
         """The metrics that the benchmark reports, `overall` first; by default one for each group of the items."""
-        return [micro_average("Overall", "overall", scores), *by_groups(items, scores)]
+        return [micro_average("Overall", "overall", scores), *by_groups(items, scores, self.multiple)]
 
 
 def seeded_draws(unparsed: Sequence[Item], seed: int) -> list[str]:
@@ -179,12 +183,14 @@ def first_images(row: Row, columns: Sequence[str], *, folder: Path | None = None
     return next((found for name in columns if (found := images_in(row, (name,), folder=folder))), ())
 
 
-def by_groups(items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
-    """One metric for every value of every group, in order of appearance."""
+def by_groups(items: Sequence[Item], scores: Sequence[Score], multiple: Collection[str] = ()) -> list[Metric]:
+    """One metric for every value of every group, in order of appearance. An item counts for each of its values of the
+    groups in `multiple`."""
     found: dict[tuple[str, str], list[Score]] = {}
     for item, score in zip(items, scores, strict=True):
-        for group, name in item.groups.items():
-            found.setdefault((group, name), []).append(score)
+        for group, value in item.groups.items():
+            for name in value.split(SEPARATOR) if group in multiple else (value,):
+                found.setdefault((group, name), []).append(score)
     groups = list(dict.fromkeys(group for group, _ in found))
     ordered = sorted(found, key=lambda key: groups.index(key[0]))
     return [micro_average(name, group, found[group, name]) for group, name in ordered]
@@ -217,6 +223,7 @@ def letter_of(answer: object, options: Sequence[str], *, where: str) -> str:
 
 __all__ = [
     "COMMON_RULES",
+    "SEPARATOR",
     "Benchmark",
     "by_groups",
     "first_images",

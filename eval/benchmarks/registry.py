@@ -21,7 +21,7 @@ _MODULES = Plugins(
     __package__,
     "colm_vl.benchmarks",
     "benchmark",
-    helpers=frozenset({"base", "judged", "multiple_choice", "registry"}),
+    helpers=frozenset({"base", "judged", "multiple_choice", "registry", "short_answer"}),
 )
 
 

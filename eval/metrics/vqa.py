@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from typing_extensions import override
@@ -66,11 +66,14 @@ class VqaAccuracy(GradingMetric):
 
     @override
     def grade(self, reply: str, gold: Gold) -> float:
-        """The mean over the annotators of min(1, others who gave this answer / 3)."""
-        answers = [normalize(answer) for answer in gold.accepted]
-        count = answers.count(normalize(reply))
-        without, within = min(1, count / 3), min(1, max(0, count - 1) / 3)
-        return (within * count + without * (len(answers) - count)) / len(answers)
+        return agreement(normalize(reply), [normalize(answer) for answer in gold.accepted])
+
+
+def agreement(answer: str, annotated: Sequence[str]) -> float:
+    """The mean over the annotators of min(1, others who gave this answer / 3). Texts are compared as they are."""
+    count = annotated.count(answer)
+    without, within = min(1, count / 3), min(1, max(0, count - 1) / 3)
+    return (within * count + without * (len(annotated) - count)) / len(annotated)
 
 
 METRIC = VqaAccuracy

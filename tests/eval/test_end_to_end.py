@@ -18,12 +18,13 @@ from eval.run_folder import read_evaluation
 from eval.scoring.scorer import score
 from eval.slug import slug
 from eval.types import Rule
-from tests.eval import published
+from tests.eval import published, short_answers
 from tests.teams import Scripted, scripted
 
 STRATEGIES = ("solo:one", "vote", "colm")
 PACKAGED = frozenset({"pocket", "easy_vqa"})
 """Benchmarks that have no files."""
+PUBLISHED = {**published.PUBLISHED, **short_answers.PUBLISHED}
 SCORED = [name for name, benchmark in known().items() if benchmark.scored and name not in PACKAGED]
 WRITTEN = [name for name, benchmark in known().items() if not benchmark.scored]
 
@@ -43,12 +44,12 @@ def ask(name: str, data: Path | None, out: Path, colm: Scripted, **options: Any)
 
 
 def test_every_benchmark_has_published_rows() -> None:
-    assert {*SCORED, *WRITTEN} == set(published.PUBLISHED)
+    assert {*SCORED, *WRITTEN} == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", SCORED)
 def test_load_ask_score_report(name: str, tmp_path: Path) -> None:
-    data = published.PUBLISHED[name](tmp_path)
+    data = PUBLISHED[name](tmp_path)
     options = {"subjects": ["Math", "Art_Theory"]} if name == "mmmu" else {}
     colm = team(WRONG.get(name, "(A)"), RIGHT.get(name, "(B)"))
     ask(name, data, tmp_path / "run", colm, **options)
@@ -65,7 +66,7 @@ def test_load_ask_score_report(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_answer_files_for_judges(name: str, tmp_path: Path) -> None:
-    data = published.PUBLISHED[name](tmp_path)
+    data = PUBLISHED[name](tmp_path)
     ask(name, data, tmp_path / "run", team("a sonnet", "a better sonnet"))
     files = {path.name for path in (tmp_path / "run" / ANSWER_FILES).iterdir()}
     suffix = "json" if name == "alpaca_eval" else "jsonl"
@@ -187,7 +188,7 @@ def test_the_report_shows_what_score_notes(tmp_path: Path) -> None:
 
 def test_report_of_several_runs(tmp_path: Path) -> None:
     for name in ("ai2d", "mme"):
-        ask(name, published.PUBLISHED[name](tmp_path / name), tmp_path / f"run-{name}", team("(B)"))
+        ask(name, PUBLISHED[name](tmp_path / name), tmp_path / f"run-{name}", team("(B)"))
     written = write_report([tmp_path / "run-ai2d", tmp_path / "run-mme"], tmp_path / "report", Rule.OFFICIAL)
     assert {"run-ai2d-accuracy.png", "run-mme-accuracy.png"} <= {path.name for path in written}
 
