@@ -180,9 +180,137 @@ def gqa_official(folder: Path) -> Path:
     return folder
 
 
+def chartqa(folder: Path) -> Path:
+    rows = [
+        {"type": kind, "question": f"How many, {number}?", "answer": "(B)", "image": picture(number)}
+        for number, kind in enumerate(("human_test", "human_test", "augmented_test"))
+    ]
+    parquet(folder / "data" / "test-00000-of-00001.parquet", rows)
+    return folder
+
+
+def chartqa_official(folder: Path) -> Path:
+    answers = {"human": ["10", "Yes"], "augmented": ["2014"]}
+    for part, labels in answers.items():
+        rows = [{"imgname": f"{part}.png", "query": f"Which, {label}?", "label": label} for label in labels]
+        save_json(folder / "test" / f"test_{part}.json", rows)
+        save_image(folder / "test" / "png" / f"{part}.png")
+        save_json(folder / "test" / "annotations" / f"{part}.json", {"models": []})
+    return folder
+
+
+def chartqa_m4(folder: Path) -> Path:
+    """HuggingFaceM4/ChartQA."""
+    rows = [
+        {"image": picture(number), "query": "How many?", "label": ["10"], "human_or_machine": number}
+        for number in range(2)
+    ]
+    parquet(folder / "data" / "test-00000-of-00001-e2cd0b7a0f9eb20d.parquet", rows)
+    return folder
+
+
+def chartqa_tsv(folder: Path) -> Path:
+    rows = [
+        {"index": str(number), "image": base64_png(), "question": "?", "answer": "10", "split": f"test_{part}"}
+        for number, part in enumerate(("augmented", "human"))
+    ]
+    tsv(folder / "ChartQA_TEST.tsv", rows)
+    return folder / "ChartQA_TEST.tsv"
+
+
+def docvqa(folder: Path) -> Path:
+    rows = [
+        {
+            "questionId": str(49153 + number),
+            "question": "What is the date?",
+            "question_types": ["handwritten", "form"],
+            "image": picture(number),
+            "docId": 14465,
+            "ucsf_document_id": "pybv0228",
+            "ucsf_document_page_no": "81",
+            "answers": ["(B)", "B"],
+            "data_split": "val",
+        }
+        for number in range(2)
+    ]
+    parquet(folder / "DocVQA" / "validation-00000-of-00001.parquet", rows)
+    unanswered = [{**row, "answers": None, "data_split": "test"} for row in rows]
+    parquet(folder / "DocVQA" / "test-00000-of-00001.parquet", unanswered)
+    return folder
+
+
+def docvqa_official(folder: Path) -> Path:
+    """The questions and images of rrc.cvc.uab.es, each in a folder of their own."""
+    answers = {"val": [["January 5", "5 January"], ["0.28"]], "test": [None]}
+    for split, found in answers.items():
+        rows = [
+            {
+                "questionId": 100 + number,
+                "question": "What is the date?",
+                "question_types": ["form", "layout"] if number else ["form"],
+                "image": f"documents/page_{number}.png",
+                "docId": number,
+                "ucsf_document_id": "x",
+                "ucsf_document_page_no": "1",
+                **({"answers": texts} if texts else {}),
+                "data_split": split,
+            }
+            for number, texts in enumerate(found)
+        ]
+        common = {"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": split}
+        name = "val_v1.0_withQT.json" if split == "val" else "test_v1.0.json"
+        save_json(folder / "spdocvqa_qas" / name, {**common, "data": rows})
+        for row in rows:
+            save_image(folder / "spdocvqa_images" / Path(str(row["image"])).name)
+    return folder
+
+
+def infographicvqa(folder: Path) -> Path:
+    rows = [
+        {
+            "questionId": str(98313 + number),
+            "question": "How many?",
+            "answers": ["(B)"],
+            "answer_type": ["single span"],
+            "image": picture(number),
+            "image_url": "x",
+            "operation/reasoning": ["Counting"] if number else [],
+            "ocr": "{}",
+            "data_split": "val",
+        }
+        for number in range(2)
+    ]
+    parquet(folder / "InfographicVQA" / "validation-00000-of-00001.parquet", rows)
+    return folder
+
+
+def infographicvqa_official(folder: Path) -> Path:
+    rows = [
+        {
+            "questionId": 98313,
+            "question": "How many?",
+            "image_local_name": "20471.jpeg",
+            "image_url": "x",
+            "ocr_output_file": "20471.json",
+            "answers": ["4", "four"],
+            "data_split": "val",
+            "answer_type": ["non-extractive"],
+            "evidence": ["Text", "Figure"],
+            "operation/reasoning": ["counting"],
+        }
+    ]
+    common = {"dataset_name": "infographicVQA", "dataset_version": "1.0", "dataset_split": "val"}
+    save_json(folder / "infographicsvqa_qas" / "infographicsVQA_val_v1.0_withQT.json", {**common, "data": rows})
+    save_image(folder / "infographicsvqa_images" / "20471.jpeg")
+    return folder
+
+
 PUBLISHED: Mapping[str, Callable[[Path], Path]] = {
     "vqav2": vqav2,
     "textvqa": textvqa,
     "vizwiz": vizwiz,
     "gqa": gqa,
+    "chartqa": chartqa,
+    "docvqa": docvqa,
+    "infographicvqa": infographicvqa,
 }

@@ -9,6 +9,7 @@ import pytest
 from colm_vl.errors import InputError
 from eval.benchmarks.registry import find
 from eval.evaluator import Plan, plan
+from eval.predictions import read_predictions
 from eval.scoring.scorer import score
 from eval.types import Metric, Reply, Results, Rule
 from tests.eval import short_answers
@@ -113,3 +114,69 @@ def test_gqa_of_the_hub_has_its_images_apart(tmp_path: Path) -> None:
     queries = list(plan(find("gqa"), short_answers.gqa(tmp_path)).questions)
     assert [len(query.images) for query in queries] == [1, 1, 1, 1]
     assert queries[0].images[0].digest == queries[1].images[0].digest != queries[2].images[0].digest
+
+
+def test_chartqa_in_the_files_of_its_authors(tmp_path: Path) -> None:
+    planned = plan(find("chartqa"), short_answers.chartqa_official(tmp_path))
+    assert [(item.id, item.gold, item.groups) for item in planned.items] == [
+        ("augmented-0", ("2014",), {"part": "augmented"}),
+        ("human-0", ("10",), {"part": "human"}),
+        ("human-1", ("Yes",), {"part": "human"}),
+    ]
+    assert images_opened(planned) == [1, 1, 1]
+    # Five percent of a year are a century.
+    metrics = by_name(scored("chartqa", planned, "1914", "10.5", "no"))
+    assert {name: metric.correct for name, metric in metrics.items()} == {
+        "overall/Overall": 2,
+        "part/augmented": 1,
+        "part/human": 1,
+    }
+    assert grades("chartqa", planned, "1913", "10.51", "yes") == [0, 0, 1]
+    assert grades("chartqa", planned, "2014", "It is about 10 in all.\nAnswer: 10", "x", rule=Rule.LENIENT) == [1, 1, 0]
+
+
+def test_chartqa_of_the_hub_and_of_vlmevalkit(tmp_path: Path) -> None:
+    for number, layout in enumerate((short_answers.chartqa, short_answers.chartqa_m4, short_answers.chartqa_tsv)):
+        planned = plan(find("chartqa"), layout(tmp_path / str(number)))
+        assert {item.groups["part"] for item in planned.items} == {"human", "augmented"}
+        assert set(images_opened(planned)) == {1}
+
+
+def test_docvqa_in_the_files_of_its_authors(tmp_path: Path) -> None:
+    data = short_answers.docvqa_official(tmp_path)
+    planned = plan(find("docvqa"), data)
+    assert [(item.id, item.gold) for item in planned.items] == [("100", ("January 5", "5 January")), ("101", ("0.28",))]
+    assert images_opened(planned) == [1, 1]
+    # One letter of nine differs; three of four digits differ.
+    results = scored("docvqa", planned, "january 6", "0.999")
+    assert [one.grade for one in results.scores] == [pytest.approx(8 / 9), 0]
+    assert {name: metric.total for name, metric in by_name(results).items()} == {
+        "overall/Overall": 2,
+        "question_type/form": 2,
+        "question_type/layout": 1,
+    }
+
+
+def test_the_test_split_of_docvqa_is_asked_and_not_scored(tmp_path: Path) -> None:
+    for data in (short_answers.docvqa_official(tmp_path / "a"), short_answers.docvqa(tmp_path / "b")):
+        planned = plan(find("docvqa"), data, "test")
+        assert {item.gold for item in planned.items} == {()}
+        assert set(images_opened(planned)) == {1}
+
+
+def test_infographicvqa_in_the_files_of_its_authors(tmp_path: Path) -> None:
+    planned = plan(find("infographicvqa"), short_answers.infographicvqa_official(tmp_path))
+    assert images_opened(planned) == [1]
+    metrics = by_name(scored("infographicvqa", planned, "Four"))
+    assert {name: metric.correct for name, metric in metrics.items()} == {
+        "overall/Overall": 1,
+        "answer_type/non-extractive": 1,
+        "evidence/Text": 1,
+        "evidence/Figure": 1,
+        "operation/counting": 1,
+    }
+
+
+def test_the_official_predictions_of_docvqa_are_read(tmp_path: Path) -> None:
+    path = short_answers.save_json(tmp_path / "replies.json", [{"questionId": 100, "answer": "January 5"}])
+    assert {key: reply.text for key, reply in read_predictions(path).items()} == {"100": "January 5"}
