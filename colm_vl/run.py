@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 from colm_vl.backend_pool import BackendPool
-from colm_vl.backends.base import Generation, Message, QueuePlace, Request, Sampling
+from colm_vl.backends.base import Backend, Generation, Message, QueuePlace, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
 from colm_vl.events import Delta, Event, Note, Queued, StageStarted
 from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, StreamedFields, is_complete
@@ -179,7 +179,9 @@ class Run:
         else:
             seconds = 0.0 if reused else outcome.seconds if claim.paid else time.monotonic() - self._begun - started
             usage, sent, attempts = outcome.usage, outcome.sent, outcome.attempts
-            self.record(Call(member.name, stage, round, started, seconds, usage, sent, attempts, reused, sample))
+            timing = outcome.timing
+            call = Call(member.name, stage, round, started, seconds, usage, sent, attempts, reused, sample, timing)
+            self.record(call)
             if prompt.schema and outcome.finish_reason == "length" and not (outcome.plain or is_complete(outcome.text)):
                 cut = f"cut off at {sampling.max_tokens} tokens, and read as far as it goes"
                 self.record(Note(f"{member.name}: its reply was {cut}"))
@@ -203,9 +205,9 @@ class Run:
             logger.exception("bug in the backend of %s, in a prefetch", member.name)
             return None
         seconds = time.monotonic() - self._begun - started
-        self.record(
-            Call(member.name, "prefetch", 0, started, seconds, generation.usage, generation.sent, generation.attempts)
-        )
+        usage, sent, attempts = generation.usage, generation.sent, generation.attempts
+        timing = generation.timing
+        self.record(Call(member.name, "prefetch", 0, started, seconds, usage, sent, attempts, timing=timing))
         return generation
 
     async def _ask(self, key: CallKey, request: Request) -> Generation | Failure:
@@ -233,25 +235,32 @@ class Run:
         return Failure(member.name, stage, error.kind, member.shown(str(error)), member.shown(error.hint), key.round)
 
     async def _generate(self, key: CallKey, request: Request) -> Generation:
+        asked = time.monotonic()
+        async with self.pool.use(key.member) as backend:
+            waited = time.monotonic() - asked
+            generation = await self._answer(key, request, backend)
+        return replace(generation, timing=generation.timing.after(waited)) if self.pool.limited else generation
+
+    async def _answer(self, key: CallKey, request: Request, backend: Backend) -> Generation:
+        """The reply of one backend. If somebody listens, its pieces are passed on as they arrive."""
         member = key.member
-        async with self.pool.use(member) as backend:
-            if self._emit is None:
-                return await backend.generate(request)
-            generation: Generation | None = None
-            shown = StreamedFields() if request.schema else None
-            async for piece in backend.stream(request):
-                if isinstance(piece, QueuePlace):
-                    self._emit(Queued(key.stage, member.name, piece.ahead, key.round, key.sample))
-                    continue
-                if isinstance(piece, Generation):
-                    generation, text = piece, shown.flush() if shown else ""
-                else:
-                    text = shown.push(piece) if shown else piece
-                if text:
-                    self._emit(Delta(key.stage, member.name, text, key.round, key.sample))
-            if generation is None:
-                raise BadReply(f"{member.name}: the reply ended before it was complete")
-            return generation
+        if self._emit is None:
+            return await backend.generate(request)
+        generation: Generation | None = None
+        shown = StreamedFields() if request.schema else None
+        async for piece in backend.stream(request):
+            if isinstance(piece, QueuePlace):
+                self._emit(Queued(key.stage, member.name, piece.ahead, key.round, key.sample))
+                continue
+            if isinstance(piece, Generation):
+                generation, text = piece, shown.flush() if shown else ""
+            else:
+                text = shown.push(piece) if shown else piece
+            if text:
+                self._emit(Delta(key.stage, member.name, text, key.round, key.sample))
+        if generation is None:
+            raise BadReply(f"{member.name}: the reply ended before it was complete")
+        return generation
 
     def trace(self) -> Trace:
         """A record of everything that has happened so far."""

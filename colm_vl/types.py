@@ -128,6 +128,29 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """The parts of a call's duration in seconds; None where unknown.
+
+    `queued`: it waits for its model to be loaded and free, for a slot at its endpoint, or in the queue of a service.
+    `prefill`: from then until the first token. For an endpoint, this includes sending the request and waiting there.
+    `decode`: from the first token until the reply is complete.
+    """
+
+    queued: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
+
+    @property
+    def known(self) -> float:
+        """The sum of the known parts."""
+        return (self.queued or 0.0) + (self.prefill or 0.0) + (self.decode or 0.0)
+
+    def after(self, waited: float) -> Timing:
+        """The same call after `waited` seconds in one more queue. It stays unknown how long it waited if it was."""
+        return self if self.queued is None else replace(self, queued=self.queued + waited)
+
+
+@dataclass(frozen=True, slots=True)
 class Confidence:
     """A client's confidence in its answer, from 0 to 1, and its source.
 
@@ -260,7 +283,7 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Call:
     """Time and usage of one model call. `started` is in seconds since the start of the question. `reused`: the outcome
-    was read from a call store, and no call was made."""
+    was read from a call store, and no call was made; `timing` is then that of the call that was made."""
 
     member: str
     stage: Stage
@@ -272,6 +295,7 @@ class Call:
     attempts: int = 1
     reused: bool = False
     sample: int = 0
+    timing: Timing = Timing()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from colm_vl.backends._loading import LocalModel
 from colm_vl.backends._prefix import Handle, Kept, PrefixStore, cut_out, resume
 from colm_vl.backends.base import Generation, Request
 from colm_vl.errors import ColmError, ContextTooLong
-from colm_vl.types import Sent, Usage
+from colm_vl.types import Sent, Timing, Usage
 from processors.families import Conversation
 
 Event = str | Generation | LocalModel | ColmError
@@ -77,6 +77,7 @@ class Batch:
         again."""
         import torch
 
+        begun = time.monotonic()
         inputs = self._model.family.encode([conversation_of(request_of(job)) for job in jobs])
         lengths = [int(length) for length in inputs["attention_mask"].sum(dim=1)]
         fitting = [job for job, length in zip(jobs, lengths, strict=True) if self._fits(job, length)]
@@ -91,7 +92,7 @@ class Batch:
             if prefix.rope_deltas is not None:
                 self._model.model.model.rope_deltas = prefix.rope_deltas
         handles = [Handle(self._store) for _ in jobs]
-        rows = [self._row(*each) for each in zip(jobs, lengths, cached, handles, constraints, strict=True)]
+        rows = [self._row(begun, *each) for each in zip(jobs, lengths, cached, handles, constraints, strict=True)]
         decoding = Decoding(rows, self._model.stops, torch)
         with torch.inference_mode():
             output = self._model.model.generate(
@@ -124,12 +125,16 @@ class Batch:
     def _constraint(self, request: Request) -> Constraint | None:
         return None if request.schema is None else self._model.grammars.begin(request.schema)
 
-    def _row(self, job: Job, length: int, cached: int, handle: Handle, constraint: Constraint | None) -> Row:
+    def _row(
+        self, begun: float, job: Job, length: int, cached: int, handle: Handle, constraint: Constraint | None
+    ) -> Row:
+        """`begun` is when the batch was taken from the queue."""
         request = request_of(job)
 
         def on_end(row: Row) -> None:
             if constraint is not None:
                 constraint.end()
+            now = time.monotonic()
             job.finish(
                 Generation(
                     text=row.text,
@@ -137,8 +142,9 @@ class Batch:
                     usage=Usage(length, cached, len(row.ids)),
                     sent=self._sent(request),
                     logprobs=tuple(row.tokens),
-                    seconds=time.monotonic() - job.started,
+                    seconds=now - job.started,
                     handle=handle,
+                    timing=Timing(begun - job.started, row.first_token - begun, now - row.first_token),
                 )
             )
 

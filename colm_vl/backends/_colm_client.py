@@ -99,6 +99,7 @@ class ServiceBackend:
                             case Started():
                                 yield QueuePlace(None)
                             case TextDelta():
+                                call.begin_reply(asyncio.get_running_loop().time())
                                 yield event.text
                             case StreamFailed():
                                 raise self._failure(event.error)
@@ -188,13 +189,15 @@ class ServiceBackend:
                 f"the reply of {self._target.label} does not follow the protocol of guidance services"
             ) from None
         assert call.started is not None
+        now = asyncio.get_running_loop().time()
         return Generation(
             text=read.text,
             usage=read.usage,
             sent=Sent(bytes=call.body_bytes) + call.uploaded,
-            seconds=asyncio.get_running_loop().time() - call.started,
+            seconds=now - call.started,
             attempts=call.attempts,
             reading=read.model_dump(mode="json", exclude={"text", "usage"}, exclude_defaults=True),
+            timing=call.timing(now),
         )
 
     # --- failures ---

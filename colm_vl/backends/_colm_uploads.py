@@ -40,7 +40,10 @@ class ServiceCall(Call):
     def begin(self, now: float) -> None:
         """Continue the clock."""
         if self.queued_since is not None and self.started is not None:
-            self.started += now - self.queued_since
+            waited = now - self.queued_since
+            self.started += waited
+            self.queued += waited
+            self.sent = now
             if self.deadline is not None:
                 self.deadline = now + self.left
             self.queued_since = None

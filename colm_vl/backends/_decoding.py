@@ -6,6 +6,7 @@ receives it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ class Detokenizer:
 
 class Row:
     """One reply being generated. `on_piece` receives its text piece by piece. `gone` returns True if the caller no
-    longer waits for it."""
+    longer waits for it. `first_token` is the time of its first token, by the monotonic clock."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Row:
         self.gone = gone
         self.ids: list[int] = []
         self.tokens: list[TokenLogprob] = []
+        self.first_token = 0.0
         self.ended = False
         self.stopped_itself = False
         self._detokenizer = Detokenizer(tokenizer)
@@ -69,6 +71,8 @@ class Row:
         return "".join(token.token for token in self.tokens)
 
     def push(self, token: int, possible: Any, logprob: float, stops: frozenset[int]) -> None:
+        if not self.ids:
+            self.first_token = time.monotonic()
         self.ids.append(token)
         stop = token in stops
         # Under a schema, a reply also ends without a stop token if nothing can follow.

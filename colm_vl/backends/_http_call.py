@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from colm_vl.backends._http_endpoint import Endpoint
 from colm_vl.backends._http_errors import Target
 from colm_vl.backends.base import Request
 from colm_vl.errors import BackendError, RateLimited, TimedOut, Unavailable
+from colm_vl.types import Timing
 from processors.images import Image
 
 _BUSY_STATUSES = frozenset({503, 504, 529})
@@ -17,13 +18,18 @@ _BUSY_STATUSES = frozenset({503, 504, 529})
 
 @dataclass(slots=True)
 class Call:
-    """The state of one call. Times are those of the event loop. `asked_wait` is the time in seconds that the last
-    refusal asked to wait. `crowded`: the last attempt was refused because of too many concurrent requests."""
+    """The state of one call. Times are those of the event loop. `queued` is the time in seconds that it has waited in
+    queues, `sent` when its last attempt left them, and `first_token` when the reply to it began, if that is known.
+    `asked_wait` is the time in seconds that the last refusal asked to wait. `crowded`: the last attempt was refused
+    because of too many concurrent requests."""
 
     request: Request
     images: tuple[Image, ...]
     started: float | None = None
     deadline: float | None = None
+    queued: float = 0.0
+    sent: float = 0.0
+    first_token: float | None = None
     attempts: int = 0
     retries: int = 0
     asked_wait: float | None = None
@@ -32,6 +38,9 @@ class Call:
 
     def resume(self, now: float, waited: float) -> None:
         """Start the clock, or continue it after `waited` seconds in the queue."""
+        self.queued += waited
+        self.sent = now
+        self.first_token = None
         if self.started is None:
             self.started = now
             self.deadline = None if self.request.timeout is None else now + self.request.timeout
@@ -39,6 +48,19 @@ class Call:
         self.started += waited
         if self.deadline is not None:
             self.deadline += waited
+
+    def begin_reply(self, now: float) -> None:
+        """Note that a token has arrived."""
+        if self.first_token is None:
+            self.first_token = now
+
+    def timing(self, now: float, computed: Timing | None = None) -> Timing:
+        """`computed` are the times that the engine reports. Failed attempts and the waits after them are in no part."""
+        if computed is not None:
+            return replace(computed, queued=self.queued)
+        if self.first_token is None:
+            return Timing(queued=self.queued)
+        return Timing(self.queued, self.first_token - self.sent, now - self.first_token)
 
 
 class Slot:

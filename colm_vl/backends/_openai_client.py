@@ -111,7 +111,7 @@ class OpenAIBackend:
         return self._generation(call, reader)
 
     async def _attempt_stream(self, call: _ChatCall) -> AsyncGenerator[str | Generation, None]:
-        max_tokens = call.request.sampling.max_tokens
+        max_tokens, clock = call.request.sampling.max_tokens, asyncio.get_running_loop().time
         messages = await self._messages(call)
         async with self._calls.slot(call):
             reply = await self._calls.in_time(call, self._send(call, messages, stream=True))
@@ -121,7 +121,10 @@ class OpenAIBackend:
                 async with aclosing(self._chunks(reply, max_tokens)) as chunks:
                     # The timeout applies to waiting for the endpoint, not to what the caller does between two pieces.
                     while (chunk := await self._calls.in_time(call, anext(chunks, _END))) is not _END:
-                        if piece := reader.add(chunk):
+                        piece = reader.add(chunk)
+                        if reader.begun and reply.is_event_stream:
+                            call.begin_reply(clock())
+                        if piece:
                             yield piece
             finally:
                 reply.close()
@@ -230,15 +233,17 @@ class OpenAIBackend:
         if "logprobs" not in endpoint.refused[self._options.model] and not known:
             endpoint.learn_logprobs(self._options.model, given=reader.logprobs is not None)
         assert call.started is not None
+        now = asyncio.get_running_loop().time()
         return Generation(
             text=reader.text,
             finish_reason=reader.finish_reason or "stop",
             usage=reader.usage,
             sent=Sent(bytes=call.body_bytes) + images_sent(self._sent(call), self._options.max_pixels),
             logprobs=reader.logprobs,
-            seconds=asyncio.get_running_loop().time() - call.started,
+            seconds=now - call.started,
             attempts=call.attempts,
             plain=call.plain,
+            timing=call.timing(now, reader.computed),
         )
 
     # --- the endpoint ---

@@ -12,7 +12,7 @@ from colm_vl.backends._common import letter_in, summed
 from colm_vl.backends._http_errors import Target, message_of, too_large
 from colm_vl.backends.base import TokenLogprob
 from colm_vl.errors import BadReply
-from colm_vl.types import Usage
+from colm_vl.types import Timing, Usage
 
 # Lone surrogates: JSON can contain them as \u escapes, but they cannot be encoded.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,6 +25,7 @@ _SPARE_BYTES = 4 << 20
 _BYTES_A_TOKEN = 3072
 _STREAMED_BYTES_A_TOKEN = 6144
 _LARGEST_COUNT = 1 << 53
+_LONGEST_MS = 1e9
 
 
 def most_bytes(max_tokens: int, *, stream: bool) -> int:
@@ -74,11 +75,14 @@ class ModelList:
 
 
 class ReplyReader:
-    """Reads a reply, as a whole or in chunks. Raises `BadReply` if it is not a reply."""
+    """Reads a reply, as a whole or in chunks. Raises `BadReply` if it is not a reply. `begun`: there is text or
+    reasoning in what was read so far. `computed` are the times that the engine reports, or None."""
 
     def __init__(self, target: Target, max_tokens: int, *, streamed: bool, letters: Collection[str] = ()) -> None:
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage = Usage()
+        self.begun = False
+        self.computed: Timing | None = None
         self._target = target
         self._streamed = streamed
         self._letters = letters
@@ -103,6 +107,8 @@ class ReplyReader:
             said = self._target.scrub(message_of(data)) or "without a message"
             raise self._bad(f"broke off with an error: {said}" if self._streamed else f"is an error: {said}")
         self.usage = _usage(data.get("usage")) or self.usage
+        if timings := data.get("timings"):
+            self.computed = _computed(_mapping(timings)) or self.computed
         choice = self._choice(data.get("choices"))
         if choice is None:  # for instance, the last event of a stream has only the usage
             return ""
@@ -113,6 +119,7 @@ class ReplyReader:
         if turn.get("refusal"):
             raise self._bad("was refused by the model", retryable=False)
         piece = _text(turn.get("content"))
+        self.begun = self.begun or bool(piece or turn.get("reasoning_content") or turn.get("reasoning"))
         self._room -= len(piece)
         if self._room < 0:
             raise too_large(self._target)
@@ -176,6 +183,15 @@ def _usage(usage: object) -> Usage | None:
         cached_tokens=_count(details.get("cached_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
     )
+
+
+def _computed(timings: Mapping[str, Any]) -> Timing | None:
+    """What llama.cpp reports, in milliseconds. Waiting for a slot there is in neither."""
+    prefill, decode = timings.get("prompt_ms"), timings.get("predicted_ms")
+    if not isinstance(prefill, int | float) or not isinstance(decode, int | float):
+        return None
+    plausible = 0 <= prefill < _LONGEST_MS and 0 <= decode < _LONGEST_MS
+    return Timing(prefill=prefill / 1000, decode=decode / 1000) if plausible else None
 
 
 def _count(value: object) -> int:

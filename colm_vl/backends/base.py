@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from colm_vl.types import Sent, Stage, Usage
+from colm_vl.types import Sent, Stage, Timing, Usage
 from processors.images import Image
 
 Role = Literal["system", "user", "assistant"]
@@ -110,6 +110,7 @@ class Generation:
     plain: bool = False
     reading: Mapping[str, Any] | None = field(default=None, hash=False)
     handle: Any = field(default=None, compare=False, repr=False)
+    timing: Timing = field(default=Timing(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from colm_vl.backends.base import Generation, TokenLogprob
 from colm_vl.batch.lines import DamageNotes, Lines, dump
 from colm_vl.errors import InputError
 from colm_vl.store import CallKey, CallsUnderWay, Outcome
-from colm_vl.types import Failure, Sent, Usage
+from colm_vl.types import Failure, Sent, Timing, Usage
 
 SCHEMA_VERSION = 1
 """The version of a line's format. Lines without a version have version 1."""
@@ -125,6 +125,7 @@ class _Line(TypedDict):
     letters: NotRequired[dict[int, dict[str, float]]]
     plain: NotRequired[bool]
     reading: NotRequired[dict[str, Any]]
+    timing: NotRequired[tuple[float | None, float | None, float | None]]
 
 
 @cache
@@ -156,7 +157,13 @@ def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:
         **({"letters": letters} if letters else {}),
         **({"plain": True} if generation.plain else {}),
         **({"reading": generation.reading} if generation.reading is not None else {}),
+        **({"timing": _rounded(generation.timing)} if generation.timing != Timing() else {}),
     }
+
+
+def _rounded(timing: Timing) -> tuple[float | None, ...]:
+    parts = (timing.queued, timing.prefill, timing.decode)
+    return tuple([None if seconds is None else round(seconds, 6) for seconds in parts])
 
 
 def _generation(line: _Line) -> Generation:
@@ -173,4 +180,5 @@ def _generation(line: _Line) -> Generation:
         attempts=line["attempts"],
         plain=line.get("plain", False),
         reading=line.get("reading"),
+        timing=Timing(*line.get("timing", ())),
     )

@@ -91,6 +91,7 @@ class QueuedBackend:
                     async for piece in pieces:
                         if isinstance(piece, Generation):
                             ticket.tokens = piece.usage.prompt_tokens + piece.usage.completion_tokens
+                            piece = replace(piece, timing=piece.timing.after(ticket.waited))
                         yield piece
             except ColmError:
                 ticket.tokens = 0

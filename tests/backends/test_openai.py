@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -272,6 +273,28 @@ async def test_the_timeout_of_a_call_starts_when_it_is_sent(model: Connect) -> N
         backend = model(endpoint, max_concurrency=1)
         found = await asyncio.gather(*(backend.generate(ask("?", timeout=0.3)) for _ in range(6)))
     assert all(generation.seconds < 0.3 for generation in found)
+
+
+async def test_the_time_in_the_queue_and_until_the_first_token_is_measured(model: Connect) -> None:
+    with Endpoint(latency=0.1) as endpoint:
+        backend = model(endpoint, max_concurrency=1)
+        first, second = await asyncio.gather(*(backend.generate(ask("?")) for _ in range(2)))
+        streamed = (await drain(backend, ask("?")))[-1]
+    assert isinstance(streamed, Generation)
+    assert first.timing.queued == pytest.approx(0, abs=0.05)
+    assert second.timing.queued >= 0.1
+    assert (second.timing.prefill, second.timing.decode) == (None, None)  # the reply came as a whole
+    assert streamed.timing.prefill >= 0.1
+    assert streamed.timing.decode < 0.1
+    assert streamed.timing.known == pytest.approx(streamed.seconds, abs=0.02)
+
+
+@pytest.mark.parametrize("timings", [{"prompt_ms": 250.5, "predicted_ms": 1500}, {"prompt_ms": "soon"}, [1]])
+async def test_the_times_that_an_engine_reports_are_used(model: Connect, timings: Any) -> None:
+    with Endpoint(Reply("Answer: 5", timings=timings)) as endpoint:
+        generation = await model(endpoint).generate(ask("?"))
+    reports = timings == {"prompt_ms": 250.5, "predicted_ms": 1500}
+    assert (generation.timing.prefill, generation.timing.decode) == ((0.2505, 1.5) if reports else (None, None))
 
 
 async def test_waiting_for_a_slot_has_its_own_timeout(model: Connect) -> None:

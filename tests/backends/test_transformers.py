@@ -41,6 +41,20 @@ async def test_a_batch_gives_the_replies_of_single_requests(
             assert token.logprob == pytest.approx(same.logprob, abs=1e-4)
 
 
+async def test_the_parts_of_a_calls_time_are_measured(connect: Connect) -> None:
+    backend = connect("qwen2_5_vl", max_batch=1, batch_wait=0)
+    await backend.capabilities()
+    requests = [ask(picture(), "What is it?", max_tokens=8), ask("Hi", max_tokens=1)]
+    first, second = await together(backend, requests)
+    for generation in (first, second):
+        parts = generation.timing
+        assert parts.known == pytest.approx(generation.seconds)
+        assert (parts.queued or 0) >= 0
+        assert (parts.prefill or 0) > 0
+    assert (first.timing.decode or 0) > (second.timing.decode or 0)
+    assert (second.timing.queued or 0) >= (first.timing.prefill or 0) + (first.timing.decode or 0)
+
+
 async def test_a_picture_is_seen(connect: Connect) -> None:
     backend = connect("qwen2_5_vl")
     red, blue = await together(backend, [ask(picture(colour=c), "What is it?") for c in ("red", "blue")])

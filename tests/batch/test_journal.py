@@ -17,7 +17,7 @@ from colm_vl.batch.lines import Lines, dump
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings
 from colm_vl.store import CallKey, CallStore, Outcome
-from colm_vl.types import Failure, Sent, Settlement, Trace, Usage
+from colm_vl.types import Failure, Sent, Settlement, Timing, Trace, Usage
 
 SCRIPTED = {"backend": "scripted", "model": "script", "replies": ["Answer: 5"]}
 
@@ -70,6 +70,7 @@ async def test_a_generation_is_read_back_unchanged(tmp_path: Path) -> None:
         2,
         plain=True,
         handle="kept",
+        timing=Timing(0.25, None, 1.0),
     )
     journal = Journal(tmp_path / "calls.jsonl")
     await _keep(journal, _key("a"), written)

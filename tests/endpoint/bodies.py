@@ -18,7 +18,8 @@ def completion(reply: Reply, seen: Seen, ignores: Collection[str]) -> dict[str, 
         "finish_reason": reply.finish_reason,
         "logprobs": _logprobs(reply, seen, _words(reply.text), ignores),
     }
-    return _frame("chat.completion", seen, [choice]) | {"usage": _usage(reply, seen)}
+    timings = {} if reply.timings is None else {"timings": reply.timings}
+    return _frame("chat.completion", seen, [choice]) | {"usage": _usage(reply, seen)} | timings
 
 
 def completion_events(reply: Reply, seen: Seen, ignores: Collection[str]) -> list[dict[str, object]]:

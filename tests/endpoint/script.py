@@ -32,7 +32,7 @@ FaultKind = Literal[
 class Reply:
     """An answer. Words are its tokens; `probability` is each word's, None gives no log-probabilities. `likeliest` are
     the probabilities of the likeliest tokens, given in the place of each word that is one of them. `as_parts`: its
-    content is a list, as some endpoints have it."""
+    content is a list, as some endpoints have it. `timings` are those that llama.cpp reports."""
 
     text: str
     finish_reason: str = "stop"
@@ -42,6 +42,7 @@ class Reply:
     as_parts: bool = False
     refusal: str | None = None
     likeliest: Mapping[str, float] = field(default_factory=dict)
+    timings: Any = None
 
 
 @dataclass(frozen=True)
