@@ -72,7 +72,7 @@ class CallTimes:
     def of(self, trace: Trace, call: Call) -> float | None:
         if not call.reused:
             return call.seconds
-        return self._made.get(_id(trace, call), self._journal.get(_journal_id(call)))
+        return self._made.get(call_id(trace, call), self._journal.get(_journal_id(call)))
 
 
 def sum_or_none(seconds: Iterable[float | None]) -> float | None:
@@ -109,7 +109,7 @@ def cost(traces: Sequence[Trace], times: CallTimes) -> Cost:
 
 def seconds_of_calls(traces: Sequence[Trace]) -> dict[CallId, float]:
     """The durations of the calls that these traces made, as opposed to reused."""
-    return {_id(trace, call): call.seconds for trace in traces for call in trace.calls if not call.reused}
+    return {call_id(trace, call): call.seconds for trace in traces for call in trace.calls if not call.reused}
 
 
 def journalled_seconds(folder: Path) -> dict[JournalId, float]:
@@ -134,7 +134,7 @@ def _journal_id(call: Call) -> JournalId:
     return (call.member, call.stage, call.round, call.sample, call.usage, call.sent)
 
 
-def _id(trace: Trace, call: Call) -> CallId:
+def call_id(trace: Trace, call: Call) -> CallId:
     usage = call.usage
     return (
         trace.id,

@@ -82,6 +82,15 @@ class Report:
         )
         return _frame({"strategy": name, **counts, "seconds": cost.total_seconds} for name, counts, cost in rows)
 
+    def times(self) -> pandas.DataFrame:
+        """One row for each stage and member, with percentiles of its calls and of their parts in seconds."""
+        return _flat_frame(asdict(one) for one in self.summary.time.members)
+
+    def latencies(self) -> pandas.DataFrame:
+        """One row for each strategy, with percentiles of its questions' durations in seconds, as if it had been run
+        alone."""
+        return _flat_frame(asdict(one) for one in self.summary.time.strategies)
+
     def items(self) -> pandas.DataFrame:
         """One row for each strategy and question, with the answer and its grade."""
         return _frame(
@@ -97,3 +106,8 @@ class Report:
 
 def _frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
     return require("pandas", "eval").DataFrame(list(rows))
+
+
+def _flat_frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
+    """The columns of nested values are named like `whole_p95`."""
+    return require("pandas", "eval").json_normalize(list(rows), sep="_")

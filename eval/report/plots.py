@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from colm_vl.extras import require
+from colm_vl.types import STAGE_TITLES
 
 from ..calibration.certify import Calibration
 from ..costs import CostPoint, pareto
+from ..durations import RunTime, by_stage
 from ..flips import Flips
 from ..statistics import Interval
 
@@ -146,6 +148,55 @@ def skipping_plot(calibration: Calibration) -> bytes:
     axes.set_ylabel("accuracy, %")
     axes.margins(x=0.05, y=0.15)
     axes.set_title("◆ certified   ┄ accuracy with the whole risk lost", fontsize=11, color=_GREY, loc="left")
+    return _png(figure)
+
+
+# The name of a part, its title, colour and hatch.
+_PARTS = (
+    ("queued", "waiting", _GREY, "//"),
+    ("prefill", "prefill", _GREEN, ""),
+    ("decode", "decoding", _BLUE, ".."),
+    ("unknown", "unknown", _LIGHT, ""),
+)
+_ROW = 0.32
+
+
+def time_plot(found: RunTime) -> bytes:
+    """Seconds per question in the parts of the calls, one row for each stage and member."""
+    stages = by_stage(found.members)
+    rows = len(found.members) + len(stages)
+    figure, axes = _figure(height=1.3 + _ROW * rows)
+    axes.grid(visible=False, axis="y")
+    labels, position = dict[int, str](), 0
+    for stage, members in stages.items():
+        axes.annotate(
+            STAGE_TITLES[stage], (0, position), (4, 0), textcoords="offset points", va="center", fontsize=10,
+            fontweight="bold",
+        )  # fmt: skip
+        for one in members:
+            position += 1
+            labels[position] = one.member
+            left = 0.0
+            for name, _, colour, hatch in _PARTS:
+                width = getattr(one.totals, name) / found.questions
+                axes.barh(position, width, left=left, color=colour, hatch=hatch, edgecolor="white", height=0.7)
+                left += width
+            total = f"{left:.3g}"
+            axes.annotate(total, (left, position), (4, 0), textcoords="offset points", va="center", fontsize=9)
+        position += 1
+    axes.set_yticks(list(labels), list(labels.values()))
+    axes.set_ylim(position - 0.4, -0.6)
+    longest = max(one.totals.all for one in found.members)
+    axes.set_xlim(0, 1.18 * longest / found.questions or 1.0)
+    axes.set_xlabel("seconds per question")
+    patch = require("matplotlib.patches", "eval").Patch
+    shown = [part for part in _PARTS if any(getattr(one.totals, part[0]) > 0.005 * longest for one in found.members)]
+    figure.legend(
+        handles=[
+            patch(facecolor=colour, hatch=hatch, edgecolor="white", label=title) for _, title, colour, hatch in shown
+        ],
+        loc="outside upper center", ncols=len(_PARTS), frameon=False, fontsize=10, columnspacing=1.2,
+    )  # fmt: skip
     return _png(figure)
 
 

@@ -16,6 +16,7 @@ from .document import Document, Heading, Part, Plot, Table, Text
 from .plots import accuracy_plot, cost_plot, flip_plot
 from .skipping import skipping_parts
 from .summary import RunSummary, StrategySummary
+from .timing import time_parts
 
 SIGNIFICANT = 0.05
 
@@ -54,6 +55,8 @@ def _of_run(run: RunSummary, *, named: bool) -> Iterator[Part]:
     yield from _oracle(run)
     yield Heading(prefix + "Costs")
     yield from _costs(run, prefix)
+    yield Heading(prefix + "Time")
+    yield from time_parts(run.time, _file(run, prefix, "time"))
     if run.skipping:
         yield Heading(prefix + "Skipping the server")
         yield from skipping_parts(run.skipping, _file(run, prefix, "skipping"))

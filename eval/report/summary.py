@@ -12,6 +12,7 @@ from colm_vl.types import Trace
 
 from ..client_answers import client_answers, reply_of
 from ..costs import CallId, CallTimes, Cost, CostPoint, cost, pareto
+from ..durations import RunTime, run_time
 from ..flips import Flips, Oracle, flips, oracle
 from ..run_folder import Evaluation
 from ..scoring.scorer import score
@@ -65,6 +66,7 @@ class RunSummary:
     strategies: tuple[StrategySummary, ...]
     comparisons: tuple[PairedComparison, ...]
     skipping: Skipping
+    time: RunTime
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -115,6 +117,7 @@ def summarize(
         strategies=found,
         comparisons=tuple(compare({one.name: one.grades for one in found})),
         skipping=skipping(evaluation),
+        time=run_time(evaluation, names, times),
     )
 
 
@@ -184,5 +187,6 @@ def as_json(run: RunSummary) -> dict[str, Any]:
         ],
         "comparisons": [asdict(pair) for pair in run.comparisons],
         "pareto_front": list(run.front),
+        "time": asdict(run.time),
         "notes": list(run.notes),
     }

@@ -60,7 +60,7 @@ def test_load_ask_score_report(name: str, tmp_path: Path) -> None:
     assert by_name["colm"]["accuracy"] > by_name["vote"]["accuracy"]
     assert all(one["failed"] == 0 for one in found["strategies"])
     page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
 
 
@@ -197,7 +197,7 @@ def test_runs_of_the_same_name_have_plots_of_their_own(tmp_path: Path) -> None:
     for place in ("a", "b"):
         ask("ai2d", published.ai2d(tmp_path / place), tmp_path / place / "run", team("(B)"))
     written = write_report([tmp_path / "a" / "run", tmp_path / "b" / "run"], tmp_path / "report")
-    assert len(written) == len({*written}) == 3 + 2 * 3
+    assert len(written) == len({*written}) == 3 + 2 * 4
     found = json.loads((tmp_path / "report" / "report.json").read_text())["runs"]
     assert [one["label"] for one in found] == ["a/run", "b/run"]
     with pytest.raises(InputError, match="is given twice"):
