@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from ..dataset import Row, Source, open_rows
 from ..scoring import matching
-from ..types import Item, Metric, ParsedAnswer, Score, micro_average
+from ..types import UNPARSED, Item, Metric, ParsedAnswer, Score, micro_average
 from .base import Benchmark, first_images
 
 PERCEPTION = (
@@ -52,8 +52,8 @@ class MME(Benchmark):
     @override
     def lenient(self, item: Item, reply: str) -> ParsedAnswer:
         """Yes or no, wherever it occurs, if the other word does not."""
-        found = {"yes", "no"} & set(reply.lower().translate(matching.PUNCTUATION).split())
-        return ParsedAnswer(found.pop(), "word") if len(found) == 1 else self.official(item, reply)
+        parsed = matching.lone_yes_no(reply.translate(matching.PUNCTUATION))
+        return self.official(item, reply) if parsed.how == UNPARSED else parsed
 
     @override
     def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:

@@ -46,11 +46,11 @@ _CONTRACTIONS: Mapping[str, str] = MappingProxyType(
 
 def normalize(answer: str) -> str:
     text = answer.replace("\n", " ").replace("\t", " ").strip()
-    words = [_DIGITS.get(word, word) for word in _without_marks(text).lower().split()]
+    words = [_DIGITS.get(word, word) for word in without_marks(text).lower().split()]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
-def _without_marks(text: str) -> str:
+def without_marks(text: str) -> str:
     """A mark next to a space is removed; one between letters becomes a space, unless a number has a comma."""
     has_comma = bool(_COMMA_IN_NUMBER.search(text))
     cleaned = text

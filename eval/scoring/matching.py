@@ -75,6 +75,12 @@ def parse_yes_no(reply: str) -> ParsedAnswer:
     return NOTHING
 
 
+def lone_yes_no(text: str) -> ParsedAnswer:
+    """Yes or no, if it is a word of the text and the other one is not."""
+    found = {"yes", "no"} & set(text.lower().split())
+    return ParsedAnswer(found.pop(), "word") if len(found) == 1 else NOTHING
+
+
 def parse_mmlu_pro(reply: str) -> ParsedAnswer:
     """MMLU-Pro: the first "answer is X", else the last "answer: X" of the first line that has one, else the last letter
     from A to J that is a word. Bold marks, which `evaluate_from_api.py` removes from replies, are kept."""

@@ -208,6 +208,39 @@ def seed_bench(folder: Path) -> Path:
     return folder / "SEED-Bench.json"
 
 
+def mmstar(folder: Path) -> Path:
+    """The hub: the options are part of the question."""
+    rows = [
+        {
+            "index": number,
+            "question": f"Which is it, {number}?\nOptions: A: a cat, B: a dog, big, C: one, two, D: none.",
+            "image": picture(number),
+            "answer": "B",
+            "category": ("coarse perception", "math")[number % 2],
+            "l2_category": ("image emotion", "geometry")[number % 2],
+            "meta_info": {"source": "x", "split": "val", "image_path": "x.jpg"},
+        }
+        for number in range(3)
+    ]
+    parquet(folder / "mmstar.parquet", rows)
+    return folder
+
+
+def realworldqa(folder: Path) -> Path:
+    """The hub: the options and how to reply are part of the question."""
+    letter = "Please answer directly with only the letter of the correct option and nothing else."
+    rows = [
+        {"question": f"Where to, {number}?\n\nA. Left\nB. Right\nC. Straight\n{letter}", "answer": "B"}
+        for number in range(2)
+    ]
+    rows.append({"question": "How many?\n\nPlease answer directly with a single word or number.", "answer": "2"})
+    parquet(
+        folder / "data" / "test-00000-of-00001.parquet",
+        [{**row, "image": picture(number), "image_path": f"{number}.webp"} for number, row in enumerate(rows)],
+    )
+    return folder
+
+
 def mme(folder: Path) -> Path:
     rows = [
         {
@@ -330,6 +363,8 @@ PUBLISHED: Mapping[str, Callable[[Path], Path]] = {
     "mmbench": mmbench,
     "mmbench_circular": mmbench,
     "seed_bench": seed_bench,
+    "mmstar": mmstar,
+    "realworldqa": realworldqa,
     "mme": mme,
     "ocrbench": ocrbench,
     "mmlu_pro": mmlu_pro,

@@ -73,6 +73,54 @@ def test_ai2d_answers_are_indexes_from_0(answer: str, letter: str, tmp_path: Pat
     assert plan(find("ai2d"), tmp_path).items[0].gold == (letter,)
 
 
+def test_mmstar_of_the_hub_lists_its_options_in_the_question(tmp_path: Path) -> None:
+    planned = plan(find("mmstar"), published.mmstar(tmp_path))
+    first = planned.items[0]
+    assert (first.question, first.options) == ("Which is it, 0?", ("a cat", "a dog, big", "one, two", "none."))
+    assert first.groups == {"capability": "coarse perception", "axis": "image emotion"}
+    row = {"index": 1, "question": "Which?\nA. a cat\nB. a dog", "answer": "D", "category": "math", "image": b"x"}
+    published.parquet(tmp_path / "other" / "mmstar.parquet", [row])
+    other = plan(find("mmstar"), tmp_path / "other").items[0]
+    assert (other.question, other.options, other.gold) == ("Which?\nA. a cat\nB. a dog", tuple("ABCD"), ("D",))
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("b", "B"),
+        ("(B) a dog", "B"),
+        ("Option B", "B"),
+        ("The answer is B.", "B"),
+        ("a dog", "A"),  # the article
+        ("The answer is (B)", ""),
+        ("It is B", ""),
+        ("", ""),
+    ],
+)
+def test_mmstar_letters_open_the_reply(reply: str, letter: str) -> None:
+    item = Item("1", "?", ("B",), options=("a cat", "a dog", "a cow", "none"))
+    assert find("mmstar").official(item, reply).value == letter
+
+
+def test_realworldqa_has_letters_and_words(tmp_path: Path) -> None:
+    planned = plan(find("realworldqa"), published.realworldqa(tmp_path))
+    assert [(item.kind, item.question, item.options, item.gold) for item in planned.items][1:] == [
+        ("choice", "Where to, 1?", ("Left", "Right", "Straight"), ("B",)),
+        ("open", "How many?\n\nPlease answer directly with a single word or number.", (), ("2",)),
+    ]
+    assert metrics("realworldqa", list(planned.items), {"0": "B", "1": "the left", "2": "2."})["Overall"].correct == 2
+    replies = {"0": Reply("**B**"), "1": Reply("Right"), "2": Reply("I count.\nAnswer: 2")}
+    assert score(find("realworldqa"), planned.items, replies, Rule.LENIENT).overall.correct == 3
+
+
+def test_realworldqa_in_the_files_of_its_authors(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.webp").write_bytes(published.png())
+    rows = [{"image": "0.webp", "question": "How many?", "answer": "2"}]
+    (tmp_path / "annotations.json").write_text(json.dumps(rows))
+    assert [len(query.images) for query in plan(find("realworldqa"), tmp_path).questions] == [1]
+
+
 def test_mme_of_vlmevalkit_has_one_picture_a_question(tmp_path: Path) -> None:
     planned = plan(find("mme"), published.mme_tsv(tmp_path))
     assert [len(query.images) for query in planned.questions] == [1, 1]

@@ -18,13 +18,13 @@ from eval.run_folder import read_evaluation
 from eval.scoring.scorer import score
 from eval.slug import slug
 from eval.types import Rule
-from tests.eval import published, short_answers
+from tests.eval import published, short_answers, yes_no_answers
 from tests.teams import Scripted, scripted
 
 STRATEGIES = ("solo:one", "vote", "colm")
 PACKAGED = frozenset({"pocket", "easy_vqa"})
 """Benchmarks that have no files."""
-PUBLISHED = {**published.PUBLISHED, **short_answers.PUBLISHED}
+PUBLISHED = {**published.PUBLISHED, **short_answers.PUBLISHED, **yes_no_answers.PUBLISHED}
 SCORED = [name for name, benchmark in known().items() if benchmark.scored and name not in PACKAGED]
 WRITTEN = [name for name, benchmark in known().items() if not benchmark.scored]
 
@@ -34,8 +34,15 @@ def team(answer: str, refined: str | None = None) -> Scripted:
     return scripted({"one": said, "two": said}, ["Evidence: it is there\nDisagreement: none\nCheck: all"])
 
 
-RIGHT = {"mme": "yes", "gsm8k": "1,000", "ocrbench": "the word B", "mmbench_circular": "None"}
-WRONG = {"mme": "perhaps", "gsm8k": "many", "ocrbench": "no"}
+RIGHT = {
+    "mme": "yes",
+    "pope": "no",
+    "hallusion_bench": "no",
+    "gsm8k": "1,000",
+    "ocrbench": "the word B",
+    "mmbench_circular": "None",
+}
+WRONG = {"mme": "perhaps", "pope": "yes", "hallusion_bench": "perhaps", "gsm8k": "many", "ocrbench": "no"}
 
 
 def ask(name: str, data: Path | None, out: Path, colm: Scripted, **options: Any) -> None:
