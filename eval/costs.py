@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap, defaultdict
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 
 from colm_vl.batch import CALLS
 from colm_vl.types import Call, Sent, Trace, Usage
-
-from .run_folder import Evaluation
 
 CallId = tuple[str, str, str, int, int, int, int]
 JournalId = tuple[str, str, int, int, Usage, Sent]
@@ -26,16 +24,33 @@ class Cost:
     the server calls that a gate skipped.
     """
 
-    items: int
-    calls: int
-    server_calls: int
-    skipped: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    server_tokens: int
-    bytes: int
+    items: int = 0
+    calls: int = 0
+    server_calls: int = 0
+    skipped: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    server_tokens: int = 0
+    bytes: int = 0
     seconds: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.items + other.items,
+            self.calls + other.calls,
+            self.server_calls + other.server_calls,
+            self.skipped + other.skipped,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.server_tokens + other.server_tokens,
+            self.bytes + other.bytes,
+            {
+                stage: sum_or_none((self.seconds.get(stage, 0.0), other.seconds.get(stage, 0.0)))
+                for stage in (*self.seconds, *(stage for stage in other.seconds if stage not in self.seconds))
+            },
+        )
 
     @property
     def tokens(self) -> int:
@@ -59,20 +74,19 @@ class CallTimes:
     not written its trace.
     """
 
-    def __init__(self, made: Mapping[CallId, float], journal: Mapping[JournalId, float] | None = None) -> None:
+    def __init__(self, made: MutableMapping[CallId, float], journal: Journal | None = None) -> None:
         self._made = made
-        self._journal = journal or {}
+        self._journal = journal
 
-    @classmethod
-    def of_run(cls, evaluation: Evaluation, elsewhere: Mapping[CallId, float] | None = None) -> CallTimes:
-        """`elsewhere` holds the seconds of calls that other runs made and this one reused."""
-        every = [trace for traces in evaluation.traces.values() for trace in traces]
-        return cls({**(elsewhere or {}), **seconds_of_calls(every)}, journalled_seconds(evaluation.folder))
+    def with_calls_of(self, traces: Iterable[Trace]) -> CallTimes:
+        """Also of the calls that these traces made."""
+        return CallTimes(ChainMap(seconds_of_calls(traces), self._made), self._journal)
 
     def of(self, trace: Trace, call: Call) -> float | None:
         if not call.reused:
             return call.seconds
-        return self._made.get(call_id(trace, call), self._journal.get(_journal_id(call)))
+        made = self._made.get(call_id(trace, call))
+        return self._journal.seconds.get(_journal_id(call)) if made is None and self._journal else made
 
 
 def sum_or_none(seconds: Iterable[float | None]) -> float | None:
@@ -85,49 +99,59 @@ def sum_or_none(seconds: Iterable[float | None]) -> float | None:
     return total
 
 
-def cost(traces: Sequence[Trace], times: CallTimes) -> Cost:
-    """Add up the calls of the traces. Calls shared with other strategies count in full, with their first duration."""
-    calls = [(trace, call) for trace in traces for call in trace.calls]
-    servers = {member.name for trace in traces for member in trace.members if member.role == "server"}
-    of_server = [call for _, call in calls if call.member in servers]
+def cost(trace: Trace, times: CallTimes) -> Cost:
+    """The cost of one question. Calls shared with other strategies count in full, with their first duration."""
+    servers = {member.name for member in trace.members if member.role == "server"}
+    usage, of_server = trace.usage, [call.usage for call in trace.calls if call.member in servers]
     seconds: defaultdict[str, list[float | None]] = defaultdict(list)
-    for trace, call in calls:
+    for call in trace.calls:
         seconds[call.stage].append(times.of(trace, call))
     return Cost(
-        items=len(traces),
-        calls=len(calls),
+        items=1,
+        calls=len(trace.calls),
         server_calls=len(of_server),
-        skipped=sum(not gate.asked for trace in traces for gate in trace.gates),
-        prompt_tokens=sum(call.usage.prompt_tokens for _, call in calls),
-        cached_tokens=sum(call.usage.cached_tokens for _, call in calls),
-        completion_tokens=sum(call.usage.completion_tokens for _, call in calls),
-        server_tokens=sum(call.usage.prompt_tokens + call.usage.completion_tokens for call in of_server),
-        bytes=sum(call.sent.bytes for _, call in calls),
+        skipped=sum(not gate.asked for gate in trace.gates),
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        completion_tokens=usage.completion_tokens,
+        server_tokens=sum(one.prompt_tokens + one.completion_tokens for one in of_server),
+        bytes=trace.sent.bytes,
         seconds={stage: sum_or_none(of_stage) for stage, of_stage in seconds.items()},
     )
 
 
-def seconds_of_calls(traces: Sequence[Trace]) -> dict[CallId, float]:
+def seconds_of_calls(traces: Iterable[Trace]) -> dict[CallId, float]:
     """The durations of the calls that these traces made, as opposed to reused."""
     return {call_id(trace, call): call.seconds for trace in traces for call in trace.calls if not call.reused}
 
 
-def journalled_seconds(folder: Path) -> dict[JournalId, float]:
-    """Durations from the journal of a run.
+class Journal:
+    """The journal of a run. It is read when it is first needed, since most runs made all of their calls themselves."""
 
-    The journal does not name a call's question. Calls that are alike in everything that it does keep share the mean of
-    their durations, so that sums are right.
-    """
-    path = folder / CALLS
-    found: defaultdict[JournalId, list[float]] = defaultdict(list)
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            row = json.loads(line)
-            position = (row["member"], row["stage"], row["round"], row["sample"])
-            found[(*position, Usage(*row["usage"]), Sent(*row["sent"]))].append(row["seconds"])
-        except (ValueError, LookupError, TypeError):  # the last line of a run that was killed
-            continue
-    return {key: fmean(seconds) for key, seconds in found.items()}
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / CALLS
+
+    @cached_property
+    def seconds(self) -> Mapping[JournalId, float]:
+        """The durations of the calls.
+
+        The journal does not name a call's question. Calls that are alike in everything that it does keep share the mean
+        of their durations, so that sums are right.
+        """
+        if not self._path.exists():
+            return {}
+        totals: dict[JournalId, tuple[float, int]] = {}
+        with self._path.open("rb") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                    position = (row["member"], row["stage"], row["round"], row["sample"])
+                    key = (*position, Usage(*row["usage"]), Sent(*row["sent"]))
+                    total, count = totals.get(key, (0.0, 0))
+                    totals[key] = total + row["seconds"], count + 1
+                except (ValueError, LookupError, TypeError):  # the last line of a run that was killed
+                    continue
+        return {key: total / count for key, (total, count) in totals.items()}
 
 
 def _journal_id(call: Call) -> JournalId:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from colm_vl.extras import require
 from colm_vl.types import STAGE_TITLES, Call, Stage, Timing, Trace
 
 from .costs import CallTimes, call_id
-from .run_folder import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,12 @@ class Percentiles:
     p99: float
 
     @classmethod
-    def of(cls, seconds: Iterable[float | None]) -> Percentiles | None:
-        """Of those that are known; None if none is."""
-        known = [one for one in seconds if one is not None]
-        if not known:
+    def of(cls, seconds: Sequence[float]) -> Percentiles | None:
+        """None if there are none."""
+        if not seconds:
             return None
-        p50, p95, p99 = map(float, require("numpy", "eval").percentile(known, (50, 95, 99)))
-        return cls(len(known), sum(known) / len(known), p50, p95, p99)
+        p50, p95, p99 = map(float, require("numpy", "eval").percentile(seconds, (50, 95, 99)))
+        return cls(len(seconds), sum(seconds) / len(seconds), p50, p95, p99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +80,83 @@ class RunTime:
     strategies: tuple[QuestionTime, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _TimedCall:
-    seconds: float
-    timing: Timing
+class TimeTally:
+    """The durations of a run, under the load of that run, added up question by question."""
+
+    def __init__(self) -> None:
+        self._questions = 0
+        self._members: dict[str, None] = {}
+        self._calls: defaultdict[tuple[Stage, str], _Calls] = defaultdict(_Calls)
+        self._whole: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._asked: Counter[str] = Counter()
+
+    def add(self, traces: Mapping[str, Trace], times: CallTimes) -> None:
+        """Add one question, with its trace by each strategy."""
+        self._questions += 1
+        for trace in traces.values():
+            self._members |= dict.fromkeys(member.name for member in trace.members)
+        for trace, call in _once(list(traces.values())):
+            self._calls[call.stage, call.member].add(times.of(trace, call), call.timing)
+        for strategy, trace in traces.items():
+            self._asked[strategy] += 1
+            seconds = _alone(trace, times)
+            if seconds is not None:
+                self._whole[strategy].append(seconds)
+
+    def total(self, strategies: Sequence[str]) -> RunTime:
+        """`strategies` are in the order of the report."""
+        return RunTime(
+            questions=self._questions,
+            members=tuple(
+                self._calls[stage, member].total(stage, member)
+                for stage in STAGE_TITLES
+                for member in self._members
+                if (stage, member) in self._calls
+            ),
+            strategies=tuple(map(self._strategy, strategies)),
+        )
+
+    def _strategy(self, name: str) -> QuestionTime:
+        whole, asked = self._whole[name], self._asked[name]
+        return QuestionTime(name, asked, asked - len(whole), Percentiles.of(whole))
 
 
-def run_time(evaluation: Evaluation, strategies: Sequence[str], times: CallTimes) -> RunTime:
-    """The durations of a run, under the load of that run. `strategies` are in the order of the report."""
-    every = [trace for traces in evaluation.traces.values() for trace in traces]
-    return RunTime(
-        questions=len({trace.id for trace in every}),
-        members=tuple(_members(every, times)),
-        strategies=tuple(_strategy(name, evaluation.traces[name], times) for name in strategies),
-    )
+class _Calls:
+    """The calls of one member in one stage. The arrays hold the known durations."""
 
+    def __init__(self) -> None:
+        self._count = 0
+        self._whole, self._queued, self._prefill, self._decode = (array("d") for _ in range(4))
+        self._unknown = 0.0
 
-def _members(traces: Sequence[Trace], times: CallTimes) -> Iterator[MemberTime]:
-    found: defaultdict[tuple[Stage, str], list[_TimedCall | None]] = defaultdict(list)
-    for trace, call in _once(traces):
-        seconds = times.of(trace, call)
-        timing = call.timing
+    def add(self, seconds: float | None, timing: Timing) -> None:
+        self._count += 1
+        if seconds is None:
+            return
         # Durations from a journal do not include waiting in the queue of this process, and `timing.queued` does.
-        timed = None if seconds is None else _TimedCall(max(seconds, timing.known), timing)
-        found[call.stage, call.member].append(timed)
-    members = dict.fromkeys(member.name for trace in traces for member in trace.members)
-    for stage in STAGE_TITLES:
-        for member in members:
-            if calls := found.get((stage, member)):
-                yield _member(stage, member, calls)
+        whole = max(seconds, timing.known)
+        self._whole.append(whole)
+        self._unknown += whole - timing.known
+        for part, found in (
+            (timing.queued, self._queued),
+            (timing.prefill, self._prefill),
+            (timing.decode, self._decode),
+        ):
+            if part is not None:
+                found.append(part)
+
+    def total(self, stage: Stage, member: str) -> MemberTime:
+        return MemberTime(
+            stage=stage,
+            member=member,
+            calls=self._count,
+            untimed=self._count - len(self._whole),
+            whole=Percentiles.of(self._whole),
+            queued=Percentiles.of(self._queued),
+            prefill=Percentiles.of(self._prefill),
+            decode=Percentiles.of(self._decode),
+            totals=Parts(sum(self._queued), sum(self._prefill), sum(self._decode), self._unknown),
+        )
 
 
 def _once(traces: Sequence[Trace]) -> Iterator[tuple[Trace, Call]]:
@@ -122,34 +169,6 @@ def _once(traces: Sequence[Trace]) -> Iterator[tuple[Trace, Call]]:
                 if call.reused is reused and not (reused and key in seen):
                     seen.add(key)
                     yield trace, call
-
-
-def _member(stage: Stage, member: str, calls: Sequence[_TimedCall | None]) -> MemberTime:
-    timed = [call for call in calls if call is not None]
-    queued, prefill, decode = (
-        [getattr(call.timing, name) for call in timed] for name in ("queued", "prefill", "decode")
-    )
-    return MemberTime(
-        stage=stage,
-        member=member,
-        calls=len(calls),
-        untimed=len(calls) - len(timed),
-        whole=Percentiles.of(call.seconds for call in timed),
-        queued=Percentiles.of(queued),
-        prefill=Percentiles.of(prefill),
-        decode=Percentiles.of(decode),
-        totals=Parts(
-            queued=sum(filter(None, queued)),
-            prefill=sum(filter(None, prefill)),
-            decode=sum(filter(None, decode)),
-            unknown=sum(call.seconds - call.timing.known for call in timed),
-        ),
-    )
-
-
-def _strategy(name: str, traces: Sequence[Trace], times: CallTimes) -> QuestionTime:
-    seconds = [_alone(trace, times) for trace in traces]
-    return QuestionTime(name, len(traces), seconds.count(None), Percentiles.of(seconds))
 
 
 def _alone(trace: Trace, times: CallTimes) -> float | None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from colm_vl.answers import same
 
-from .client_answers import DRAFT, ClientAnswer
+from .client_answers import ClientAnswer
 
 Flip = Literal["corrected", "regressed", "changed_wrong", "kept_correct", "kept_wrong"]
 
 CORRECTED = "Corrected: wrong answers that became correct (as a share of the wrong ones)."
 REGRESSED = "Regressed: correct answers that became wrong (as a share of the correct ones)."
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How a client's answer to an item changed in a round."""
+
+    item: str
+    client: str
+    round: int
+    flip: Flip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +79,37 @@ class Oracle:
     missed: int
 
 
-def flips(answers: Sequence[ClientAnswer]) -> list[Flips]:
-    """One row per client and round, in the order of their first answers. With several clients, also one row per round
-    for all of them, whose client is "all"."""
+def steps(answers: Iterable[ClientAnswer]) -> Iterator[Step]:
+    """The steps between the answers of each client to each item, of which all must be given together."""
     by_client: dict[tuple[str, str], list[ClientAnswer]] = {}
     for answer in answers:
         by_client.setdefault((answer.client, answer.item), []).append(answer)
-    counts: dict[tuple[str, int], Counter[Flip]] = {}
-    for (client, _), rounds in by_client.items():
+    for (client, item), rounds in by_client.items():
         ordered = sorted(rounds, key=lambda answer: answer.round)
         for before, after in pairwise(ordered):
-            if after.round == before.round:  # two samples of the same round, as in self-consistency
-                continue
-            counts.setdefault((client, after.round), Counter())[_flip(before, after)] += 1
-    rows = [_row(client, round_, count) for (client, round_), count in counts.items()]
-    if len({row.client for row in rows}) < 2:
-        return rows
-    totals: dict[int, Counter[Flip]] = {}
-    for (_, round_), count in counts.items():
-        totals.setdefault(round_, Counter()).update(count)
-    return [*rows, *(_row("all", round_, count) for round_, count in totals.items())]
+            if after.round > before.round:  # else two samples of the same round, as in self-consistency
+                yield Step(item, client, after.round, _flip(before, after))
+
+
+class FlipCounts:
+    """Counts the steps of each client in each round."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], Counter[Flip]] = {}
+
+    def add(self, step: Step) -> None:
+        self._counts.setdefault((step.client, step.round), Counter())[step.flip] += 1
+
+    def rows(self) -> list[Flips]:
+        """One row per client and round, in the order of their first steps. With several clients, also one row per round
+        for all of them, whose client is "all"."""
+        rows = [_row(client, round_, count) for (client, round_), count in self._counts.items()]
+        if len({row.client for row in rows}) < 2:
+            return rows
+        totals: dict[int, Counter[Flip]] = {}
+        for (_, round_), count in self._counts.items():
+            totals.setdefault(round_, Counter()).update(count)
+        return [*rows, *(_row("all", round_, count) for round_, count in totals.items())]
 
 
 def _flip(before: ClientAnswer, after: ClientAnswer) -> Flip:
@@ -112,17 +133,14 @@ def _row(client: str, round_: int, count: Counter[Flip]) -> Flips:
     )
 
 
-def oracle(answers: Iterable[ClientAnswer], correct: Mapping[str, bool]) -> Oracle:
-    """`correct` maps each item to whether its final answer is correct."""
-    drafts: dict[str, list[bool]] = {}
-    for answer in answers:
-        if answer.round == DRAFT and answer.item in correct:
-            drafts.setdefault(answer.item, []).append(answer.correct)
+def oracle(drafts: Mapping[str, Sequence[bool]], correct: Mapping[str, bool]) -> Oracle:
+    """`drafts` maps each item to whether each of its drafts is correct, `correct` to whether its final answer is."""
+    known = {item: found for item, found in drafts.items() if item in correct}
     return Oracle(
-        items=len(drafts),
-        any_correct=sum(any(found) for found in drafts.values()),
-        all_correct=sum(all(found) for found in drafts.values()),
-        correct=sum(correct[item] for item in drafts),
-        found=sum(correct[item] and not any(found) for item, found in drafts.items()),
-        missed=sum(not correct[item] and any(found) for item, found in drafts.items()),
+        items=len(known),
+        any_correct=sum(any(found) for found in known.values()),
+        all_correct=sum(all(found) for found in known.values()),
+        correct=sum(correct[item] for item in known),
+        found=sum(correct[item] and not any(found) for item, found in known.items()),
+        missed=sum(not correct[item] and any(found) for item, found in known.items()),
     )

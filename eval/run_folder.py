@@ -16,6 +16,7 @@ from .benchmarks.base import Benchmark
 from .benchmarks.registry import find
 from .dataset import json_lines, read_json
 from .own_questions import OwnQuestions
+from .stored_traces import stored_traces
 from .types import Item
 
 EVALUATION, ITEMS, GRADES = "eval.json", "items.jsonl", "grades"
@@ -33,7 +34,19 @@ class Evaluation:
     benchmark: Benchmark
     split: str
     items: Mapping[str, Item]
-    traces: Mapping[str, tuple[Trace, ...]]
+    traces: Mapping[str, Sequence[Trace]]
+
+    def by_question(self) -> Iterator[Mapping[str, Trace]]:
+        """The traces of each question by strategy, in the order of the items; for a run from a folder, each is read
+        from its file when it is needed."""
+        waiting = {strategy: iter(traces) for strategy, traces in self.traces.items()}
+        following = {strategy: next(traces, None) for strategy, traces in waiting.items()}
+        for key in self.items:
+            found = {strategy: trace for strategy, trace in following.items() if trace and trace.id == key}
+            for strategy in found:
+                following[strategy] = next(waiting[strategy], None)
+            if found:
+                yield found
 
 
 def check_evaluation(folder: Path, benchmark: Benchmark, split: str) -> None:
@@ -76,13 +89,9 @@ def read_evaluation(folder: Path) -> Evaluation:
         )
     record = read_json(folder / EVALUATION)
     items = {item.id: item for item in map(_as_item, json_lines(folder / ITEMS))}
-    by_strategy: dict[str, dict[str, Trace]] = {}
-    for trace in read_traces(folder):
-        if trace.id in items:
-            by_strategy.setdefault(trace.strategy, {})[trace.id] = trace
-    if not by_strategy:
+    traces = stored_traces(folder / TRACES, items)
+    if not traces:
         raise InputError(f"{folder}: no answers yet", hint="wait for the run, or start it again")
-    traces = {strategy: tuple(found[key] for key in items if key in found) for strategy, found in by_strategy.items()}
     return Evaluation(folder.resolve().name, folder, _benchmark(record, folder), record.get("split", ""), items, traces)
 
 

@@ -20,7 +20,7 @@ from colm_vl.team import Member, Team
 from colm_vl.types import Call, Trace
 
 from ..client_answers import reply_of
-from ..costs import CallTimes, sum_or_none
+from ..costs import CallTimes, Journal, seconds_of_calls, sum_or_none
 from ..evaluator import Plan, run
 from ..report.document import Document, Heading, Plot, Table, Text
 from ..report.plots import line_plot
@@ -153,10 +153,10 @@ class _Times:
 
 
 def _times(evaluation: Evaluation, setup: str) -> dict[str, _Times]:
-    times = CallTimes.of_run(evaluation)
+    traces = evaluation.traces[_SETUPS[setup].strategy]
+    times = CallTimes(seconds_of_calls(traces), Journal(evaluation.folder))
     return {
-        trace.id: _Times(_path(trace, _locals(trace), times), _path(trace, _servers(trace), times))
-        for trace in evaluation.traces[_SETUPS[setup].strategy]
+        trace.id: _Times(_path(trace, _locals(trace), times), _path(trace, _servers(trace), times)) for trace in traces
     }
 
 

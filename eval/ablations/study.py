@@ -17,7 +17,8 @@ from ..evaluator import Plan, run
 from ..flips import CORRECTED, REGRESSED
 from ..report.document import Document, Plot, Table, Text
 from ..report.plots import accuracy_plot, cost_plot
-from ..report.summary import StrategySummary, as_json, summarize
+from ..report.strategy import StrategySummary
+from ..report.summary import as_json, summarize
 from ..run_folder import read_evaluation
 from ..slug import slug
 from ..statistics import PairedComparison, against

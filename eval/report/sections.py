@@ -15,7 +15,8 @@ from ..types import DRAWN, Metric, Rule
 from .document import Document, Heading, Part, Plot, Table, Text
 from .plots import accuracy_plot, cost_plot, flip_plot
 from .skipping import skipping_parts
-from .summary import RunSummary, StrategySummary
+from .strategy import StrategySummary
+from .summary import RunSummary
 from .timing import time_parts
 
 SIGNIFICANT = 0.05

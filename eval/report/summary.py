@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from colm_vl import ConfigError, strategies
-from colm_vl.types import Trace
+from colm_vl.types import MemberInfo
 
-from ..client_answers import client_answers, reply_of
-from ..costs import CallId, CallTimes, Cost, CostPoint, cost, pareto
-from ..durations import RunTime, run_time
-from ..flips import Flips, Oracle, flips, oracle
+from ..costs import CallId, CallTimes, Journal, pareto
+from ..durations import RunTime, TimeTally
 from ..run_folder import Evaluation
-from ..scoring.scorer import score
-from ..statistics import Interval, PairedComparison, compare, mean_interval
+from ..statistics import PairedComparison, compare
 from ..tables import results_as_json
-from ..types import Results, Rule
+from ..types import Rule
 from .skipping import Skipping, skipping
-
-
-@dataclass(frozen=True, slots=True)
-class StrategySummary:
-    """One strategy of a run.
-
-    `results` are by rule. `grades` maps each question to the grade of its answer, under the report's rule.
-    `failed` counts questions without an answer, which count as wrong; `degraded` those where some call failed.
-    """
-
-    name: str
-    results: Mapping[Rule, Results]
-    grades: Mapping[str, float]
-    interval: Interval
-    flips: tuple[Flips, ...]
-    oracle: Oracle
-    cost: Cost
-    failed: int
-    degraded: int
-
-    @property
-    def accuracy(self) -> float:
-        return sum(self.grades.values()) / len(self.grades) if self.grades else 0.0
-
-    @property
-    def point(self) -> CostPoint:
-        """Cost is tokens per question, since strategies of an interrupted run may have answered different numbers of
-        questions."""
-        return CostPoint(self.name, self.cost.tokens_each, self.accuracy)
+from .strategy import StrategySummary, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +71,17 @@ def summarize(
 
     `elsewhere` holds the seconds of calls that other runs made and this one reused.
     """
-    names = sorted(evaluation.traces, key=rank)
-    every = [trace for traces in evaluation.traces.values() for trace in traces]
-    times = CallTimes.of_run(evaluation, elsewhere)
-    found = tuple(_strategy(evaluation, name, rule, times) for name in names)
+    times = CallTimes(dict(elsewhere or {}), Journal(evaluation.folder))
+    tallies = {name: Tally(evaluation, rule) for name in sorted(evaluation.traces, key=rank)}
+    durations = TimeTally()
+    members: dict[str, MemberInfo] = {}
+    for traces in evaluation.by_question():
+        known = times.with_calls_of(traces.values())
+        durations.add(traces, known)
+        for name, trace in traces.items():
+            tallies[name].add(trace, known)
+            members |= {member.name: member for member in trace.members}
+    found = tuple(tally.summary(name) for name, tally in tallies.items())
     return RunSummary(
         label=evaluation.label,
         benchmark=evaluation.benchmark.name,
@@ -113,33 +89,11 @@ def summarize(
         split=evaluation.split,
         items=len(evaluation.items),
         rule=rule,
-        members=_members(every),
+        members=tuple(map(_described, members.values())),
         strategies=found,
         comparisons=tuple(compare({one.name: one.grades for one in found})),
         skipping=skipping(evaluation),
-        time=run_time(evaluation, names, times),
-    )
-
-
-def _strategy(evaluation: Evaluation, name: str, rule: Rule, times: CallTimes) -> StrategySummary:
-    benchmark, traces = evaluation.benchmark, evaluation.traces[name]
-    items = list(evaluation.items.values())
-    replies = {trace.id: reply_of(trace) for trace in traces}
-    results = {each: score(benchmark, items, replies, each, partial=True) for each in benchmark.rules}
-    by_id = {one.id: one for one in results[rule].scores}
-    answered = [item for item in items if item.id in by_id]
-    grades = benchmark.units(answered, [by_id[item.id] for item in answered])
-    answers = client_answers(benchmark, evaluation.items, traces, rule)
-    return StrategySummary(
-        name=name,
-        results=results,
-        grades=grades,
-        interval=mean_interval(list(grades.values())),
-        flips=tuple(flips(answers)),
-        oracle=oracle(answers, {key: one.correct for key, one in by_id.items()}),
-        cost=cost(traces, times),
-        failed=sum(trace.settlement is None for trace in traces),
-        degraded=sum(trace.degraded for trace in traces),
+        time=durations.total(list(tallies)),
     )
 
 
@@ -151,12 +105,8 @@ def rank(strategy: str) -> tuple[int, str]:
         return sys.maxsize, strategy
 
 
-def _members(traces: Sequence[Trace]) -> tuple[str, ...]:
-    known = {member.name: member for trace in traces for member in trace.members}
-    return tuple(
-        f"{member.role} {member.name}: {member.model}" + (f" ({member.specialty})" if member.specialty else "")
-        for member in known.values()
-    )
+def _described(member: MemberInfo) -> str:
+    return f"{member.role} {member.name}: {member.model}" + (f" ({member.specialty})" if member.specialty else "")
 
 
 def as_json(run: RunSummary) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from colm_vl.types import Call, Decision, Draft, MemberInfo, Refinement, Sent, Settlement, Trace, Usage
 from eval.benchmarks.registry import find
 from eval.client_answers import ClientAnswer, client_answers
-from eval.costs import CallTimes, CostPoint, cost, journalled_seconds, pareto, seconds_of_calls
-from eval.flips import flips, oracle
+from eval.costs import CallTimes, Cost, CostPoint, Journal, cost, pareto, seconds_of_calls
+from eval.flips import FlipCounts, oracle, steps
 from eval.report.summary import summarize
 from eval.run_folder import Evaluation
 from eval.statistics import compare, holm, mcnemar, wilson
@@ -88,7 +88,10 @@ def test_every_kind_of_flip_is_counted() -> None:
         )
         for round_, (answer, correct) in enumerate((before, after))
     ]
-    (row,) = flips(stood)
+    counts = FlipCounts()
+    for step in steps(stood):
+        counts.add(step)
+    (row,) = counts.rows()
     assert (row.corrected, row.regressed, row.changed_wrong, row.kept_correct, row.kept_wrong) == (1, 1, 1, 1, 1)
     assert row.corrected_rate == pytest.approx(1 / 3)
     assert row.regressed_rate == pytest.approx(1 / 2)
@@ -97,17 +100,12 @@ def test_every_kind_of_flip_is_counted() -> None:
 def test_samples_of_one_client_are_not_flips() -> None:
     """In self-consistency, the samples are independent answers."""
     stood = [ClientAnswer("1", "c", 0, answer, answer == "x") for answer in ("x", "y", "x")]
-    assert flips(stood) == []
+    assert list(steps(stood)) == []
 
 
 def test_oracle_counts_found_and_missed() -> None:
     drafts = {"a": (True, False), "b": (False, False), "c": (True, True), "d": (False, False)}
-    stood = [
-        ClientAnswer(item, name, 0, "x", correct)
-        for item, both in drafts.items()
-        for name, correct in zip("pq", both, strict=True)
-    ]
-    found = oracle(stood, {"a": False, "b": True, "c": True, "d": False})
+    found = oracle(drafts, {"a": False, "b": True, "c": True, "d": False})
     assert (found.items, found.any_correct, found.all_correct, found.correct, found.found, found.missed) == (
         4,
         2,
@@ -148,7 +146,7 @@ def test_a_shared_draft_costs_every_strategy() -> None:
     guided = Call("s", "guide", round=1, seconds=1.0, usage=Usage(20, 0, 5), sent=Sent(bytes=700))
     first = trace("solo", made)
     second = trace("colm", Call("c", "draft", usage=Usage(10, 4, 3), reused=True), guided)
-    found = cost([second], CallTimes(seconds_of_calls([first, second])))
+    found = cost(second, CallTimes(seconds_of_calls([first, second])))
     assert found.seconds == {"draft": 2.0, "guide": 1.0}
     assert (found.calls, found.server_calls, found.skipped, found.bytes) == (2, 1, 1, 700)
     assert found.tokens == 10 + 3 + 20 + 5
@@ -157,7 +155,7 @@ def test_a_shared_draft_costs_every_strategy() -> None:
 
 def test_tokens_do_not_depend_on_what_a_cache_held() -> None:
     cold, warm = (trace("colm", Call("s", "guide", usage=Usage(20, cached, 5))) for cached in (0, 18))
-    costs = [cost([one], CallTimes({})) for one in (cold, warm)]
+    costs = [cost(one, CallTimes({})) for one in (cold, warm)]
     assert [(one.tokens, one.server_tokens) for one in costs] == [(25, 25)] * 2
     assert [one.cached_tokens for one in costs] == [0, 18]
 
@@ -179,9 +177,9 @@ def test_durations_of_a_killed_run_come_from_its_journal(tmp_path: Path) -> None
     lines = [json.dumps(line | {"sent": [700, 0, 0], "seconds": seconds}) for seconds in (1.0, 2.0)]
     (tmp_path / "calls.jsonl").write_text("\n".join([*lines, '{"key": "cut o']))
     again = [trace("solo", Call("c", "draft", usage=usage, sent=sent, reused=True)) for _ in range(2)]
-    found = cost(again, CallTimes({}, journalled_seconds(tmp_path)))
+    found = sum((cost(one, CallTimes({}, Journal(tmp_path))) for one in again), Cost())
     assert (found.seconds, found.total_seconds) == ({"draft": 3.0}, 3.0)
-    unknown = cost(again, CallTimes({}, journalled_seconds(tmp_path / "nowhere")))
+    unknown = sum((cost(one, CallTimes({}, Journal(tmp_path / "nowhere"))) for one in again), Cost())
     assert (unknown.seconds, unknown.total_seconds) == ({"draft": None}, None)
 
 
