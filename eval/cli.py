@@ -87,7 +87,11 @@ def list_benchmarks() -> None:
 def score(
     benchmark: BenchmarkOrFile,
     predictions: Annotated[
-        Path, typer.Option(help="Model replies: a file, a run folder, or a folder of <Subject>/output.json.")
+        Path,
+        typer.Option(
+            help="Model replies: a file, also of lmms-eval, VLMEvalKit or inspect_ai; a run folder; or a folder of "
+            "<Subject>/output.json."
+        ),
     ],
     gold: Annotated[Path | None, typer.Option(help="The gold answers of a benchmark: its own file or folder.")] = None,
     metric: MetricOption = "",
@@ -127,7 +131,7 @@ def score(
             raise InputError("--gold is missing", hint="give the benchmark's own file with the gold answers")
         chosen = _benchmark(benchmark, metric, group_column)
         items = chosen.gold(gold, split or chosen.splits[0])
-    replies = read_predictions(predictions, strategy, column=reply_column, gold=gold)
+    replies = read_predictions(predictions, strategy, column=reply_column, gold=gold, items=items)
     results = score_replies(chosen, items, replies, rule, partial=partial)
     grades = {one.id: one.grade for one in results.scores}
     data, tables = results_as_json(results) | {"grades": grades}, [*results_tables(chosen, results)]
@@ -351,6 +355,23 @@ def compare(
         typer.echo(f"--fail-if {one}", err=True)
     if held:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="lmms-eval, vlmevalkit or inspect.")],
+    out: Annotated[Path, typer.Option(help="The folder for the files.")],
+    strategies: Annotated[str, typer.Option(help="Strategies, separated by commas; by default all.")] = "",
+    rule: Annotated[Rule, typer.Option(help="The rule by which the replies are scored.")] = Rule.STRICT,
+) -> None:
+    """Write the answers of a run in the format of another harness. `score` and `compare` read these formats."""
+    from .exchange.export import export as export_run
+    from .exchange.registry import find
+    from .run_folder import read_evaluation
+
+    for path in export_run(read_evaluation(run), find(to), out, _split_commas(strategies), rule):
+        typer.echo(path)
 
 
 @app.command()

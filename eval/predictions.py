@@ -11,8 +11,10 @@ from colm_vl.batch import ANSWERS
 from colm_vl.errors import InputError
 
 from .dataset import Row, Source, json_lines, open_rows, read_json
+from .exchange import registry
+from .exchange.matching import matched
 from .tsv import cells
-from .types import Reply, letters
+from .types import Item, Reply, letters
 
 _IDS = ("id", "pid", "question_id", "questionId", "index", "data_id")
 _REPLIES = ("response", "model_outputs", "generated_text", "output", "prediction", "predict", "parsed_pred", "pred")
@@ -31,16 +33,20 @@ _GOLD = frozenset({"", "answer", "answers", "answer_index", "text", "label", "gr
 _DRAWS = ("official_index", "stored_index")
 
 
-def read_predictions(path: Path, strategy: str = "", *, column: str = "", gold: Path | None = None) -> dict[str, Reply]:
-    """Read replies by question id. `strategy` selects one if a run has several.
+def read_predictions(
+    path: Path, strategy: str = "", *, column: str = "", gold: Path | None = None, items: Sequence[Item] = ()
+) -> dict[str, Reply]:
+    """Read replies by question id. `strategy` selects one if a run has several. `items` are needed for the logs of
+    other harnesses, which may number the questions instead.
 
-    Accepts a folder of `<Subject>/output.json` (MMMU's example outputs) or a run folder; JSON: id → reply, subject →
-    rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines; TSV and CSV. In rows, the reply is in
-    `column`, by default the first known column present. Raises `InputError` for anything else, for a duplicate id, and
-    if the replies would be the answers of the `gold` file.
+    Accepts the files of other harnesses (`exchange`); a folder of `<Subject>/output.json` (MMMU's example outputs) or a
+    run folder; JSON: id → reply, subject → rows, a list of rows, or ScienceQA's `outputs` and `results`; JSON Lines;
+    TSV and CSV. In rows, the reply is in `column`, by default the first known column present. Raises `InputError` for
+    anything else, for a duplicate id, and if the replies would be the answers of the `gold` file.
     """
     found: dict[str, Reply] = {}
-    for key, reply in _pairs(path, strategy, column):
+    known = None if column else registry.of(path)
+    for key, reply in matched(known.read(path), items, path) if known else _pairs(path, strategy, column):
         if key in found:
             raise InputError(f"{path}: two predictions for {key!r}", hint="give one prediction per question")
         found[key] = reply

@@ -144,7 +144,8 @@ def _of_run(evaluation: Evaluation, rule: Rule) -> _Answered:
 
 
 def _of_predictions(path: Path, base: Evaluation, rule: Rule) -> _Answered:
-    replies = {name: read_predictions(path, name) for name in strategies_in(path)}
+    items = list(base.items.values())
+    replies = {name: read_predictions(path, name, items=items) for name in strategies_in(path)}
     ids = dict.fromkeys(key for found in replies.values() for key in found)
     if not any(key in base.items for key in ids):
         raise _nothing_shared(next(iter(ids)))
