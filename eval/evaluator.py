@@ -16,7 +16,7 @@ from colm_vl.errors import InputError
 from colm_vl.types import Query, Trace
 
 from .benchmarks.base import Benchmark
-from .benchmarks.judged import JudgedBenchmark
+from .benchmarks.judged import AnswerFile, JudgedBenchmark
 from .calibration.certify import write_certificate
 from .dataset import Source
 from .run_folder import check_evaluation, read_traces, write_evaluation
@@ -100,9 +100,10 @@ def run(
     write_certificate(colm.team.with_policy(**policy).policy.gate, out)
     yield from first
     yield from traces
-    if isinstance(plan.benchmark, JudgedBenchmark):
-        for strategy in strategies:
+    for strategy in strategies:
+        if isinstance(plan.benchmark, JudgedBenchmark):
             yield from _follow_up(colm, plan, plan.benchmark, strategy, out, options)
+        if isinstance(plan.benchmark, AnswerFile):
             _write_answers(plan, plan.benchmark, strategy, out)
 
 
@@ -116,7 +117,7 @@ def _follow_up(
         yield from colm.batch(questions, _second(out, strategy), strategy=strategy, **options)
 
 
-def _write_answers(plan: Plan, benchmark: JudgedBenchmark, strategy: str, out: Path) -> None:
+def _write_answers(plan: Plan, benchmark: AnswerFile, strategy: str, out: Path) -> None:
     replies = _replies(strategy, [out, _second(out, strategy)])
     answered = [item for item in plan.items if item.id in replies]
     rows = benchmark.answers(answered, replies, strategy)

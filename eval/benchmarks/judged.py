@@ -1,9 +1,9 @@
-"""The base class of benchmarks that a judge model scores: answers are written to files for its own scripts."""
+"""The base classes of benchmarks that a judge model scores: answers are written to files for its own scripts."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -13,17 +13,22 @@ from ..types import Item, ParsedAnswer
 from .base import Benchmark
 
 
-class JudgedBenchmark(Benchmark):
-    """`answers` returns the rows of the answer file that the benchmark's own judge reads."""
+class AnswerFile(ABC):
+    """What a benchmark has whose own scripts read a file of answers."""
 
-    modality = "text"
-    requires_image = False
-    scored: ClassVar[bool] = False
     answer_format: ClassVar[Literal["json", "jsonl"]] = "jsonl"
 
     @abstractmethod
-    def answers(self, items: Sequence[Item], replies: Mapping[str, str], model: str) -> list[dict[str, Any]]:
-        """One row per question. `model` is the name that the judge shows."""
+    def answers(
+        self, items: Sequence[Item], replies: Mapping[str, str], model: str
+    ) -> list[dict[str, Any]] | dict[str, Any]:
+        """One row per question, in a list or by id. `model` is the name that the judge shows."""
+
+
+class JudgedBenchmark(AnswerFile, Benchmark):
+    modality = "text"
+    requires_image = False
+    scored: ClassVar[bool] = False
 
     def follow_up(self, items: Sequence[Item], replies: Mapping[str, str]) -> list[Item]:
         """The second turn of each answered conversation that has one."""

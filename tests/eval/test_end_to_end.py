@@ -18,13 +18,13 @@ from eval.run_folder import read_evaluation
 from eval.scoring.scorer import score
 from eval.slug import slug
 from eval.types import Rule
-from tests.eval import published, short_answers, yes_no_answers
+from tests.eval import mathvista_rows, published, short_answers, yes_no_answers
 from tests.teams import Scripted, scripted
 
 STRATEGIES = ("solo:one", "vote", "colm")
 PACKAGED = frozenset({"pocket", "easy_vqa"})
 """Benchmarks that have no files."""
-PUBLISHED = {**published.PUBLISHED, **short_answers.PUBLISHED, **yes_no_answers.PUBLISHED}
+PUBLISHED = {**published.PUBLISHED, **short_answers.PUBLISHED, **yes_no_answers.PUBLISHED, **mathvista_rows.PUBLISHED}
 SCORED = [name for name, benchmark in known().items() if benchmark.scored and name not in PACKAGED]
 WRITTEN = [name for name, benchmark in known().items() if not benchmark.scored]
 
