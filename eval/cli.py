@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -397,6 +399,20 @@ def ablate(
     smaller: Annotated[Path | None, typer.Option(help="For server: a team file with a smaller server model.")] = None,
     latency: Annotated[str, typer.Option(help="For network: one-way latencies in milliseconds.")] = "5,50,200",
     bandwidth: Annotated[str, typer.Option(help="For network: bandwidths in Mbit/s.")] = "1,10,100",
+    askers: Annotated[
+        str, typer.Option(help="For load: numbers of askers, each of whom asks one question after the other.")
+    ] = "1,2,4,8,16,32,64",
+    seconds: Annotated[float, typer.Option(min=1, help="For load: the time to measure each number of askers.")] = 20,
+    places: Annotated[int, typer.Option(min=1, help="For load: how many requests the server answers at a time.")] = 1,
+    slow: Annotated[
+        str, typer.Option(metavar="NAME=FACTOR,…", help="For load: clients on slower hardware, as in shapes=4.")
+    ] = "",
+    gates: Annotated[
+        str, typer.Option(help="For load: gates of colm, each as a setup of its own.")
+    ] = "disagreement,confidence=0.9",
+    stub: Annotated[
+        bool, typer.Option("--stub", help="For load: stub endpoints on loopback in place of a team and a benchmark.")
+    ] = False,
 ) -> None:
     """Change one thing about the method or the team, and measure the difference."""
     from colm_vl.team import Team
@@ -407,9 +423,18 @@ def ablate(
     from .evaluator import plan
     from .report.write import write_document
 
+    if stub and kind is not Ablation.LOAD:
+        raise InputError("--stub is for load", hint="leave it out")
     planned = plan(find(benchmark), data, split, _split_commas(subjects), limit)
     members = Team.load(team) if team else Team.pocket()
-    if kind is Ablation.NETWORK:
+    if kind is Ablation.LOAD:
+        from .ablations.load import load_study, stub_study
+        from .ablations.load_values import LoadSettings
+
+        load = LoadSettings(_counts("askers", askers), seconds, places, _factors(slow), tuple(_split_commas(gates)))
+        tell = partial(typer.echo, err=True)
+        result = stub_study(out, load, tell) if stub else load_study(members, planned, out, load, tell)
+    elif kind is Ablation.NETWORK:
         from .ablations.network import Links, network_study
 
         lines = Links(_numbers("latency", latency), _numbers("bandwidth", bandwidth))
@@ -460,6 +485,27 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in _split_commas(text))
     except ValueError:
         raise InputError(f"--{option} {text!r}: expected numbers", hint="separate them by commas") from None
+
+
+def _counts(option: str, text: str) -> tuple[int, ...]:
+    parts = _split_commas(text)
+    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"--{option} {text!r}: expected whole numbers from 1", hint="separate them by commas")
+    return tuple(sorted(set(map(int, parts))))
+
+
+def _factors(text: str) -> dict[str, float]:
+    """Factors by client."""
+    factors: dict[str, float] = {}
+    for part in _split_commas(text):
+        name, _, factor = part.partition("=")
+        try:
+            factors[name.strip()] = float(factor)
+        except ValueError:
+            factors[name.strip()] = math.nan
+        if not 0 < factors[name.strip()] < math.inf:
+            raise InputError(f"--slow {part!r}: expected a client and a factor above 0", hint="such as --slow shapes=4")
+    return factors
 
 
 def _split_commas(text: str) -> list[str]:

@@ -101,8 +101,7 @@ def sum_or_none(seconds: Iterable[float | None]) -> float | None:
 
 def cost(trace: Trace, times: CallTimes) -> Cost:
     """The cost of one question. Calls shared with other strategies count in full, with their first duration."""
-    servers = {member.name for member in trace.members if member.role == "server"}
-    usage, of_server = trace.usage, [call.usage for call in trace.calls if call.member in servers]
+    usage, of_server = trace.usage, [call.usage for call in server_calls(trace)]
     seconds: defaultdict[str, list[float | None]] = defaultdict(list)
     for call in trace.calls:
         seconds[call.stage].append(times.of(trace, call))
@@ -118,6 +117,11 @@ def cost(trace: Trace, times: CallTimes) -> Cost:
         bytes=trace.sent.bytes,
         seconds={stage: sum_or_none(of_stage) for stage, of_stage in seconds.items()},
     )
+
+
+def server_calls(trace: Trace) -> list[Call]:
+    names = {member.name for member in trace.members if member.role == "server"}
+    return [call for call in trace.calls if call.member in names]
 
 
 def seconds_of_calls(traces: Iterable[Trace]) -> dict[CallId, float]:

@@ -13,3 +13,4 @@ class Ablation(StrEnum):
     GUIDANCE = "guidance"
     REFINEMENT = "refinement"
     NETWORK = "network"
+    LOAD = "load"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -20,7 +19,7 @@ from colm_vl.team import Member, Team
 from colm_vl.types import Call, Trace
 
 from ..client_answers import reply_of
-from ..costs import CallTimes, Journal, seconds_of_calls, sum_or_none
+from ..costs import CallTimes, Journal, seconds_of_calls, server_calls, sum_or_none
 from ..evaluator import Plan, run
 from ..report.document import Document, Heading, Plot, Table, Text
 from ..report.plots import line_plot
@@ -30,11 +29,11 @@ from ..slug import slug
 from ..tables import seconds_each
 from ..types import Rule
 from .loopback import Endpoint, Link, Proxy
+from .setups import ALONE, Setup
 from .study import Study, start_from
 from .wrappers import SharedBackend
 
 DIRECT = Link()
-ALONE = "server alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +47,12 @@ class Links:
         return (Link(latency, bandwidth) for latency, bandwidth in product(self.latencies, self.bandwidths))
 
 
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    strategy: str
-    policy: Mapping[str, Any] = field(default_factory=dict)
-
-
-_SETUPS: Mapping[str, _Setup] = MappingProxyType(
+_SETUPS: Mapping[str, Setup] = MappingProxyType(
     {
-        ALONE: _Setup("server"),
-        "colm": _Setup("colm"),
-        "colm, captions only": _Setup("colm", {"share": "captions"}),
-        "colm, asked on disagreement": _Setup("colm", {"gate": "disagreement"}),
+        ALONE: Setup("server"),
+        "colm": Setup("colm"),
+        "colm, captions only": Setup("colm", {"share": "captions"}),
+        "colm, asked on disagreement": Setup("colm", {"gate": "disagreement"}),
     }
 )
 
@@ -156,7 +149,8 @@ def _times(evaluation: Evaluation, setup: str) -> dict[str, _Times]:
     traces = evaluation.traces[_SETUPS[setup].strategy]
     times = CallTimes(seconds_of_calls(traces), Journal(evaluation.folder))
     return {
-        trace.id: _Times(_path(trace, _locals(trace), times), _path(trace, _servers(trace), times)) for trace in traces
+        trace.id: _Times(_path(trace, _locals(trace), times), _path(trace, server_calls(trace), times))
+        for trace in traces
     }
 
 
@@ -166,7 +160,7 @@ def _measure(evaluation: Evaluation, setup: str, computed: Mapping[str, _Times])
     table = score(evaluation.benchmark, list(evaluation.items.values()), replies, Rule.STRICT, partial=True)
     here = _times(evaluation, setup)
     there = [computed.get(trace.id, _Times()) for trace in traces]
-    of_server = [_servers(trace) for trace in traces]
+    of_server = [server_calls(trace) for trace in traces]
     count = max(len(traces), 1)
     return LinkMeasurement(
         accuracy=table.overall.accuracy,
@@ -182,13 +176,8 @@ def _mean(seconds: Sequence[float | None], count: int) -> float | None:
     return None if total is None else total / count
 
 
-def _servers(trace: Trace) -> list[Call]:
-    names = {member.name for member in trace.members if member.role == "server"}
-    return [call for call in trace.calls if call.member in names]
-
-
 def _locals(trace: Trace) -> list[Call]:
-    servers = _servers(trace)
+    servers = server_calls(trace)
     return [call for call in trace.calls if call not in servers]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
 from colm_vl.backends import registry
-from colm_vl.backends.base import Backend, Capabilities, Generation, Piece, Request
+from colm_vl.backends.base import Backend, Capabilities, Generation, Message, Piece, Request, Sampling
 from colm_vl.team import Member
 
 
@@ -64,6 +66,72 @@ class Reseeded(BackendWrapper):
     async def generate(self, request: Request) -> Generation:
         sampling = replace(request.sampling, seed=(request.sampling.seed or 0) + self._shift)
         return await super().generate(replace(request, sampling=sampling))
+
+
+class Replayed(BackendWrapper):
+    """Answers a repeated request with the same reply after `slowdown` times the time that the first one took.
+
+    New requests to all backends that share the lock `alone` are computed one at a time, so that they are timed without
+    competing for this machine. Repeated ones take no computing, as if each caller had a model of its own.
+    """
+
+    def __init__(self, inner: SharedBackend, alone: asyncio.Lock, slowdown: float = 1.0) -> None:
+        super().__init__(inner)
+        self._alone = alone
+        self._slowdown = slowdown
+        self._known: dict[tuple[tuple[Message, ...], Sampling], Generation] = {}
+        self._loaded = False
+
+    @override
+    async def generate(self, request: Request) -> Generation:
+        key = (request.messages, request.sampling)
+        if key not in self._known:
+            async with self._alone:
+                if key not in self._known:
+                    self._known[key] = await self._timed(request)
+                    return self._known[key]
+        generation = self._known[key]
+        await asyncio.sleep(generation.seconds)
+        return generation
+
+    async def _timed(self, request: Request) -> Generation:
+        if not self._loaded:
+            await self.capabilities()  # loads the model, which must not count
+            self._loaded = True
+        begun = time.monotonic()
+        generation = await super().generate(request)
+        return replace(generation, seconds=self._slowdown * (time.monotonic() - begun))
+
+
+class Bounded(BackendWrapper):
+    """Answers up to `places` requests at a time, in their order of arrival, and measures how much they are used."""
+
+    def __init__(self, inner: SharedBackend, places: int) -> None:
+        super().__init__(inner)
+        self.places = places
+        self._free = asyncio.Semaphore(places)
+        self._in_use = 0
+        self._used = 0.0
+        self._since = time.monotonic()
+
+    def used(self) -> float:
+        """Seconds for which places have been in use, summed over the places."""
+        before, self._since = self._since, time.monotonic()
+        self._used += self._in_use * (self._since - before)
+        return self._used
+
+    @override
+    async def generate(self, request: Request) -> Generation:
+        async with self._free:
+            self._count(1)
+            try:
+                return await super().generate(request)
+            finally:
+                self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.used()
+        self._in_use += change
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ one port per line, and ends when its standard input is closed.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import sys
@@ -18,12 +19,20 @@ from subprocess import PIPE, Popen
 from aiohttp import web
 
 REPLY = "Caption: five dots in two rows, all of them red, on a white ground.\nAnswer: 5\nConfidence: 90"
+_OTHER = REPLY.replace("Answer: 5", "Answer: 4")
 
 
 @contextmanager
-def endpoints(count: int, *, latency: float, places: int) -> Iterator[Sequence[str]]:
-    """Start `count` endpoints, each with `latency` seconds and `places` concurrent requests. Yields their base URLs."""
-    command = [sys.executable, "-m", "eval.bench.stub", str(count), str(latency), str(places)]
+def endpoints(
+    count: int, *, latency: float | Sequence[float], places: int, differ: float = 0.0
+) -> Iterator[Sequence[str]]:
+    """Start `count` endpoints, each with `latency` seconds (or one of several latencies) and `places` concurrent
+    requests. Yields their base URLs.
+
+    A share `differ` of the requests gets another answer. Which ones depends on their bodies and on the endpoint.
+    """
+    latencies = [latency] * count if isinstance(latency, float) else latency
+    command = [sys.executable, "-m", "eval.bench.stub", str(places), str(differ), *map(str, latencies)]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:  # noqa: S603 - our own module
         assert process.stdin is not None
         assert process.stdout is not None
@@ -34,14 +43,8 @@ def endpoints(count: int, *, latency: float, places: int) -> Iterator[Sequence[s
             process.wait(10)
 
 
-_COMPLETION = {
-    "id": "stub",
-    "object": "chat.completion",
-    "created": 0,
-    "model": "stub",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": REPLY}}],
-    "usage": {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320},
-}
+_HEAD = {"id": "stub", "created": 0, "model": "stub"}
+_USAGE = {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320}
 
 
 @dataclass
@@ -61,11 +64,28 @@ class _Load:
             self.now -= 1
 
 
-async def serve(latency: float, places: int) -> int:
+class _Replies:
+    """The two replies, each as a body and as a stream. `salt` makes endpoints differ in other requests."""
+
+    def __init__(self, differ: float, salt: int) -> None:
+        self._differ = differ
+        self._salt = salt
+        self._bodies = [_body(reply) for reply in (REPLY, _OTHER)]
+        self._streams = [b"".join(_stream(reply)) for reply in (REPLY, _OTHER)]
+
+    def to(self, asked: bytes) -> web.Response:
+        drawn = hashlib.blake2b(asked, digest_size=8, key=bytes([self._salt + 1])).digest()
+        other = int.from_bytes(drawn, "big") < self._differ * 2**64
+        if b'"stream":true' in asked:
+            return web.Response(body=self._streams[other], content_type="text/event-stream")
+        return web.Response(body=self._bodies[other], content_type="application/json")
+
+
+async def serve(latency: float, places: int, differ: float = 0.0, salt: int = 0) -> int:
     """Start one endpoint, and return its port. GET returns its load."""
     free = asyncio.Semaphore(places)
     load = _Load()
-    body, stream = json.dumps(_COMPLETION).encode(), b"".join(_stream())
+    replies = _Replies(differ, salt)
 
     async def complete(request: web.BaseRequest) -> web.Response:
         if request.method == "GET":
@@ -77,9 +97,7 @@ async def serve(latency: float, places: int) -> int:
             async with free:
                 if latency:
                     await asyncio.sleep(latency)
-        if b'"stream":true' in asked:
-            return web.Response(body=stream, content_type="text/event-stream")
-        return web.Response(body=body, content_type="application/json")
+        return replies.to(asked)
 
     runner = web.ServerRunner(web.Server(complete, access_log=None, handler_cancellation=True))
     await runner.setup()
@@ -88,24 +106,29 @@ async def serve(latency: float, places: int) -> int:
     return int(runner.addresses[0][1])
 
 
-def _stream() -> Iterator[bytes]:
+def _body(reply: str) -> bytes:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}
+    return json.dumps({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": _USAGE}).encode()
+
+
+def _stream(reply: str) -> Iterator[bytes]:
     """The reply as the events of a stream, three words each."""
-    words = re.findall(r"(?:\S+\s*){1,3}", REPLY)
-    frame = {key: _COMPLETION[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    words = re.findall(r"(?:\S+\s*){1,3}", reply)
+    frame = {**_HEAD, "object": "chat.completion.chunk"}
     for number, piece in enumerate(words, 1):
         reason = "stop" if number == len(words) else None
         choice = {"index": 0, "delta": {"content": piece}, "finish_reason": reason}
         yield b"data: " + json.dumps({**frame, "choices": [choice]}).encode() + b"\n\n"
-    yield b"data: " + json.dumps({**frame, "choices": [], "usage": _COMPLETION["usage"]}).encode() + b"\n\n"
+    yield b"data: " + json.dumps({**frame, "choices": [], "usage": _USAGE}).encode() + b"\n\n"
     yield b"data: [DONE]\n\n"
 
 
-async def _main(count: int, latency: float, places: int) -> None:
-    for _ in range(count):
-        sys.stdout.write(f"{await serve(latency, places)}\n")
+async def _main(places: int, differ: float, latencies: Sequence[float]) -> None:
+    for number, latency in enumerate(latencies):
+        sys.stdout.write(f"{await serve(latency, places, differ, number)}\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(_main(int(sys.argv[1]), float(sys.argv[2]), [float(latency) for latency in sys.argv[3:]]))

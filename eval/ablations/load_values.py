@@ -1,0 +1,49 @@
+"""The settings and the results of ablation load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from ..durations import Percentiles
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """Each number of `askers` is measured for `seconds`. The server answers `places` requests at a time.
+
+    `slowdown` multiplies the times of clients, by name. Each of the `gates`, written as in `--set gate=`, is a setup.
+    `stub`: clients are stub endpoints. Otherwise each of their replies is computed once, and repeated after the same
+    time.
+    """
+
+    askers: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    seconds: float = 20.0
+    places: int = 1
+    slowdown: Mapping[str, float] = field(default_factory=dict)
+    gates: tuple[str, ...] = ("disagreement", "confidence=0.9")
+    stub: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadMeasurement:
+    """`times` are those of the answered questions, None if there were none.
+
+    `throughput` is in questions per second; `correct` are the correct ones among them, None without gold answers.
+    `busy` is the share of the server's places in use, `calls` the number of server calls of a question, and `failed`
+    the number of questions without an answer.
+    """
+
+    times: Percentiles | None
+    throughput: float
+    correct: float | None
+    accuracy: float | None
+    busy: float
+    calls: float
+    failed: int
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        times = data["times"]
+        return cls(**{**data, "times": Percentiles(**times) if times else None})
