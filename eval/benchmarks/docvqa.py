@@ -26,7 +26,7 @@ class DocVQA(ShortAnswerBenchmark):
     title = "DocVQA"
     hub = "lmms-lab-encoder/DocVQA"
     config = "DocVQA"
-    files = MappingProxyType({"validation": "val_v*.json", "test": "test_v*.json"})
+    files = MappingProxyType({"validation": "val_v*_withQT.json", "test": "test_v*.json"})
     image_folders: ClassVar[tuple[str, ...]] = ("documents", "spdocvqa_images")
     group_columns = MappingProxyType({"question_type": "question_types"})
     multiple: ClassVar[frozenset[str]] = frozenset({"question_type", "answer_type", "evidence", "operation"})
@@ -41,7 +41,9 @@ class InfographicVQA(DocVQA):
     name = "infographicvqa"
     title = "InfographicVQA"
     config = "InfographicVQA"
-    files = MappingProxyType({"validation": "infographicsVQA_val_v*.json", "test": "infographicsVQA_test_v*.json"})
+    files = MappingProxyType(
+        {"validation": "infographicsVQA_val_v*_withQT.json", "test": "infographicsVQA_test_v*.json"}
+    )
     image_folders: ClassVar[tuple[str, ...]] = ("infographicsvqa_images",)
     group_columns = MappingProxyType(
         {"answer_type": "answer_type", "evidence": "evidence", "operation": "operation/reasoning"}

@@ -34,6 +34,8 @@ _IMAGES = ("decoded_image", "image", "image_path", "images")
 _METADATA = ("language", "source", "category", "task", "context", "grade", "skills")
 _QUICK = re.compile(r'The answer is "(.*)"\.')
 _BRACKETED = re.compile(r"\(([a-zA-Z])\)")
+_QUERY = re.compile(r"Hint: .*?\nQuestion: (.*?)(?:\nChoices:\n.*)?", re.DOTALL)
+"""The authors' prompt, which VLMEvalKit's TSV has in place of the question."""
 _FORMS = MappingProxyType({"integer": "Answer with a whole number.", "list": "Answer with a list, such as [1, 2, 3]."})
 _NUMBERS = frozenset({"integer", "float"})
 
@@ -57,7 +59,7 @@ class MathVista(AnswerFile, Benchmark):
     @override
     def instruction(self, item: Item) -> str:
         if item.groups["answer_type"] == "float" and item.gold:
-            return f"Answer with a number, rounded to {_decimals(item)} decimal places."
+            return f"Answer with a number in the form {1.2345:.{_decimals(item)}f}."
         return _FORMS.get(item.groups["answer_type"], "")
 
     @override
@@ -166,12 +168,13 @@ def _item(row: Row, source: Source) -> Item:
     if answer and choices and not gold:
         raise InputError(f"{source.label}: question {id_}: answer {answer!r} is not one of its choices")
     unit = f" (Unit: {row['unit']})" if row.get("unit") else ""
+    query = _QUERY.fullmatch(str(row["question"]))
     metadata = row.get("metadata") or row
     groups = {name: SEPARATOR.join(map(str, listed(metadata.get(name)))) for name in _METADATA}
     kinds = {"question_type": str(row["question_type"]), "answer_type": str(row["answer_type"])}
     return Item(
         id=id_,
-        question=str(row["question"]) + unit,
+        question=query.group(1) if query else str(row["question"]) + unit,
         gold=gold or ((answer,) if answer else ()),
         kind="choice" if choices else "open",
         options=choices,

@@ -23,7 +23,7 @@ class TextVQA(ShortAnswerBenchmark):
     name = "textvqa"
     title = "TextVQA"
     hub = "lmms-lab-encoder/textvqa"
-    files = MappingProxyType({"validation": "TextVQA_*_val.json", "test": "TextVQA_*_test.json"})
+    files = MappingProxyType({"validation": "TextVQA_[0-9]*_val.json", "test": "TextVQA_[0-9]*_test.json"})
     image_folders: ClassVar[tuple[str, ...]] = ("train_images", "test_images")
     note = "5,000 validation questions; soft accuracy over ten annotators"
 

@@ -19,7 +19,7 @@ from typing_extensions import override
 from colm_vl.errors import InputError
 
 from ..dataset import Row, Source, beside, read_json
-from ..metrics.vqa import agreement, normalize
+from ..metrics.vqa import agreement, normalize, spelled
 from ..types import NOTHING, Item, ParsedAnswer, whole_reply
 from .short_answer import ShortAnswerBenchmark
 
@@ -33,7 +33,9 @@ class VQAv2(ShortAnswerBenchmark):
     hub = "lmms-lab-encoder/VQAv2"
     splits: ClassVar[tuple[str, ...]] = tuple(_SUBSETS)
     unlabelled: ClassVar[frozenset[str]] = frozenset({"testdev", "test"})
-    files = MappingProxyType({split: f"*OpenEnded*_{subset}_questions.json" for split, subset in _SUBSETS.items()})
+    files = MappingProxyType(
+        {split: f"v2_OpenEnded_mscoco_{subset}_questions.json" for split, subset in _SUBSETS.items()}
+    )
     image_folders: ClassVar[tuple[str, ...]] = ("Images/mscoco",)
     group_columns = MappingProxyType({"answer_type": "answer_type"})
     note = "214,354 validation questions; soft accuracy over ten annotators"
@@ -56,8 +58,8 @@ class VQAv2(ShortAnswerBenchmark):
 
     @override
     def format_answer(self, item: Item, answer: str) -> str:
-        """The form in which the annotators' answers are published."""
-        return normalize(answer)
+        """The form in which the annotators' answers are published (visualqa.org/download.html)."""
+        return spelled(answer.strip().rstrip("."))
 
     @override
     def official(self, item: Item, reply: str) -> ParsedAnswer:

@@ -45,8 +45,12 @@ _CONTRACTIONS: Mapping[str, str] = MappingProxyType(
 
 
 def normalize(answer: str) -> str:
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
-    words = [_DIGITS.get(word, word) for word in without_marks(text).lower().split()]
+    return spelled(without_marks(answer.replace("\n", " ").replace("\t", " ").strip()))
+
+
+def spelled(text: str) -> str:
+    """In lower case, with digits for number words and apostrophes in contractions, and without articles."""
+    words = [_DIGITS.get(word, word) for word in text.lower().split()]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 

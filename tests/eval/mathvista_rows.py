@@ -63,12 +63,19 @@ def official(folder: Path) -> Path:
     return folder
 
 
+def query(row: dict[str, Any]) -> str:
+    unit = f" (Unit: {row['unit']})" if row["unit"] else ""
+    choices = [f"({letter}) {choice}" for letter, choice in zip("ABCD", row["choices"] or [], strict=False)]
+    listed = "\n".join(["", "Choices:", *choices]) if choices else ""
+    return f"Hint: Please answer, at the end.\nQuestion: {row['question']}{unit}{listed}"
+
+
 def vlmevalkit(folder: Path) -> Path:
     rows = [
         {
             "index": row["pid"],
             "image": base64_png(),
-            "question": row["question"],
+            "question": query(row),
             "question_type": row["question_type"],
             "answer_type": row["answer_type"],
             "choices": str(row["choices"] or []),

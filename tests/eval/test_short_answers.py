@@ -60,13 +60,15 @@ def test_vqav2_normalizes_only_where_annotators_disagree(tmp_path: Path) -> None
 
 
 def test_an_answer_of_a_run_has_the_form_of_the_annotators_answers(tmp_path: Path) -> None:
-    planned = plan(find("vqav2"), short_answers.vqav2_official(tmp_path, ["yes"]))
-    replies = {planned.items[0].id: Reply("Yes.", settled=True)}
+    planned = plan(find("vqav2"), short_answers.vqav2_official(tmp_path, ["yes"], ["2"], ["t-shirt"]))
+    said = zip(planned.items, ("Yes.", "Two", "A T-shirt"), strict=True)
+    replies = {item.id: Reply(text, settled=True) for item, text in said}
     assert score(find("vqav2"), planned.items, replies, Rule.STRICT).overall.accuracy == 1
 
 
 def test_textvqa_in_the_files_of_its_authors(tmp_path: Path) -> None:
     data = short_answers.textvqa_official(tmp_path, ["stop", "stop", "halt"], ["bob's"], ["1,000"])
+    short_answers.save_json(data / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": [{"ocr_tokens": []}]})
     planned = plan(find("textvqa"), data)
     assert [item.id for item in planned.items] == ["34602", "34603", "34604"]
     assert images_opened(planned) == [1, 1, 1]
