@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from colm_vl.types import Trace
+from colm_vl.types import Trace, Usage
 
 from ..types import Item, Results, Score
 
@@ -36,14 +36,20 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class StrategyAnswers:
-    """The answers of one strategy of a run, in the order of its items. `finished` is when the run last got one."""
+    """The answers of one strategy of a run, in the order of its items.
+
+    `answers` are read from the run each time, one by one. `ids` are those of the answered items, `usage` is the sum of
+    theirs, `finished` is when the run last got an answer.
+    """
 
     benchmark: str
     split: str
     strategy: str
     finished: datetime
-    answers: tuple[Answered, ...]
+    ids: tuple[str, ...]
+    usage: Usage
     results: Results
+    answers: Iterable[Answered]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from colm_vl.batch import TRACES
 from colm_vl.errors import InputError
-from colm_vl.types import Trace
+from colm_vl.types import Trace, Usage
 
 from ..benchmarks.base import Benchmark
 from ..client_answers import reply_of
 from ..run_folder import Evaluation
 from ..scoring.scorer import score
-from ..types import Item, Rule
+from ..types import Item, Reply, Results, Rule
 from .base import Answered, Format, StrategyAnswers
 
 
@@ -30,7 +31,7 @@ def export(
         raise InputError(
             f"{evaluation.label}: no strategy {unknown[0]!r}", hint=f"one of: {', '.join(evaluation.traces)}"
         )
-    answers = [_answers(evaluation, name, rule) for name in strategies or evaluation.traces]
+    answers = (_answers(evaluation, name, rule) for name in strategies or evaluation.traces)
     try:
         out.mkdir(parents=True, exist_ok=True)
         return [path for one in answers for path in format_.write(one, out)]
@@ -39,18 +40,39 @@ def export(
 
 
 def _answers(evaluation: Evaluation, strategy: str, rule: Rule) -> StrategyAnswers:
-    benchmark, items = evaluation.benchmark, evaluation.items
-    traces = {trace.id: trace for trace in evaluation.traces[strategy]}
-    replies = {key: reply_of(trace) for key, trace in traces.items()}
-    results = score(benchmark, list(items.values()), replies, rule, partial=True)
-    scores = {one.id: one for one in results.scores}
-    answers = tuple(
-        Answered(place, item, _text(benchmark, item, traces[key]), scores.get(key), traces[key])
-        for place, (key, item) in enumerate(items.items())
-        if key in traces
+    benchmark, items = evaluation.benchmark, list(evaluation.items.values())
+    replies: dict[str, Reply] = {}
+    usage = Usage()
+    for trace in evaluation.traces[strategy]:
+        replies[trace.id] = reply_of(trace)
+        usage += trace.usage
+    results = score(benchmark, items, replies, rule, partial=True)
+    return StrategyAnswers(
+        benchmark=benchmark.name,
+        split=evaluation.split,
+        strategy=strategy,
+        finished=datetime.fromtimestamp((evaluation.folder / TRACES).stat().st_mtime, UTC),
+        ids=tuple(replies),
+        usage=usage,
+        results=results,
+        answers=_Answers(evaluation, strategy, results),
     )
-    finished = datetime.fromtimestamp((evaluation.folder / TRACES).stat().st_mtime, UTC)
-    return StrategyAnswers(benchmark.name, evaluation.split, strategy, finished, answers, results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    evaluation: Evaluation
+    strategy: str
+    results: Results
+
+    def __iter__(self) -> Iterator[Answered]:
+        benchmark, items = self.evaluation.benchmark, self.evaluation.items
+        places = {key: place for place, key in enumerate(items)}
+        scores = {one.id: one for one in self.results.scores}
+        for trace in self.evaluation.traces[self.strategy]:
+            item = items[trace.id]
+            text = _text(benchmark, item, trace)
+            yield Answered(places[trace.id], item, text, scores.get(trace.id), trace)
 
 
 def _text(benchmark: Benchmark, item: Item, trace: Trace) -> str:

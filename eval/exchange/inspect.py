@@ -18,6 +18,7 @@ from typing import Any
 from typing_extensions import override
 
 import colm_vl
+from colm_vl.batch.lines import dump
 from colm_vl.errors import InputError
 from colm_vl.types import Trace, Usage
 
@@ -42,7 +43,11 @@ class Inspect(Format):
         stamp = log["eval"]["created"].replace(":", "-").replace("+", "-")
         task = "".join(char if char.isalnum() else "-" for char in f"{answers.benchmark}-{answers.strategy}")
         path = folder / f"{stamp}_{task}_{log['eval']['eval_id']}.json"
-        path.write_text(json.dumps(log, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with path.open("wb") as file:
+            file.write(dump(log).removesuffix(b"}\n") + b',"samples":[\n')
+            for place, answered in enumerate(answers.answers):
+                file.write((b"," if place else b"") + dump(_sample(answered, log["eval"]["model"])))
+            file.write(b"]}\n")
         return [path]
 
     @override
@@ -73,14 +78,13 @@ class Inspect(Format):
 
 
 def _log(answers: StrategyAnswers) -> dict[str, Any]:
-    """Fields that inspect_ai fills by itself are left out."""
+    """Without samples. Fields that inspect_ai fills by itself are left out."""
     created = answers.finished.isoformat(timespec="seconds")
     overall = answers.results.overall
     metrics = {"accuracy": overall.accuracy}
     if overall.total > 1:
         metrics["stderr"] = statistics.stdev(overall.grades) / math.sqrt(overall.total)
-    ids = [one.item.id for one in answers.answers]
-    usage = sum((one.trace.usage for one in answers.answers), Usage())
+    ids = answers.ids
     model = f"colm-vl/{answers.strategy}"
     return {
         "version": _VERSION,
@@ -112,8 +116,7 @@ def _log(answers: StrategyAnswers) -> dict[str, Any]:
                 }
             ],
         },
-        "stats": {"started_at": created, "completed_at": created, "model_usage": {model: _usage(usage)}},
-        "samples": [_sample(one, model) for one in answers.answers],
+        "stats": {"started_at": created, "completed_at": created, "model_usage": {model: _usage(answers.usage)}},
     }
 
 

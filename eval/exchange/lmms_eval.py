@@ -38,11 +38,15 @@ class LmmsEval(Format):
         model = f"colm-vl__{slug(answers.strategy)}"
         stamp = answers.finished.strftime("%Y%m%d_%H%M%S")
         task = re.sub(r"\W", "_", answers.benchmark)
-        samples = [_sample(one) for one in answers.answers]
         (folder / model).mkdir(exist_ok=True)
         log, results = (folder / model / f"{stamp}_{name}" for name in (f"samples_{task}.jsonl", "results.json"))
-        log.write_bytes(b"".join(map(dump, samples)))
-        found = _results(answers, task, model, stamp) | {"task_hashes": {task: _hash_of_all(samples)}}
+        task_hash = hashlib.sha256()
+        with log.open("wb") as file:
+            for place, answered in enumerate(answers.answers):
+                sample = _sample(answered)
+                task_hash.update(f"sample_{place}{sample['doc_hash']}".encode())
+                file.write(dump(sample))
+        found = _results(answers, task, model, stamp) | {"task_hashes": {task: task_hash.hexdigest()}}
         results.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return [log, results]
 
@@ -79,7 +83,7 @@ def _sample(answered: Answered) -> dict[str, Any]:
         "doc_id": answered.position,
         "target": target,
         "filtered_resps": answered.reply,
-        "doc_hash": _hash(json.dumps(document, indent=2, ensure_ascii=False)),
+        "doc_hash": hashlib.sha256(json.dumps(document, indent=2, ensure_ascii=False).encode()).hexdigest(),
         "question_id": item.id,
         **({"score": score.grade} if score else {}),
         "input": answered.prompt,
@@ -98,21 +102,13 @@ def _results(answers: StrategyAnswers, task: str, model: str, stamp: str) -> dic
         "versions": {task: "Yaml"},
         "n-shot": {task: 0},
         "higher_is_better": {task: {"score": True}},
-        "n-samples": {task: {"original": len(answers.answers), "effective": overall.total}},
+        "n-samples": {task: {"original": len(answers.ids), "effective": overall.total}},
         "config": {"model": "colm-vl", "model_args": f"strategy={answers.strategy}"},
         "date": stamp,
         "model_source": "colm-vl",
         "model_name": f"colm-vl/{answers.strategy}",
         "model_name_sanitized": model,
     }
-
-
-def _hash_of_all(samples: list[dict[str, Any]]) -> str:
-    return _hash("".join(f"sample_{place}{one['doc_hash']}" for place, one in enumerate(samples)))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _only(value: Any) -> Any:
