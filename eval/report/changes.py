@@ -59,6 +59,8 @@ def _left_out(comparison: Comparison) -> Iterator[Part]:
     for letter, ids in comparison.only.items():
         if ids:
             yield Text(f"Only {letter} has {len(ids)} questions, which are left out; the first: {ids[0]}.")
+    if others := comparison.other_pictures:
+        yield Text(f"The pictures of {len(others)} questions are not the same in both; the first: {others[0]}.")
     if comparison.unpaired and comparison.pairs:
         yield Text(f"In no comparison: {', '.join(comparison.unpaired)}.")
 

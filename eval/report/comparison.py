@@ -63,7 +63,8 @@ class Comparison:
 
     `runs` maps "a" and "b" to the names of the runs; empty if there is one. `answers` holds every set of answers by its
     name: a strategy, or with two runs `a.STRATEGY` and `b.STRATEGY`; `b` alone for predictions without strategies.
-    `only` are the ids of the questions that only one of the two runs has, `unpaired` the sets that are in no pair.
+    `only` are the ids of the questions that only one of the two runs has, `other_pictures` those of the questions whose
+    pictures differ, `unpaired` the sets that are in no pair.
     """
 
     title: str
@@ -74,6 +75,7 @@ class Comparison:
     answers: Mapping[str, AnswerSet]
     pairs: tuple[ComparedPair, ...]
     only: Mapping[str, tuple[str, ...]]
+    other_pictures: tuple[str, ...]
     unpaired: tuple[str, ...]
 
     @property
@@ -122,25 +124,31 @@ def compare_runs(first: Path, second: Path, strategies: Sequence[str] = (), rule
         "a": tuple(key for key in a.items if key not in b.items),
         "b": tuple(key for key in b.items if key not in a.items),
     }
-    return _comparison(base, rule, names, answers, pairs, only)
+    other_pictures = tuple(key for key, one in a.pictures.items() if one != b.pictures.get(key, one))
+    return _comparison(base, rule, names, answers, pairs, only, other_pictures)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The answers of one run by strategy, and the questions it has; those of predictions that the run beside them does
-    not have are None."""
+    """The answers of one run by strategy, the questions it has, and the digests of their pictures, as far as they are
+    known. Questions of predictions that the run beside them does not have are None."""
 
     items: Mapping[str, Item | None]
     answers: Mapping[str, AnswerSet]
+    pictures: Mapping[str, tuple[str, ...]]
 
 
 def _of_run(evaluation: Evaluation, rule: Rule) -> _Answered:
-    replies = {
-        name: {trace.id: reply_of(trace) for trace in evaluation.traces[name]}
-        for name in sorted(evaluation.traces, key=rank)
-    }
-    answers = {name: _graded(evaluation, found, rule) for name, found in replies.items()}
-    return _Answered(evaluation.items, answers)
+    answers: dict[str, AnswerSet] = {}
+    pictures: dict[str, tuple[str, ...]] = {}
+    for name in sorted(evaluation.traces, key=rank):
+        replies: dict[str, Reply] = {}
+        for trace in evaluation.traces[name]:
+            replies[trace.id] = reply_of(trace)
+            if trace.images:
+                pictures[trace.id] = tuple(image.digest for image in trace.images)
+        answers[name] = _graded(evaluation, replies, rule)
+    return _Answered(evaluation.items, answers, pictures)
 
 
 def _of_predictions(path: Path, base: Evaluation, rule: Rule) -> _Answered:
@@ -153,7 +161,7 @@ def _of_predictions(path: Path, base: Evaluation, rule: Rule) -> _Answered:
         name: _graded(base, {key: reply for key, reply in found.items() if key in base.items}, rule)
         for name, found in replies.items()
     }
-    return _Answered({key: base.items.get(key) for key in ids}, answers)
+    return _Answered({key: base.items.get(key) for key in ids}, answers, {})
 
 
 def _graded(evaluation: Evaluation, replies: Mapping[str, Reply], rule: Rule) -> AnswerSet:
@@ -245,6 +253,7 @@ def _comparison(
     answers: Mapping[str, AnswerSet],
     pairs: Sequence[tuple[str, str]],
     only: Mapping[str, tuple[str, ...]],
+    other_pictures: tuple[str, ...] = (),
 ) -> Comparison:
     compared = compare_pairs(pairs, {name: one.grades for name, one in answers.items()})
     in_pairs = {name for pair in pairs for name in pair}
@@ -257,6 +266,7 @@ def _comparison(
         answers=answers,
         pairs=tuple(ComparedPair(one, _changes(base.items, answers[one.other], answers[one.one])) for one in compared),
         only=only,
+        other_pictures=other_pictures,
         unpaired=tuple(name for name in answers if name not in in_pairs),
     )
 
@@ -278,6 +288,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "rule": comparison.rule.value,
         "runs": dict(comparison.runs),
         "only": {letter: list(ids) for letter, ids in comparison.only.items()},
+        "other_pictures": list(comparison.other_pictures),
         "unpaired": list(comparison.unpaired),
         "accuracies": {
             name: {"accuracy": one.accuracy, "questions": len(one.grades)} for name, one in comparison.answers.items()

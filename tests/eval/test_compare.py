@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.eval import published
 from tests.eval.test_score_command import run
@@ -87,6 +88,20 @@ def test_two_runs_are_compared_strategy_by_strategy(command: Command, capsys: py
     assert "b.colm vs. a.vote" in printed
     assert "Different answers with the same grade: 1" in printed  # q0: blue, then green
     assert "In no comparison: a.colm, b.vote." in printed
+
+
+def test_questions_with_another_picture_are_told(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    write("seen.jsonl", [row | {"images": [f"{row['id']}.png"]} for row in questions()])
+    for out, changed in {"runs/a": "white", "runs/b": "black"}.items():
+        for n in range(QUESTIONS):
+            Image.new("RGB", (8, 8), changed if n == 4 else "white").save(f"q{n}.png")
+        evaluate(command, out, "red", "red", "seen.jsonl")
+    capsys.readouterr()
+    assert command("compare", "runs/a", "runs/b", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["other_pictures"] == ["q4"]
+    assert command("compare", "runs/a", "runs/b") == 0
+    assert "The pictures of 1 questions are not the same in both; the first: q4." in capsys.readouterr().out
 
 
 def test_strategies_of_one_run_are_compared(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
