@@ -4,7 +4,8 @@ Rules: AoiDragon/POPE, commit 08d957b, `evaluate.py`: "no" if the first sentence
 else "yes". Accuracy, precision, recall and F1 of "yes", and the share of "yes" among the replies, for each of the three
 parts. A reply without text, which the script counts as "yes", is wrong here. Layout: `coco_pope_random.json` and two
 more, in JSON Lines, with the images of COCO in `val2014/`; on the hub, EvolvingLMMs-Lab/lmms-eval, commit 75571cfe,
-`lmms_eval/tasks/pope/`; VLMEvalKit's TSV, where a question can belong to several parts and counts for each of them.
+`lmms_eval/tasks/pope/`; VLMEvalKit's TSV, where a question can belong to several parts: it counts for each of them,
+and once overall.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ class POPE(Benchmark):
 
     @override
     def metrics(self, items: Sequence[Item], scores: Sequence[Score]) -> list[Metric]:
+        answered = list(zip(items, scores, strict=True))
         parts: dict[str, list[tuple[Item, Score]]] = {}
-        for item, score in zip(items, scores, strict=True):
+        for item, score in answered:
             for part in item.groups["part"].split(SEPARATOR):
                 parts.setdefault(part, []).append((item, score))
-        everything = [pair for pairs in parts.values() for pair in pairs]
-        overall = micro_average("Overall", "overall", [score for _, score in everything])
-        return [overall, *_rates("all", everything), *(one for part, of in parts.items() for one in _part(part, of))]
+        overall = micro_average("Overall", "overall", scores)
+        return [overall, *_rates("all", answered), *(one for part, of in parts.items() for one in _part(part, of))]
 
 
 def _part(name: str, answered: Sequence[tuple[Item, Score]]) -> list[Metric]:

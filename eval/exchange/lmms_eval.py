@@ -24,7 +24,7 @@ from ..dataset import json_lines, listed
 from ..slug import slug
 from .base import Answered, Format, Logged, StrategyAnswers
 
-_IDS = ("id", "question_id", "index", "pid", "data_id")
+_IDS = ("id", "question_id", "questionId", "index", "pid", "data_id")
 """Where tasks put the id of a question, in the sample or in what they log for a metric."""
 _REPLIES = ("filtered_resps", "resps")
 

@@ -67,7 +67,7 @@ def test_pope_of_vlmevalkit_counts_a_question_for_each_of_its_parts(tmp_path: Pa
     planned = plan(find("pope"), yes_no_answers.pope_tsv(tmp_path))
     assert all(len(query.images) == 1 for query in planned.questions)
     totals = {metric.name: metric.total for metric in scored("pope", planned, "yes", "no").metrics}
-    assert (totals["Overall"], totals["random"], totals["popular"], totals["adversarial"]) == (4, 1, 2, 1)
+    assert (totals["Overall"], totals["random"], totals["popular"], totals["adversarial"]) == (2, 1, 2, 1)
 
 
 def test_hallusion_bench_in_the_files_of_its_authors(tmp_path: Path) -> None:
