@@ -14,7 +14,7 @@ test split are not public.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -37,7 +37,7 @@ _BRACKETED = re.compile(r"\(([a-zA-Z])\)")
 _QUERY = re.compile(r"Hint: .*?\nQuestion: (.*?)(?:\nChoices:\n.*)?", re.DOTALL)
 """The authors' prompt, which VLMEvalKit's TSV has in place of the question."""
 _FORMS = MappingProxyType({"integer": "Answer with a whole number.", "list": "Answer with a list, such as [1, 2, 3]."})
-_NUMBERS = frozenset({"integer", "float"})
+_NUMBERS: Mapping[str, Callable[[str], float]] = MappingProxyType({"integer": int, "float": float})
 
 
 class MathVista(AnswerFile, Benchmark):
@@ -145,9 +145,9 @@ def _choice(item: Item, extraction: str) -> str:
 
 
 def _is_number(reply: str, answer_type: str) -> bool:
-    with suppress(ValueError):
-        int(reply) if answer_type == "integer" else float(reply)
-        return answer_type in _NUMBERS
+    with suppress(KeyError, ValueError):
+        _NUMBERS[answer_type](reply)
+        return True
     return False
 
 
@@ -166,7 +166,10 @@ def _item(row: Row, source: Source) -> Item:
     # Some questions have the same choice twice, and the script compares texts.
     gold = tuple(letter for letter, one in zip(letters(len(choices)), choices, strict=True) if one == answer)
     if answer and choices and not gold:
-        raise InputError(f"{source.label}: question {id_}: answer {answer!r} is not one of its choices")
+        raise InputError(
+            f"{source.label}: question {id_}: answer {answer!r} is not one of its choices",
+            hint="give the file as it was published",
+        )
     unit = f" (Unit: {row['unit']})" if row.get("unit") else ""
     query = _QUERY.fullmatch(str(row["question"]))
     metadata = row.get("metadata") or row

@@ -85,6 +85,8 @@ class ShortAnswerBenchmark(Benchmark):
 
 
 def accepted(row: Row) -> tuple[str, ...]:
-    """The accepted answers of a row: a text, a list, or a list of objects with an `answer`, one for each annotator."""
+    """The accepted answers of a row: a text, a list, or a list of objects with an `answer`, one for each annotator.
+    None if all of them are empty, as in unlabelled splits on the hub."""
     found = next((listed(row[name]) for name in _ANSWERS if row.get(name) is not None), [])
-    return tuple(str(one["answer"] if isinstance(one, Mapping) else one) for one in found)
+    texts = tuple(str(one["answer"] if isinstance(one, Mapping) else one) for one in found)
+    return texts if any(texts) else ()

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from colm_vl.errors import InputError
 
-from ..dataset import Row, Source, beside, read_json
+from ..dataset import Row, Source, beside, open_rows, read_json
 from ..metrics.vqa import agreement, normalize, spelled
 from ..types import NOTHING, Item, ParsedAnswer, whole_reply
 from .short_answer import ShortAnswerBenchmark
@@ -46,7 +46,7 @@ class VQAv2(ShortAnswerBenchmark):
             yield from super().rows(source)
             return
         annotations = _annotations(source) if source.split not in self.unlabelled else {}
-        for row in read_json(source.path)["questions"]:
+        for row in open_rows(source, ("question", "question_id", "image_id")):
             yield {**row, **annotations.get(row["question_id"], {})}
 
     @override

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from colm_vl.errors import InputError
 from eval.benchmarks.registry import find
 from eval.evaluator import ANSWER_FILES, plan, run
 from eval.predictions import read_predictions
@@ -74,6 +75,13 @@ def test_a_question_counts_for_each_of_its_skills(tmp_path: Path) -> None:
 )
 def test_quick_extraction_and_normalization(reply: str, asked: Item, value: str) -> None:
     assert find("mathvista").official(asked, reply).value == value
+
+
+def test_an_answer_that_is_no_choice_is_refused(tmp_path: Path) -> None:
+    row = mathvista_rows.problem(7, "dog", choices=["cat", "cow"])
+    (tmp_path / "x.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match="question 7: answer 'dog' is not one of its choices"):
+        plan(find("mathvista"), tmp_path / "x.jsonl")
 
 
 def test_replies_without_the_sentence_are_read_leniently() -> None:

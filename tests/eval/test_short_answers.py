@@ -159,9 +159,13 @@ def test_docvqa_in_the_files_of_its_authors(tmp_path: Path) -> None:
     }
 
 
-def test_the_test_split_of_docvqa_is_asked_and_not_scored(tmp_path: Path) -> None:
-    for data in (short_answers.docvqa_official(tmp_path / "a"), short_answers.docvqa(tmp_path / "b")):
-        planned = plan(find("docvqa"), data, "test")
+def test_test_splits_are_asked_and_not_scored(tmp_path: Path) -> None:
+    for name, data in (
+        ("docvqa", short_answers.docvqa_official(tmp_path / "a")),
+        ("docvqa", short_answers.docvqa(tmp_path / "b")),
+        ("textvqa", short_answers.textvqa(tmp_path / "c")),
+    ):
+        planned = plan(find(name), data, "test")
         assert {item.gold for item in planned.items} == {()}
         assert set(images_opened(planned)) == {1}
 
