@@ -38,6 +38,7 @@ _QUANTITY = re.compile(
 )
 _TOLERANCE = 1e-6
 """Math-Verify rounds to six decimals."""
+_EXACT = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,7 @@ def equal(accepted: str, reply: str) -> bool:
 
 def same_value(accepted: str, reply: str) -> bool:
     replies = values(reply)
-    return any(
-        verify(one, other, timeout_seconds=None) and not _rounded_away(one, other)
-        for one in values(accepted)
-        for other in replies
-    )
+    return any(_same(one, other) for one in values(accepted) for other in replies)
 
 
 def same_converted(accepted: Quantity, reply: Quantity) -> bool:
@@ -144,12 +141,16 @@ def _float(number: str) -> float:
     return float(first[0].evalf()) if first and hasattr(first[0], "evalf") else float(number)
 
 
-def _rounded_away(one: Any, other: Any) -> bool:
-    """Whether two numbers are equal only because they are small: Math-Verify rounds to decimals, not to digits."""
-    if not all(isinstance(value, Expr) and value.is_extended_real and value.is_number for value in (one, other)):
-        return False
-    difference = abs(N(one) - N(other))
-    return bool(difference < _TOLERANCE) and bool(difference > 10 * _TOLERANCE * abs(N(one)))
+def _same(one: Any, other: Any) -> bool:
+    """Math-Verify rounds to decimals, by which all small numbers are equal, and does not compare values with roots of
+    decimal numbers."""
+    if not all(isinstance(value, Expr) and value.is_real and value.is_number for value in (one, other)):
+        return bool(verify(one, other, timeout_seconds=None))
+    difference, size = abs(N(one) - N(other)), abs(N(one))
+    if difference <= _EXACT * size:
+        return True
+    small = difference < _TOLERANCE and difference > 10 * _TOLERANCE * size
+    return not small and bool(verify(one, other, timeout_seconds=None))
 
 
 @cache
