@@ -1,4 +1,4 @@
-"""VQA accuracy: agreement with ten annotators, after the normalization of the VQA challenge as VLMEvalKit does it."""
+"""VQA accuracy: agreement with ten annotators, after the normalization of the VQA challenge."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .base import Gold, GradingMetric
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
-_FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
+_FULL_STOP = re.compile(r"\.(?!\d)")
 _FULL_STOPS = 32
-"""The scripts pass a flag in place of a count, and so remove at most this many."""
+"""The script passes a flag in place of a count, and so removes at most this many."""
 _ARTICLES = frozenset({"a", "an", "the"})
 _DIGITS: Mapping[str, str] = MappingProxyType(
     {
@@ -66,7 +66,7 @@ def without_marks(text: str) -> str:
 
 class VqaAccuracy(GradingMetric):
     note = "the share of ten annotators' agreement with it, three of whom are enough for 1"
-    source = "VQA (arXiv 1505.00468); open-compass/VLMEvalKit, commit e8e78f05"
+    source = "VQA (arXiv 1505.00468); GT-Vision-Lab/VQA, commit a013f00"
 
     @override
     def grade(self, reply: str, gold: Gold) -> float:
