@@ -20,7 +20,7 @@ from colm_vl.backend_pool import BackendPool
 from colm_vl.batch import CALLS
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.locking import locked
-from colm_vl.errors import BadReply, ConfigError, InputError
+from colm_vl.errors import BadReply, ConfigError
 from colm_vl.run import Run
 from colm_vl.store import CallStore, CallsUnderWay
 from colm_vl.team import Member, Team
@@ -59,16 +59,17 @@ class Judge(BatchMetric):
 
     @override
     def grade_all(self, answers: Sequence[Answered], folder: Path | None) -> Sequence[float | None]:
-        """Raises `InputError` if the judge has no verdict on any of several answers."""
         different = list(dict.fromkeys(answers))
         with _store(folder) as store:
             verdicts = dict(zip(different, self._judged(different, store), strict=True))
         failed = [verdict for verdict in verdicts.values() if isinstance(verdict, Failure)]
         if failed:
-            what = f"no verdict on {len(failed)} of {len(different)} different replies; the first: {failed[0].message}"
-            if len(failed) == len(different):
-                raise InputError(f"metric judge: {what}", hint=failed[0].hint)
-            logger.warning("metric judge: %s", what)
+            logger.warning(
+                "metric judge: no verdict on %d of %d different replies; the first: %s",
+                len(failed),
+                len(different),
+                failed[0].message,
+            )
         return [None if isinstance(verdict := verdicts[answer], Failure) else verdict for answer in answers]
 
     def _judged(self, answers: Sequence[Answered], store: CallStore) -> Sequence[float | Failure]:

@@ -20,9 +20,9 @@ def score(
 ) -> Results:
     """Parse and score every reply, and compute the metrics.
 
-    Raises `InputError` for replies to unknown items, for items without a reply unless `partial`, and for a rule that
-    the benchmark does not have. Replies that cannot be graded are left out, with a note. With `partial`, metrics cover
-    the answered items only, as in the official scripts, and `Results.coverage` says how many these are.
+    Raises `InputError` for replies to unknown items, for items without a reply unless `partial`, for a rule that the
+    benchmark does not have, and if no reply can be graded. Some that cannot are left out, with a note. With `partial`,
+    metrics cover the answered items only, as in the official scripts, and `Results.coverage` says how many these are.
     """
     if not benchmark.scored:
         raise InputError(f"{benchmark.title} is scored by its own judge", hint="`run` writes the answer file for it")
@@ -43,6 +43,8 @@ def score(
     graded = benchmark.scores(ParsedReply(item, parsed[item.id]) for item in answered)
     scores = {one.id: one for one in graded if one}
     ungraded = [item.id for item in answered if item.id not in scores]
+    if ungraded and not scores:
+        raise InputError(f"none of the {len(ungraded)} replies could be graded", hint="a warning says why")
     answered = [item for item in answered if item.id in scores]
     columns = dict.fromkeys(replies[item.id].column for item in answered)
     return Results(
