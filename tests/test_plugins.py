@@ -74,7 +74,7 @@ def elsewhere(tmp_path: Path) -> Path:
     (tmp_path / "mine" / "broken.py").write_text("raise RuntimeError('not today')")
     _install(tmp_path, "my_package", ENTRY_POINTS)
     broken = {"broken": "mine.broken"}
-    groups = {"colm_vl.strategies": broken, "colm_vl.benchmarks": broken}
+    groups = {"colm_vl.strategies": broken, "colm_vl.benchmarks": broken, "colm_vl.exchange": broken}
     groups["colm_vl.gates"] = {"aaa_broken": "mine.broken", "empty": "mine"}
     _install(tmp_path, "mine", {**groups, "processors.families": {**broken, "tiny": "mine.tiny_vl"}})
     return tmp_path
@@ -177,6 +177,28 @@ def test_a_metric_of_another_package(elsewhere: Path, tmp_path: Path) -> None:
     assert "metric clock: unknown key 'minute'" in refused.stderr
 
 
+def test_a_format_of_another_package(elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "questions.csv").write_text("id,question,answer\n1,Who?,Ann\n2,And?,Bo\n")
+    (tmp_path / "team.toml").write_text(
+        '[[clients]]\nname = "one"\nbackend = "scripted"\nmodel = "m"\nreplies = [{ text = "Answer: Ann" }]\n'
+    )
+    for command in (
+        "run questions.csv --team team.toml --strategies vote --out run",
+        "export run --to two-columns --out .",
+        "score questions.csv --predictions vote.bars --json",
+    ):
+        done = run(elsewhere, "-m", "colm_vl.cli", "eval", *command.split(), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "vote.bars").read_text() == "1||Ann\n2||Ann"
+    assert json.loads(done.stdout)["grades"] == {"1": 1, "2": 0}
+    (tmp_path / "replies.csv").write_text("id,prediction\n1,Ann\n2,Bo\n")
+    other = run(
+        elsewhere, "-m", "colm_vl.cli", "eval", "score", "questions.csv", "--predictions", "replies.csv", cwd=tmp_path
+    )
+    assert other.returncode == 0, other.stderr
+    assert "format 'broken' cannot be imported from mine.broken: RuntimeError: not today" in other.stderr
+
+
 def test_a_family_of_another_package(elsewhere: Path) -> None:
     """Families of the project's own come first; a module that cannot be imported is passed over."""
     done = run(elsewhere, "-c", LOAD)
@@ -203,5 +225,5 @@ def test_contributing_shows_one_of_each() -> None:
     assert registered == EXAMPLES.keys()
     assert ENTRY_POINTS.keys() == {
         "colm_vl.backends", "colm_vl.strategies", "colm_vl.gates", "colm_vl.benchmarks", "colm_vl.metrics",
-        "processors.families",
+        "colm_vl.exchange", "processors.families",
     }  # fmt: skip
