@@ -15,7 +15,7 @@ import pandas
 import pytest
 
 from tests.eval import published
-from tests.eval.test_metrics import REFERENCES
+from tests.eval.test_metric_references import REFERENCES
 from tests.eval.test_score_command import run
 
 Command = Callable[..., int]
