@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -76,6 +76,16 @@ class BackendPool:
         finally:
             self._users[member.name] -= 1
             self._notify()
+
+    async def load(self, members: Iterable[Member]) -> None:
+        """Load the local models among them, unless they take turns in memory."""
+
+        async def one(member: Member) -> None:
+            async with self.use(member) as backend:
+                await backend.capabilities()
+
+        if not self.limited:
+            await asyncio.gather(*(one(member) for member in members if self.counts_as_loaded(member)))
 
     async def keep(self, names: Collection[str]) -> None:
         """Unload the idle local models, except those named."""

@@ -136,6 +136,10 @@ class CoLM:
         another thread."""
         return self._running().run(lambda: self._engine.check(on_result))
 
+    def load(self) -> None:
+        """Load the local models now, not at their first calls. See `AsyncCoLM.load`."""
+        self._running().run(self._engine.load)
+
     def close(self) -> None:
         """Release models and connections. A closed `CoLM` cannot be used again. Can be called more than once.
 

@@ -147,6 +147,12 @@ class AsyncCoLM:
         self._check_open()
         return await check_team(self.team, self._pool, on_result)
 
+    async def load(self) -> None:
+        """Load the local models now, not at their first calls. Does nothing for endpoints, or if local models take
+        turns in memory. Raises `LoadFailed`."""
+        self._check_open()
+        await self._pool.load(self.team.members)
+
     async def aclose(self) -> None:
         """Release models and connections. Running questions fail. Can be called more than once."""
         self._closed = True

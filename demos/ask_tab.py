@@ -16,7 +16,7 @@ from colm_vl.strategies import find
 from . import costs, draw
 from .api import offer_api, visit_of
 from .examples import Example
-from .history import Entry, FeedbackFile, choices_of, download_links, remember, remembered
+from .history import ADD, FORGET, READ, Entry, FeedbackFile, choices_of, download_links, pictures_of, remembered
 from .inputs import (
     FIELDS,
     GATES,
@@ -27,6 +27,7 @@ from .inputs import (
     Settings,
     read_choices,
     strategies,
+    strategy_choices,
 )
 from .known import Known, digests
 from .messages import in_words
@@ -59,12 +60,15 @@ class AskTab:
         """Create the components and attach the event handlers. Call it within a `gr.Tab`."""
         self.shown = gr.State(None)
         self.known = gr.State(None)
-        self.visit = gr.BrowserState([], storage_key="colm-vl-visit")
-        with gr.Row(elem_classes="cv-split"):
-            with gr.Column(scale=4, min_width=300, elem_id="question-side"):
+        self.visit = gr.JSON([], visible=False)
+        self.fresh = gr.JSON(None, visible=False)
+        with gr.Row(elem_classes="cv-ask"):
+            with gr.Column(min_width=300, elem_id="question-side"):
                 self._lay_out_question()
-            with gr.Column(scale=9, min_width=300, elem_id="answer-side"):
+            with gr.Column(min_width=300, elem_id="answer-side"):
                 self._lay_out_answer()
+            with gr.Column(min_width=300, elem_id="more-side"):
+                self._lay_out_more()
         self._wire(page)
         offer_api(self.service)
 
@@ -78,13 +82,17 @@ class AskTab:
         self.errors["pictures"] = gr.HTML(elem_id="pictures-error")
         self.question = gr.Textbox(
             label="Question", lines=2, max_lines=6, placeholder="What do you want to know?", elem_id="question",
-            max_length=self.service.limits.characters,
+            max_length=self.service.limits.characters, info="Enter asks, Shift+Enter starts a new line, Esc stops.",
         )  # fmt: skip
         self.errors["question"] = gr.HTML(elem_id="question-error")
+        self.kept = gr.HTML(elem_id="kept")
+        self.errors["choices"] = gr.HTML(elem_id="choices-error")
         with gr.Row(elem_classes="cv-go"):
             self.go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
             self.halt = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
         self.errors["settings"] = gr.HTML(elem_id="ask-error")
+
+    def _lay_out_more(self) -> None:
         with gr.Column(elem_id="examples"):
             gr.HTML(draw.tag("h2", "Or try one of these"), elem_classes="cv-label", visible=bool(self.examples))
             self.example_buttons = [_example_button(number, example) for number, example in enumerate(self.examples)]
@@ -92,10 +100,10 @@ class AskTab:
             self.choices = gr.Textbox(
                 label="Choices, one per line", lines=3, info="Leave it empty for an open answer.", elem_id="choices"
             )
-            self.errors["choices"] = gr.HTML(elem_id="choices-error")
         with gr.Accordion("How the team works", open=False, elem_id="settings"):
             self._lay_out_settings()
-        with gr.Accordion("This visit", open=False, elem_id="history-part"):
+        with gr.Accordion("Your questions", open=False, elem_id="history-part") as self.history_part:
+            self.icons = gr.HTML(elem_id="history-icons")
             self.history = gr.Radio([], label="Earlier questions, latest first", elem_id="history")
             self.forget = gr.Button("Forget them", size="sm", elem_id="forget")
 
@@ -104,8 +112,8 @@ class AskTab:
         own = Settings.of(team.policy)
         names = strategies(team)
         self.strategy = gr.Dropdown(
-            [(f"{name}: {find(name).summary}", name) for name in names],
-            value=own.strategy, label="Strategy", elem_id="strategy", allow_custom_value=own.strategy not in names,
+            strategy_choices(names), value=own.strategy, label="Strategy", elem_id="strategy",
+            allow_custom_value=own.strategy not in names,
         )  # fmt: skip
         self.asker = gr.Dropdown(
             [VOTE, *(client.name for client in team.clients)], value=own.asker, label="Whose answer counts",
@@ -125,7 +133,18 @@ class AskTab:
         )
 
     def _lay_out_answer(self) -> None:
-        self.answer = gr.HTML(_welcome(), elem_id="answer")
+        with gr.Row(elem_classes="cv-answer-row"):
+            self.shown_pictures = gr.HTML(elem_id="shown-pictures")
+            self.answer = gr.HTML(_welcome(), elem_id="answer")
+        with gr.Column(visible=False, elem_id="feedback") as self.rating, gr.Row(elem_classes="cv-rating"):
+            gr.HTML(draw.tag("h2", "Was this answer right?"))
+            self.up = gr.Button("Right", size="sm", elem_id="thumb-up", min_width=90)
+            self.down = gr.Button("Wrong", size="sm", elem_id="thumb-down", min_width=90)
+            self.correction = gr.Textbox(
+                show_label=False, container=False, placeholder="The right answer, if it was not",
+                elem_id="correction", min_width=200,
+            )  # fmt: skip
+            self.thanks = gr.HTML(elem_id="thanks")
         self.columns = gr.HTML(elem_id="columns")
         self.account = gr.HTML(elem_id="account")
         with gr.Column(visible=False, elem_id="more") as self.more:
@@ -138,14 +157,8 @@ class AskTab:
                 )  # fmt: skip
                 self.compare = gr.Button("Compare", elem_id="compare", size="sm")
                 self.table = gr.HTML(elem_id="comparison")
+            self.again = gr.Button("Edit and ask again", elem_id="again", size="sm")
             self.downloads = gr.HTML(elem_id="downloads")
-            with gr.Column(visible=self.feedback is not None, elem_id="feedback"):
-                gr.HTML(draw.tag("h2", "Was this answer right?"))
-                self.correction = gr.Textbox(label="The right answer, if it was not", elem_id="correction")
-                with gr.Row():
-                    self.up = gr.Button("Right", size="sm", elem_id="thumb-up")
-                    self.down = gr.Button("Wrong", size="sm", elem_id="thumb-down")
-                self.thanks = gr.HTML(elem_id="thanks")
 
     def _comparable(self) -> list[str]:
         team = self.service.colm.team
@@ -161,19 +174,20 @@ class AskTab:
         ]  # fmt: skip
         results = [
             self.answer, self.columns, self.account, self.more, self.table, self.downloads, self.thanks, self.shown,
-            self.visit, self.history, self.go, self.halt, self.compare, *self.errors.values(), *self.example_buttons,
-            self.choices, self.truth, self.known,
+            self.fresh, self.go, self.halt, self.compare, *self.errors.values(), *self.example_buttons,
+            self.choices, self.truth, self.known, self.shown_pictures, self.rating, self.correction,
+            self.kept,
         ]  # fmt: skip
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         working: dict[str, Any] = {**private, "concurrency_limit": None}
         for trigger in (self.go.click, self.question.submit):
-            trigger(self._on_ask, [*fields, self.known, self.visit], results, **working)
+            trigger(self._on_ask, [*fields, self.known], results, **working)
         for number, button in enumerate(self.example_buttons):
             filled = button.click(
                 self._fill_in(number), None,
-                [self.pictures, self.question, self.choices, self.truth, self.known], **private,
+                [self.pictures, self.question, self.choices, self.truth, self.known, self.kept], **private,
             )  # fmt: skip
-            filled.then(self._on_ask, [*fields, self.known, self.visit], results, **working)
+            filled.then(self._on_ask, [*fields, self.known], results, **working)
         self.halt.click(self._on_stop, None, None, queue=False, **private)
         self.compare.click(
             self._on_compare, [self.shown, self.rivals],
@@ -181,23 +195,34 @@ class AskTab:
         )  # fmt: skip
         known = [self.choices, self.truth, self.known]
         self.pictures.change(
-            self._on_pictures, [self.pictures, *known], [self.errors["pictures"], *known], **private
+            self._on_pictures, [self.pictures, *known], [self.errors["pictures"], *known, self.kept], **private
         )  # fmt: skip
         self.question.input(
-            self._on_question, [self.question, *known], known, trigger_mode="always_last", **private
+            self._on_question, [self.question, *known], [*known, self.kept], trigger_mode="always_last", **private
         )  # fmt: skip
         self.gate.change(lambda gate: gr.update(visible=gate == GATES[2]), self.gate, self.confidence, **private)
-        gr.on([self.history.input], self._on_open, [self.history, self.visit], results, **private)
-        self.forget.click(lambda: ([], gr.update(choices=[], value=None)), None, [self.visit, self.history], **private)
+        gr.on(
+            [self.choices.change, self.truth.change], _kept, [self.choices, self.truth], self.kept,
+            trigger_mode="always_last", **private,
+        )  # fmt: skip
+        filled_in = [self.pictures, self.question, self.choices, self.truth, self.known, self.kept]
+        self.history.input(
+            self._on_open, [self.history, self.visit], [*results, *filled_in, self.history], **private
+        )  # fmt: skip
+        self.again.click(self._on_again, self.shown, filled_in, **private)
+        listed = [self.visit, self.history, self.icons]
+        self.fresh.change(_listed, self.fresh, listed, js=ADD, **private)
+        self.forget.click(_listed, self.visit, listed, js=FORGET, **private)
+        for read in (page.load, self.history_part.expand):
+            read(_listed, self.visit, listed, js=READ, **private)
         if self.feedback is not None:
             self.up.click(self._on_thumb("up"), [self.shown, self.correction], self.thanks, **private)
             self.down.click(self._on_thumb("down"), [self.shown, self.correction], self.thanks, **private)
-        page.load(self._on_load, self.visit, self.history, **private)
         page.unload(self._on_leave)
 
     async def _on_ask(
         self, pictures: Any, question: str, choices: str, strategy: str, asker: str, rounds: float, gate: str,
-        confidence: float, share: str, truth: str, known: Known | None, stored: Any, request: gr.Request,
+        confidence: float, share: str, truth: str, known: Known | None, request: gr.Request,
     ) -> AsyncGenerator[Updates, None]:  # fmt: skip
         settings = Settings(strategy, asker, int(rounds), gate, confidence, share)
         if self.service.is_busy(visit_of(request)):
@@ -223,33 +248,36 @@ class AskTab:
             self.table: "",
             self.thanks: "",
             self.more: gr.update(visible=False),
+            self.rating: gr.update(visible=False),
+            self.shown_pictures: "",
             self.choices: choices,
             self.truth: truth,
             self.known: told,
+            self.kept: _kept(choices, truth),
         }
         yield self._told() | clear | self._buttons(working=True)
         try:
             async with aclosing(self.service.ask(visit_of(request), asked)) as views:
                 drawn: Updates = {}
                 async for view in views:
-                    now = {self.answer: draw.answer(view), self.columns: draw.columns(view)}
+                    now = {
+                        self.answer: draw.answer(view),
+                        self.columns: draw.columns(view),
+                        self.shown_pictures: draw.pictures(view.pictures),
+                    }
                     fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
                     # Always yield: Gradio notices only then that a visitor has left.
                     yield fresh or {self.answer: gr.skip()}
                     drawn = now
-            yield self._buttons(working=False) | self._finished(view, asked, stored)
+            yield self._buttons(working=False) | self._finished(view, asked)
         except Exception as error:
             yield self._told("settings", in_words(error)) | {self.answer: _welcome()} | self._buttons(working=False)
 
-    def _finished(self, view: View, asked: Asked, stored: Any) -> Updates:
+    def _finished(self, view: View, asked: Asked) -> Updates:
         if view.trace is None:
             return {}
         entry = Entry(view.trace, view.thumbnails, asked.truth, asked.changes)
-        kept = remember(stored, entry)
-        return self._keep(Shown(entry, asked)) | {
-            self.visit: kept,
-            self.history: gr.update(choices=choices_of(remembered(kept)), value=0),
-        }
+        return self._keep(Shown(entry, asked)) | {self.fresh: entry.to_dict()}
 
     def _keep(self, shown: Shown) -> Updates:
         team = self.service.colm.team
@@ -262,6 +290,8 @@ class AskTab:
             if shown.asked
             else draw.tag("p", "To compare, ask the question again: its pictures are no longer available.", "cv-aside"),
             self.more: gr.update(visible=True),
+            self.rating: gr.update(visible=self.feedback is not None),
+            self.correction: "",
             self.thanks: "",
         }
 
@@ -310,19 +340,35 @@ class AskTab:
     def _cleared(self, known: Known, choices: str, truth: str) -> Updates:
         """Clear the choices and the right answer of an example whose question was changed."""
         choices, truth = known.without(choices or "", truth or "")
-        return {self.choices: choices, self.truth: truth, self.known: None}
-
-    def _on_load(self, stored: Any) -> Any:
-        return gr.update(choices=choices_of(remembered(stored)))
+        return {self.choices: choices, self.truth: truth, self.known: None, self.kept: _kept(choices, truth)}
 
     def _on_open(self, number: int | None, stored: Any, request: gr.Request) -> Updates:
         entries = remembered(stored)
         if number is None or not 0 <= number < len(entries) or self.service.is_busy(visit_of(request)):
             return {self.history: gr.update(value=None)}
-        view = entries[number].view()
-        return self._keep(Shown(entries[number])) | {
+        entry = entries[number]
+        view = entry.view()
+        return self._keep(Shown(entry)) | self._filled(entry, None) | {
             self.answer: draw.answer(view),
             self.columns: draw.columns(view),
+            self.shown_pictures: draw.pictures(entry.thumbnails),
+        }  # fmt: skip
+
+    def _on_again(self, shown: Shown | None) -> Updates:
+        if shown is None:
+            return {self.known: gr.skip()}
+        return self._filled(shown.entry, list(shown.asked.files) if shown.asked else None)
+
+    def _filled(self, entry: Entry, files: list[str] | None) -> Updates:
+        """The fields as they were when this question was asked."""
+        trace = entry.trace
+        return {
+            self.pictures: files or None,
+            self.question: trace.question,
+            self.choices: "\n".join(trace.choices),
+            self.truth: entry.truth,
+            self.known: None,
+            self.kept: _kept("\n".join(trace.choices), entry.truth),
         }
 
     def _on_thumb(self, thumb: Literal["up", "down"]) -> Any:
@@ -348,6 +394,7 @@ class AskTab:
                 self.choices: known.choices,
                 self.truth: known.truth,
                 self.known: known,
+                self.kept: _kept(known.choices, known.truth),
             }
 
         return fill
@@ -361,6 +408,19 @@ class AskTab:
         return {self.go: idle, self.compare: idle, self.halt: gr.update(interactive=working)} | dict.fromkeys(
             self.example_buttons, idle
         )
+
+
+def _listed(stored: Any) -> tuple[Any, Any, str]:
+    """The stored entries, the list of them, and their pictures."""
+    entries = remembered(stored)
+    return stored, gr.update(choices=choices_of(entries), value=None), pictures_of(entries)
+
+
+def _kept(choices: str, truth: str) -> str:
+    """What belongs to the question beside its text, wherever its field is."""
+    lettered = [f"({chr(65 + place)}) {choice}" for place, choice in enumerate(read_choices(choices))]
+    told = [("Choices: " + "  ".join(lettered)) if lettered else "", f"Right answer: {truth}" if truth else ""]
+    return "".join(draw.tag("p", draw.text(one), "cv-aside", dir="auto") for one in told if one)
 
 
 def _files(pictures: Any) -> list[str]:

@@ -15,11 +15,10 @@ from typing import Any
 import gradio as gr
 
 from colm_vl import Trace
-from colm_vl.strategies import find
 
 from . import draw
 from .batch_questions import Questions, read_batch
-from .inputs import FieldError, Limits, strategies
+from .inputs import FieldError, Limits, strategies, strategy_choices
 from .messages import in_words
 from .service import Service
 
@@ -55,7 +54,7 @@ class BatchTab:
                 self.question_error = gr.HTML(elem_id="batch-question-error")
                 names = strategies(team)
                 self.strategy = gr.Dropdown(
-                    [(f"{name}: {find(name).summary}", name) for name in names], value=team.policy.strategy,
+                    strategy_choices(names), value=team.policy.strategy,
                     label="Strategy", elem_id="batch-strategy", allow_custom_value=team.policy.strategy not in names,
                 )  # fmt: skip
                 with gr.Row(elem_classes="cv-go"):

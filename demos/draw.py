@@ -6,16 +6,22 @@ All elements are built with the helpers `tag` and `text`, so that no unescaped v
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 
 from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Settlement, Verdict
+from colm_vl.answers import same, same_reply
 from colm_vl.types import MemberInfo, Stage
 
 from .messages import failure_in_words
 from .view import Mark, QueuePosition, ReplyKey, View
 
-_CONFIDENCE_SOURCE = {"logprobs": "measured from its tokens", "stated": "stated by the model", "unknown": ""}
+_CONFIDENCE_SOURCE = {"logprobs": "measured", "stated": "stated", "unknown": ""}
+"""Measured from the probabilities of its tokens, or stated by the model."""
+_CLAMPED = 320
+"""Longer texts show this many characters, and the rest after a click."""
 _MARKS: dict[Mark, tuple[str, str]] = {
     "kept": ("✓", "kept its answer"),
     "corrected": ("↗", "corrected its answer"),
@@ -56,16 +62,40 @@ def answer(view: View) -> str:
     """The question, the progress, and the final answer."""
     lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(view.choices))
     choices = tag("p", text(lettered), "cv-choices", dir="auto") if lettered else ""
-    asked = tag("p", text(view.question), "cv-question", dir="auto") + choices + _pictures(view)
+    chips = "".join(tag("span", text(setting), "cv-chip cv-setting") for setting in view.settings)
+    asked = tag("div", clamped(view.question), "cv-question", dir="auto") + choices
+    asked += tag("p", chips, "cv-settings") if chips else ""
     return tag("section", asked + _headline(view), "cv-answer", aria_label="Answer", data_phase=view.phase)
 
 
+def pictures(uris: Iterable[str]) -> str:
+    """The pictures of a question, which a click enlarges. `uris` may come back from the visitor's browser, so they are
+    checked and escaped."""
+    shown = [uri for uri in uris if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
+    each = (
+        tag("button", f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">', "cv-zoom",
+            type="button", data_zoom="picture", aria_label=f"Enlarge picture {number}")
+        for number, uri in enumerate(shown, 1)
+    )  # fmt: skip
+    return tag("div", "".join(each), "cv-thumbs") if shown else ""
+
+
+def clamped(said: str) -> str:
+    """A text, of which a long one shows its beginning only, until it is clicked."""
+    if len(said) <= _CLAMPED + 40:
+        return text(said)
+    cut = said.rfind(" ", _CLAMPED // 2, _CLAMPED)
+    cut = cut if cut > 0 else _CLAMPED
+    more = tag("span", "more", "cv-more-word") + tag("span", "less", "cv-less-word")
+    start = tag("span", text(said[:cut]) + tag("span", " … ", "cv-dots"))
+    return tag("details", tag("summary", start + more) + tag("span", text(said[cut:])), "cv-clamped")
+
+
 def columns(view: View) -> str:
-    """A column for each client, with the server's guidance between drafts and refined answers."""
-    parts = [_drafts(view)] if view.clients else []
-    for round in view.rounds:
-        parts.append(_guidance(view, round))
-        parts.append(_refinements(view, round))
+    """A card for each client with its draft and its refined answers, and the server's guidance."""
+    cards = "".join(_card(view, client) for client in view.clients)
+    parts = [tag("div", cards, "cv-columns")] if cards else []
+    parts += [_guidance(view, round) for round in view.rounds]
     if not view.guidance and view.gates and not view.gates[-1].asked:
         reason = tag("p", text(f"The server was not asked: {view.gates[-1].reason}."), "cv-aside")
         parts.append(reason)
@@ -118,8 +148,14 @@ def _progress(words: str, view: View) -> str:
 def _settled(view: View) -> str:
     settlement = view.settlement
     assert settlement is not None
-    said = tag("p", text(labelled(settlement.choice, settlement.answer)), "cv-headline", role="status", dir="auto")
+    answered = labelled(settlement.choice, settlement.answer)
+    copy = tag("button", "Copy", "cv-button cv-small", type="button", data_copy="cv-said")
+    said = tag("div", clamped(answered), "cv-headline" if len(answered) < 80 else "cv-headline cv-long-answer",
+               role="status", dir="auto")  # fmt: skip
+    said = tag("div", said + copy + tag("span", text(answered), id="cv-said", hidden="hidden"), "cv-answered")
     lines = [tag("p", _behind(view) + _rightness(view, settlement.answer), "cv-by")]
+    if changes := _changes(view):
+        lines.append(tag("p", text(changes), "cv-by"))
     if view.trace is not None and view.trace.degraded:
         lines.append(tag("p", text(_missing(view)), "cv-by cv-warn"))
     return said + "".join(lines)
@@ -156,6 +192,25 @@ def _dissent(view: View, settlement: Settlement) -> Sequence[str]:
     return [f"{name} says {said}" for said, names in against for name in names]
 
 
+def _changes(view: View) -> str:
+    """What refinement changed: "2 of 3 changed their answer; a vote of the drafts would have said August"."""
+    assert view.settlement is not None
+    refined = {name for _, name in view.refinements}
+    if not refined:
+        return ""
+    changed = [name for name, replies in view.story.items() if name in refined and _differ(replies)]
+    words = f"{len(changed)} of {len(refined)} changed their answer" if changed else "No client changed its answer"
+    voted = view.vote_of_drafts
+    if not voted or len(view.drafts) < 2:
+        return words
+    same_as_vote = same(voted, view.settlement.answer)
+    return words + ("; a vote of the drafts would have said " + ("the same" if same_as_vote else voted))
+
+
+def _differ(replies: Sequence[ClientReply]) -> bool:
+    return len(replies) > 1 and not same_reply(replies[0], replies[-1])
+
+
 def _rightness(view: View, said: str) -> str:
     right = view.is_right(said)
     if right is None:
@@ -178,47 +233,46 @@ def _why_none(view: View) -> str:
     return "No answer could be read from the replies."
 
 
-def _pictures(view: View) -> str:
-    # Those of earlier questions come back from the visitor's browser, so they are checked and escaped.
-    shown = [uri for uri in view.thumbnails if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
-    pictures = "".join(
-        f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">' for number, uri in enumerate(shown, 1)
-    )
-    return tag("div", pictures, "cv-thumbs") if pictures else ""
-
-
-def _drafts(view: View) -> str:
-    return tag("div", "".join(_draft_card(view, client) for client in view.clients), "cv-columns")
-
-
-def _draft_card(view: View, client: MemberInfo) -> str:
+def _card(view: View, client: MemberInfo) -> str:
     head = tag("h3", text(client.name)) + tag("p", text(client.specialty), "cv-specialty")
-    body = "".join(_reply(view, reply) for reply in view.drafts.get(client.name, []))
-    body += _failed(view.failure("draft", client.name))
-    body += "" if view.samples and body else _writing(view, ReplyKey("draft", client.name, 0))
+    parts = [tag("header", head), _story(view, client.name), _draft(view, client.name)]
+    parts += [_refinement(view, client.name, round) for round in view.rounds]
+    return tag("article", "".join(parts), "cv-card", aria_label=client.name)
+
+
+def _story(view: View, name: str) -> str:
+    """ "August 55 % → July 90 %", once a client has refined its answer."""
+    replies = view.story.get(name, ())
+    if len(replies) < 2:
+        return ""
+    arrow = tag("span", "→", "cv-arrow", aria_label="then")
+    return tag("p", arrow.join(tag("span", text(_brief(reply))) for reply in replies), "cv-story", dir="auto")
+
+
+def _brief(reply: ClientReply) -> str:
+    said = labelled(reply.choice, reply.answer)
+    said = said if len(said) <= 40 else f"{said[:39]}…"
+    return said if reply.confidence.value is None else f"{said} {reply.confidence.value * 100:.0f} %"
+
+
+def _draft(view: View, name: str) -> str:
+    body = "".join(_reply(view, reply) for reply in view.drafts.get(name, []))
+    body += _failed(view.failure("draft", name))
+    body += "" if view.samples and body else _writing(view, ReplyKey("draft", name, 0))
     if not body:
         body = tag("p", "no reply" if view.over else "waiting", "cv-idle")
-    return tag("article", tag("header", head) + body, "cv-card", aria_label=f"{client.name}: draft")
+    return _part(name, "draft", body)
 
 
-def _refinements(view: View, round: int) -> str:
-    cards = "".join(_refinement_card(view, client, round) for client in view.clients)
-    return tag("div", cards, "cv-columns") if cards else ""
-
-
-def _refinement_card(view: View, client: MemberInfo, round: int) -> str:
-    reply = view.refinements.get((round, client.name))
+def _refinement(view: View, name: str, round: int) -> str:
+    reply = view.refinements.get((round, name))
     body = _refined(view, reply) if reply else ""
-    body += _failed(view.failure("refine", client.name, round)) + _writing(view, ReplyKey("refine", client.name, round))
-    if not body:
-        return tag("div", "", "cv-card cv-empty", aria_hidden="true") if _reached(view, round) else ""
-    head = tag("h4", text(client.name) + tag("span", text(_of_round(round, "refined answer")), "cv-role"))
-    return tag(
-        "article",
-        tag("header", head) + body,
-        "cv-card",
-        aria_label=f"{client.name}: {_of_round(round, 'refined answer')}",
-    )
+    body += _failed(view.failure("refine", name, round)) + _writing(view, ReplyKey("refine", name, round))
+    return _part(name, _of_round(round, "refined answer"), body) if body else ""
+
+
+def _part(name: str, what: str, body: str) -> str:
+    return tag("div", tag("h4", what, "cv-part-name") + body, "cv-part", role="group", aria_label=f"{name}: {what}")
 
 
 def _refined(view: View, reply: Refinement) -> str:
@@ -229,17 +283,20 @@ def _refined(view: View, reply: Refinement) -> str:
         f", before: {labelled(before.choice, before.answer) or 'unreadable'}" if reply.changed and before else ""
     )
     icon = tag("span", sign, aria_hidden="true")
-    return _reply(view, reply, tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark))
+    told = tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark)
+    return _reply(view, reply, told, before.text if before else "")
 
 
-def _reply(view: View, reply: ClientReply | Verdict, mark: str = "") -> str:
-    said = text(labelled(reply.choice, reply.answer)) if reply.answer else "no readable answer"
-    parts = [tag("p", text(reply.caption), "cv-caption", dir="auto")] if reply.caption else []
-    classes = "cv-said" if reply.answer else "cv-said cv-warn"
-    parts.append(tag("p", said + _rightness(view, reply.answer), classes, dir="auto"))
-    parts.append(_confidence(reply.confidence))
-    parts += [mark, _as_written(reply.text)]
-    return "".join(parts)
+def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", earlier: str = "") -> str:
+    """`earlier` is the text of the reply before it, whose words are not marked as new."""
+    if not reply.answer:
+        prose = tag("div", clamped(reply.text.strip()), "cv-prose", dir="auto")
+        return tag("p", "no readable answer", "cv-said cv-warn") + prose + mark
+    said = clamped(labelled(reply.choice, reply.answer)) + _rightness(view, reply.answer)
+    parts = [tag("div", said, "cv-said", dir="auto"), _confidence(reply.confidence), mark]
+    if reply.caption:
+        parts.append(tag("div", clamped(reply.caption), "cv-caption", dir="auto"))
+    return "".join([*parts, _as_written(reply.text, earlier)])
 
 
 def _confidence(confidence: Confidence) -> str:
@@ -252,11 +309,22 @@ def _confidence(confidence: Confidence) -> str:
         "span", fill, "cv-bar", role="meter", aria_label=f"Confidence, {source}",
         aria_valuenow=percent, aria_valuemin="0", aria_valuemax="100",
     )  # fmt: skip
-    return tag("p", bar + tag("span", text(f"{percent} %")), "cv-confidence", title=f"Confidence, {source}")
+    return tag("p", bar + tag("span", text(f"{percent} % {source}")), "cv-confidence")
 
 
-def _as_written(reply: str) -> str:
-    return tag("details", tag("summary", "full reply") + tag("pre", text(reply.strip()), dir="auto"), "cv-raw")
+def _as_written(reply: str, earlier: str = "") -> str:
+    written = _new_words(earlier.strip(), reply.strip()) if earlier else text(reply.strip())
+    return tag("details", tag("summary", "full reply") + tag("pre", written, dir="auto"), "cv-raw")
+
+
+def _new_words(earlier: str, reply: str) -> str:
+    """The reply, with the words marked that the earlier one does not have in this place."""
+    before, now = (re.findall(r"\s+|\S+", said) for said in (earlier, reply))
+    parts = []
+    for kind, _, _, start, end in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+        words = text("".join(now[start:end]))
+        parts.append(tag("ins", words) if kind in ("insert", "replace") and words.strip() else words)
+    return "".join(parts)
 
 
 def _writing(view: View, place: ReplyKey) -> str:
@@ -295,9 +363,9 @@ def _guidance(view: View, round: int) -> str:
 
 def _guidance_parts(guidance: Guidance) -> str:
     parts = {"Evidence": guidance.evidence, "Disagreement": guidance.disagreement, "Check": guidance.check}
-    rows = [tag("dt", name) + tag("dd", text(said), dir="auto") for name, said in parts.items() if said]
+    rows = [tag("dt", name) + tag("dd", clamped(said), dir="auto") for name, said in parts.items() if said]
     if not rows:
-        return tag("p", text(guidance.text.strip()), "cv-prose", dir="auto")
+        return tag("div", clamped(guidance.text.strip()), "cv-prose", dir="auto")
     return tag("dl", "".join(rows)) + _as_written(guidance.text)
 
 
@@ -314,14 +382,8 @@ def _verdict(view: View) -> str:
     return tag("article", tag("header", head) + body, "cv-guidance", aria_label="The server's answer")
 
 
-def _reached(view: View, round: int) -> bool:
-    return any(reached == round for reached, _ in view.refinements) or any(
-        place.stage == "refine" and place.round == round for place in view.writing
-    )
-
-
 def _of_round(round: int, what: str) -> str:
     return f"{what}, round {round}" if round > 1 else what
 
 
-__all__: Sequence[str] = ["answer", "columns", "error", "labelled", "status", "tag", "text"]
+__all__: Sequence[str] = ["answer", "clamped", "columns", "error", "labelled", "pictures", "status", "tag", "text"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pprint
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,22 @@ from .view import View
 
 KEPT = 20
 """Maximum number of questions in the history; browsers store only a few megabytes."""
+READ = """() => {
+  try { return [JSON.parse(localStorage.getItem("colm-vl-questions")) || []]; } catch { return [[]]; }
+}"""
+"""JavaScript: the stored entries. Read anew each time, since other tabs of the browser add theirs."""
+ADD = f"""(entry) => {{
+  let kept = [];
+  try {{ kept = JSON.parse(localStorage.getItem("colm-vl-questions")) || []; }} catch {{}}
+  if (entry) kept = [entry, ...kept].slice(0, {KEPT});
+  while (kept.length) {{
+    try {{ localStorage.setItem("colm-vl-questions", JSON.stringify(kept)); break; }}
+    catch {{ kept.pop(); }}  // the browser's store is full
+  }}
+  return [kept];
+}}"""
+"""JavaScript: store an entry before those that are stored, and return them all."""
+FORGET = """() => { localStorage.removeItem("colm-vl-questions"); return [[]]; }"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +81,6 @@ def remembered(stored: Any) -> list[Entry]:
     """The entries stored in a browser, latest first."""
     found = (Entry.from_dict(item) for item in stored) if isinstance(stored, list) else ()
     return [entry for entry in found if entry is not None][:KEPT]
-
-
-def remember(stored: Any, entry: Entry) -> list[dict[str, Any]]:
-    """What the browser is to store after adding `entry`."""
-    return [entry.to_dict(), *(older.to_dict() for older in remembered(stored)[: KEPT - 1])]
 
 
 def download_links(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
@@ -124,6 +136,16 @@ class FeedbackFile:
         line = json.dumps(record, ensure_ascii=False) + "\n"
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(line)
+
+
+def pictures_of(entries: Sequence[Entry]) -> str:
+    """A style sheet that shows each question's first picture in the selection list."""
+    rules = (
+        f"#history label:nth-of-type({number})::before {{ background-image: url({entry.thumbnails[0]}); }}"
+        for number, entry in enumerate(entries, 1)
+        if entry.thumbnails and re.fullmatch(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+", entry.thumbnails[0])
+    )
+    return f"<style>{' '.join(rules)}</style>"
 
 
 def choices_of(entries: Sequence[Entry]) -> list[tuple[str, int]]:

@@ -20,9 +20,11 @@ from typing import Annotated, Any
 
 import typer
 
-from colm_vl import CoLM, ConfigError, terminal
+from colm_vl import CoLM, ColmError, ConfigError, terminal
 from colm_vl.backends._http_options import Options as EndpointOptions
 from colm_vl.extras import require
+
+logger = logging.getLogger(__name__)
 
 MAX_UPLOAD = "64mb"
 """The server's limit. The page has smaller limits, and reports them beside the field."""
@@ -51,6 +53,9 @@ def serve(
     ] = None,
     at_once: Annotated[int, typer.Option(help="Questions answered at the same time.", min=1)] = 4,
     line: Annotated[int, typer.Option(help="Questions that may wait in line.", min=0)] = 16,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="Load local models at the first question, not when the page starts.")
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     _check_address(host, port)
@@ -62,8 +67,17 @@ def serve(
         with _uploads():
             launch(colm, host, port, feedback, at_once, line)
             typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
+            if not lazy:
+                threading.Thread(target=_load, args=(colm,), daemon=True).start()
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
+
+
+def _load(colm: CoLM) -> None:
+    try:
+        colm.load()
+    except ColmError as error:  # every question will report it
+        logger.error("%s", error)
 
 
 @contextlib.contextmanager
@@ -80,7 +94,7 @@ def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_on
     require("gradio", "demo")
     from .page import Options, build, examples_for
     from .privacy import middleware
-    from .theme import SCRIPT, css, theme
+    from .theme import ICON, SCRIPT, css, theme
 
     examples = examples_for(colm.team)
     page = build(colm, Options(at_once, line, feedback), examples)
@@ -90,6 +104,7 @@ def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_on
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
         show_error=False, allowed_paths=[], max_file_size=MAX_UPLOAD, enable_monitoring=False, ssr_mode=False,
         pwa=False, mcp_server=False, run_history=False, footer_links=[], theme=theme(), css=css(examples),
+        favicon_path=ICON,
         js=SCRIPT.read_text(encoding="utf-8"),
         app_kwargs={"middleware": middleware(), "docs_url": None, "redoc_url": None},
     )  # fmt: skip

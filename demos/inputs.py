@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from colm_vl import ColmError, Image, ImageError, Policy, Query, Team, gates
-from colm_vl.strategies import known
+from colm_vl.strategies import find, known
 from colm_vl.types import Share
 
 Field = Literal["pictures", "question", "choices", "settings"]
@@ -81,9 +81,26 @@ class Settings:
         return changed
 
 
+def in_force(policy: Policy) -> tuple[str, ...]:
+    """The settings of a question, in words."""
+    own = Settings.of(policy)
+    told = [own.strategy]
+    if find(own.strategy).needs_server:
+        told += [f"{own.rounds} rounds"] if own.rounds > 1 else []
+        told += [f"server asked {own.gate}"] if own.gate != GATES[0] else []
+        told += [f"server sees {own.share}"] if own.share != "images" else []
+    return (*told, f"{own.asker}'s answer counts") if own.asker != VOTE else tuple(told)
+
+
 def strategies(team: Team) -> Sequence[str]:
     """The strategies that the team can run."""
     return tuple(name for name, strategy in known().items() if team.server or not strategy.needs_server)
+
+
+def strategy_choices(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Labels in words, and the names of the strategies."""
+    summaries = {name: find(name).summary for name in names}
+    return [(f"{summary[:1].upper()}{summary[1:]} ({name})", name) for name, summary in summaries.items()]
 
 
 def read_query(

@@ -18,12 +18,92 @@
     setTimeout(() => { button.textContent = said; }, 2000);
   });
 
-  // On a phone the answer is below the fields: scroll to it when a question is asked.
+  // The light or dark theme that the visitor chose.
+  const dark = localStorage.getItem("colm-vl-theme");
+  if (dark) document.body.classList.toggle("dark", dark === "dark");
   document.addEventListener("click", (event) => {
-    if (innerWidth < 700 && event.target.closest("#ask, .cv-example")) {
-      document.getElementById("answer").scrollIntoView({ block: "start" });
-    }
+    if (!event.target.closest("[data-theme]")) return;
+    const now = document.body.classList.toggle("dark");
+    localStorage.setItem("colm-vl-theme", now ? "dark" : "light");
   });
+
+  // A click on a picture enlarges it; another click or Esc closes it.
+  const large = document.createElement("dialog");
+  large.className = "cv-large";
+  large.setAttribute("aria-label", "Enlarged picture");
+  large.addEventListener("click", () => large.close());
+  document.body.append(large);
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-zoom]");
+    if (!button) return;
+    large.replaceChildren(button.querySelector("img").cloneNode());
+    large.showModal();
+  });
+
+  // Enter asks, Shift+Enter starts a new line, Ctrl+Enter asks from anywhere, Esc stops. Capturing, because Gradio asks
+  // on Shift+Enter, at keypress.
+  const press = (id) => {
+    const button = document.getElementById(id);
+    if (button && !button.disabled) button.click();
+  };
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("#question textarea");
+    if (event.key === "Escape" && !large.open) press("stop");
+    if (event.key !== "Enter" || event.isComposing || !(typing || event.ctrlKey || event.metaKey)) return;
+    event.stopPropagation();
+    if (event.shiftKey) return;
+    event.preventDefault();
+    typing?.dispatchEvent(new Event("change", { bubbles: true }));
+    press("ask");
+  }, true);
+
+  document.addEventListener("keypress", (event) => {
+    if (event.key === "Enter" && event.target.closest?.("#question textarea")) event.stopPropagation();
+  }, true);
+
+  // The question that is being typed survives a reload.
+  const draft = "colm-vl-draft";
+  document.addEventListener("input", (event) => {
+    if (event.target.closest?.("#question textarea")) sessionStorage.setItem(draft, event.target.value);
+  });
+  const restore = () => {
+    const field = document.querySelector("#question textarea");
+    const typed = sessionStorage.getItem(draft);
+    if (field && typed && !field.value) {
+      field.value = typed;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  };
+  restore();
+
+  // On a phone the answer is below the fields: scroll to it once it has begun to show.
+  let phase = "";
+  const follow = () => {
+    const now = document.querySelector("#answer [data-phase]")?.dataset.phase ?? "";
+    const begun = now && now !== "done" && now !== "stopped" && !(phase && phase !== "done" && phase !== "stopped");
+    phase = now;
+    if (now === "done") sessionStorage.removeItem(draft);
+    document.body.classList.toggle("cv-working", Boolean(now) && now !== "done" && now !== "stopped");
+    if (begun && innerWidth < 700) document.getElementById("answer").scrollIntoView({ block: "start" });
+  };
+
+  // While a question is being answered, tell if the server has gone.
+  let missed = 0;
+  setInterval(async () => {
+    if (!document.body.classList.contains("cv-working")) { missed = 0; document.getElementById("cv-gone")?.remove(); return; }
+    try {
+      await fetch("manifest.json", { cache: "no-store", signal: AbortSignal.timeout(8000) });
+      missed = 0;
+    } catch { missed += 1; }
+    if (missed === 0) document.getElementById("cv-gone")?.remove();
+    if (missed < 2 || document.getElementById("cv-gone")) return;
+    const gone = document.createElement("p");
+    gone.id = "cv-gone";
+    gone.className = "cv-error";
+    gone.setAttribute("role", "alert");
+    gone.textContent = "The server does not answer. Your question is kept: reload the page when it is back, and ask again.";
+    document.getElementById("answer").before(gone);
+  }, 3000);
 
   // Accessibility of Gradio's components, for screen readers and voice control.
   const mend = () => {
@@ -43,5 +123,6 @@
     }
   };
   mend();
+  new MutationObserver(follow).observe(document.getElementById("answer") ?? document.body, { childList: true, subtree: true });
   new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
 }

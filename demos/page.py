@@ -53,7 +53,9 @@ def _masthead(team: Team) -> str:
     clients = ", ".join(client.name for client in team.clients)
     words = f"{len(team.clients)} small models look at your picture, each on its own"
     words += "; a larger one reads their drafts and guides them; then each refines its answer." if team.server else "."
-    parts = [draw.tag("h1", "colm-vl"), draw.tag("p", draw.text(words), "cv-lead")]
+    theme = draw.tag("button", "Light or dark", "cv-button cv-small", type="button", data_theme="switch")
+    head = draw.tag("div", draw.tag("h1", "colm-vl") + theme, "cv-title")
+    parts = [head, draw.tag("p", draw.text(words), "cv-lead")]
     who = f"Clients: {clients}." + (
         f" Server: {model_name(team.server.options.model)}." if team.server else " No server."
     )

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from colm_vl import CoLM, ColmError, Event, Failure, Query, Trace
 
-from .inputs import Limits, read_pictures, read_query
+from .inputs import Limits, in_force, read_pictures, read_query
 from .messages import for_visitors
-from .view import QueuePosition, View, thumbnails
+from .view import SHOWN_PIXELS, QueuePosition, View, thumbnails
 from .waiting import Ticket, WaitingLine
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Service:
                 logger.warning("%s: %s", event.stage, event.message)
             view.take(for_visitors(event) if isinstance(event, Trace) else event)
 
-        view.truth = asked.truth
+        view.truth, view.settings = asked.truth, in_force(team.policy)
         with self._begin(visit) as ticket:
             stopped = self._stops[visit]
             try:
@@ -107,6 +107,7 @@ class Service:
                 if not stopped.is_set():
                     query = await self._opened(asked)
                     view.thumbnails = thumbnails(query.images)
+                    view.pictures = thumbnails(query.images, SHOWN_PIXELS)
                     events = self.colm.stream(query, **asked.changes)
                     del query  # the run holds it while it is needed
                     async with aclosing(self._drain(events, take, stopped, view)) as turns:

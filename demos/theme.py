@@ -13,6 +13,7 @@ from .examples import Example
 
 CSS = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
+ICON = Path(__file__).with_name("icon.svg")
 _COLOURS = {
     "ground": ("body_background_fill",),
     "paper": (

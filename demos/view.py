@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,11 +28,14 @@ from colm_vl import (
     Verdict,
     strategies,
 )
-from colm_vl.answers import same
+from colm_vl.answers import Ballot, same, vote
 from colm_vl.strategies import Strategy
 from colm_vl.types import MemberInfo, Stage
 
 THUMBNAIL_PIXELS = 320 * 320
+"""Of the pictures in the history, which is kept in the visitor's browser."""
+SHOWN_PIXELS = 1024 * 1024
+"""Of the pictures beside the answer, which a click enlarges."""
 Phase = Literal["waiting", "running", "stopped", "done"]
 Mark = Literal["kept", "corrected", "changed", "unread"]
 
@@ -63,9 +66,10 @@ _ROUNDS: frozenset[Stage] = frozenset({"guide", "verdict", "refine"})
 class View:
     """The state of one question on the page.
 
-    `truth` is the right answer if the example or the visitor gave one; it is not sent to models. `thumbnails` are data
-    URIs. `writing` holds unfinished replies; `ahead` is the number of calls before a member's call in the queue of a
-    service. `line` is None unless the question is waiting.
+    `truth` is the right answer if the example or the visitor gave one; it is not sent to models. `thumbnails` and the
+    larger `pictures` are data URIs. `settings` are those in force, in words. `writing` holds unfinished replies, and
+    `ahead` the number of calls before a member's call in the queue of a service. `line` is None unless the question
+    is waiting.
     """
 
     question: str
@@ -73,7 +77,9 @@ class View:
     members: tuple[MemberInfo, ...]
     choices: tuple[str, ...] = ()
     thumbnails: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
     truth: str = ""
+    settings: tuple[str, ...] = ()
     phase: Phase = "waiting"
     line: QueuePosition | None = None
     seconds: float = 0.0
@@ -97,7 +103,7 @@ class View:
 
     @classmethod
     def from_trace(cls, trace: Trace, thumbnails: Iterable[str] = (), truth: str = "") -> View:
-        view = cls(trace.question, trace.strategy, trace.members, trace.choices, tuple(thumbnails), truth)
+        view = cls(trace.question, trace.strategy, trace.members, trace.choices, tuple(thumbnails), truth=truth)
         told: list[Event] = [*trace.drafts, *trace.guidance, *trace.refinements, *trace.gates, *trace.failures]
         rare = (trace.selection, trace.verdict, trace.settlement)
         for event in (*told, *(one for one in rare if one is not None)):
@@ -198,6 +204,25 @@ class View:
         drafts = self.drafts.get(refinement.client, [])
         return next((reply for reply in earlier if reply is not None), drafts[0] if drafts else None)
 
+    @property
+    def story(self) -> Mapping[str, Sequence[ClientReply]]:
+        """Each client's readable answers in order: its draft and its refinements. Empty for clients that sample."""
+        if self.samples:
+            return {}
+        replies: dict[str, list[ClientReply]] = {name: list(drafts[:1]) for name, drafts in self.drafts.items()}
+        for (_, name), refinement in sorted(self.refinements.items(), key=lambda item: item[0][0]):
+            replies.setdefault(name, []).append(refinement)
+        return {name: [reply for reply in of_client if reply.readable] for name, of_client in replies.items()}
+
+    @property
+    def vote_of_drafts(self) -> str:
+        """What the drafts alone would have settled on by a vote, or ""."""
+        drafts = [draft for of_client in self.drafts.values() for draft in of_client]
+        counted = vote(Ballot(draft.client, draft.choice or draft.answer, draft.confidence) for draft in drafts)
+        if counted is None:
+            return ""
+        return next(draft.answer for draft in drafts if (draft.choice or draft.answer) == counted.winner)
+
     def is_right(self, answer: str) -> bool | None:
         """None if the right answer is not known."""
         return same(answer, self.truth) if self.truth and answer else None
@@ -227,14 +252,14 @@ class View:
         return frozenset({*self.drafts, *failed, *writing}) or None
 
 
-def thumbnails(images: Iterable[Image]) -> tuple[str, ...]:
-    """Small copies of the pictures as data URIs."""
-    return tuple(_small(image) for image in images)
+def thumbnails(images: Iterable[Image], pixels: int = THUMBNAIL_PIXELS) -> tuple[str, ...]:
+    """Copies of the pictures with at most that many pixels, as data URIs."""
+    return tuple(_small(image, pixels) for image in images)
 
 
-def _small(image: Image) -> str:
+def _small(image: Image, pixels: int) -> str:
     file = io.BytesIO()
-    small = image.thumbnail(THUMBNAIL_PIXELS).pil()
+    small = image.thumbnail(pixels).pil()
     # PNG keeps small drawings sharp; photographs are much smaller as JPEG.
     kind = "png" if small.width * small.height <= 128 * 128 else "jpeg"
     small.save(file, kind, quality=80)

@@ -57,7 +57,7 @@ class Visitor:
         settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
         pictures, question = self.fields.get(self.tab.pictures), self.fields[self.tab.question]
         choices, truth, known = self._known()
-        asked = self.tab._on_ask(pictures, question, choices, *settings, truth, known, [], self.request)
+        asked = self.tab._on_ask(pictures, question, choices, *settings, truth, known, self.request)
         async for updates in asked:
             self._take(updates)
         return str(self.fields[self.tab.answer])

@@ -128,7 +128,12 @@ def test_an_example_is_answered_stage_by_stage(visitor: Visitor, served: Served)
         visitor.see(f"[aria-label='{name}: refined answer'] .cv-said")
     visitor.see(".cv-guidance", "the bar over Jul is highest")
     visitor.see("#answer .cv-headline", "July")
-    visitor.see("#answer .cv-by", "2 of 3 agree; photos says June right")
+    visitor.see("#answer", "2 of 3 agree; photos says June right")
+    visitor.see("#answer", "1 of 3 changed their answer; a vote of the drafts would have said June")
+    visitor.see("[aria-label='shapes'] .cv-story", "August 55 %→July 90 %")
+    visitor.see("[aria-label='shapes: draft'] .cv-confidence", "55 % stated")
+    visitor.see("[aria-label='charts: draft'] .cv-confidence", "93 % measured")
+    visitor.see("#kept", "Right answer: July")
     visitor.see("[aria-label='shapes: refined answer'] [data-mark=corrected]", "before: August")
     visitor.see("[aria-label='charts: refined answer'] [data-mark=kept]")
     assert visitor.page.get_attribute("[aria-label='charts: draft'] [role=meter]", "aria-valuenow") == "93"
@@ -149,7 +154,7 @@ def test_an_example_is_answered_stage_by_stage(visitor: Visitor, served: Served)
 
 def test_a_visitors_question_is_not_marked_by_the_answer_of_an_example(visitor: Visitor) -> None:
     visitor.page.click("#example-0")
-    visitor.see("#answer .cv-by", "right")
+    visitor.see("#answer", "right")
     visitor.see_end()
     visitor.ask("Whose is amber?")
     visitor.see_end()
@@ -170,6 +175,58 @@ def test_an_invalid_picture_is_reported_beside_the_field(visitor: Visitor, tmp_p
     sync_api.expect(visitor.page.locator("#pictures-error")).not_to_contain_text("broken.png")
     # The browser itself says that it cannot show the file: that is the visitor's file, not the page's fault.
     visitor.complaints.clear()
+
+
+def test_a_mistake_in_the_choices_is_reported_where_it_can_be_seen(visitor: Visitor) -> None:
+    visitor.page.click("#choices-part button")
+    visitor.page.fill("#choices textarea", "amber")
+    visitor.see("#kept", "(A) amber")
+    visitor.page.click("#choices-part button")
+    visitor.page.fill("#question textarea", "Whose is amber?")
+    visitor.page.click("#ask")
+    visitor.see("#choices-error", "expected none or 2")
+    visitor.page.click("#choices-part button")
+    visitor.page.fill("#choices textarea", "")
+    visitor.page.click("#choices-part button")
+
+
+def test_the_keyboard_asks_breaks_lines_and_stops(visitor: Visitor) -> None:
+    visitor.page.fill("#question textarea", "Take your time")
+    visitor.page.keyboard.press("Shift+Enter")
+    visitor.page.keyboard.type("please")
+    assert visitor.page.input_value("#question textarea") == "Take your time\nplease"
+    visitor.page.keyboard.press("Enter")
+    visitor.see("[aria-label='photos: draft'] .cv-said", "June")
+    visitor.page.keyboard.press("Escape")
+    visitor.see("#answer", "Stopped")
+    sync_api.expect(visitor.page.locator("#ask")).to_be_enabled()
+
+
+def test_a_picture_is_enlarged_and_the_theme_is_switched(visitor: Visitor) -> None:
+    visitor.page.click("#example-0")
+    visitor.see_end()
+    visitor.page.click("#shown-pictures [data-zoom]")
+    large = visitor.see("dialog.cv-large img")
+    assert large.bounding_box()["width"] > 700
+    visitor.page.keyboard.press("Escape")
+    sync_api.expect(visitor.page.locator("dialog.cv-large")).to_be_hidden()
+    before = visitor.page.evaluate("document.body.classList.contains('dark')")
+    visitor.page.click("[data-theme]")
+    assert visitor.page.evaluate("document.body.classList.contains('dark')") is not before
+    visitor.page.click("[data-theme]")
+
+
+def test_a_question_is_edited_and_asked_again_with_its_pictures(visitor: Visitor) -> None:
+    visitor.page.click("#example-0")
+    visitor.see_end()
+    visitor.page.click("#pictures [aria-label=Clear]")
+    visitor.page.fill("#question textarea", "")
+    visitor.page.click("#again")
+    sync_api.expect(visitor.page.locator("#question textarea")).to_have_value(
+        "In which month were the most bicycles rented?", timeout=PATIENCE
+    )
+    visitor.see("#pictures img")
+    visitor.page.click("#pictures [aria-label=Clear]")
 
 
 def test_a_failed_client_is_reported_in_its_column(visitor: Visitor) -> None:
@@ -211,6 +268,34 @@ def test_two_visitors_at_once_get_their_own_answers(browser: Any, served: Served
     assert "amber" not in other.page.inner_text("#answer-side")
     other.context.close()
     assert other.complaints == []
+
+
+def test_a_second_tab_keeps_the_questions_of_the_first(visitor: Visitor) -> None:
+    visitor.ask("Whose is amber?")
+    visitor.see_end()
+    other = visitor.context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other.goto(visitor.url, wait_until="domcontentloaded")
+    other.wait_for_selector("#question textarea")
+    visitor.ask("Whose is violet?")
+    visitor.see_end()
+    other.fill("#question textarea", "Inject")
+    other.keyboard.press("Enter")
+    other.wait_for_selector("#answer [data-phase=done]")
+    other.click("#history-part button")
+    history = other.locator("#history")
+    for question in ("Inject", "Whose is violet?", "Whose is amber?"):
+        sync_api.expect(history).to_contain_text(question, timeout=PATIENCE)
+    other.get_by_label("Whose is violet? → violet").first.click()
+    sync_api.expect(other.locator("#question textarea")).to_have_value("Whose is violet?", timeout=PATIENCE)
+    other.close()
+
+
+def test_a_typed_question_survives_a_reload(visitor: Visitor) -> None:
+    visitor.page.fill("#question textarea", "half a question")
+    visitor.open()
+    sync_api.expect(visitor.page.locator("#question textarea")).to_have_value("half a question", timeout=PATIENCE)
+    visitor.complaints.clear()
 
 
 def test_the_visit_survives_a_reload(visitor: Visitor) -> None:
@@ -262,6 +347,16 @@ def test_a_batch_is_answered_stopped_and_downloaded(visitor: Visitor, tmp_path: 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, served: Served) -> None:
     phone = Visitor(browser, served.url, viewport={"width": 360, "height": 740}, has_touch=True)
+    below = [phone.page.locator(f"#{part}").bounding_box()["y"] for part in ("ask", "answer", "examples")]
+    assert below == sorted(below)
+    phone.page.fill("#question textarea", "Take your time")
+    phone.page.tap("#ask")
+    phone.see("[aria-label='photos: draft'] .cv-said", "June")
+    stop = phone.page.locator("#stop").bounding_box()
+    assert stop["y"] + stop["height"] <= 740
+    assert phone.page.locator("#answer").bounding_box()["y"] < 740 / 2
+    phone.page.tap("#stop")
+    phone.see("#answer", "Stopped")
     phone.page.tap("#example-3")
     phone.see_end()
     phone.see("#account table")

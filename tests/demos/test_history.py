@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from colm_vl import Query, Trace
-from demos.history import KEPT, Entry, FeedbackFile, as_python, download_links, remember, remembered
+from demos.history import KEPT, Entry, FeedbackFile, as_python, download_links, remembered
 from demos.view import thumbnails
 from tests.teams import FIVE, GUIDANCE, scripted
 
@@ -22,12 +22,9 @@ def trace() -> Trace:
 
 
 def test_the_history_has_the_latest_question_first(trace: Trace, dots: Query) -> None:
-    stored: object = []
-    for number in range(KEPT + 3):
-        stored = remember(stored, Entry(trace, thumbnails(dots.images), str(number), {"rounds": 2}))
-    entries = remembered(json.loads(json.dumps(stored)))
-    assert len(entries) == KEPT
-    assert entries[0] == Entry(trace, thumbnails(dots.images), str(KEPT + 2), {"rounds": 2})
+    given = [Entry(trace, thumbnails(dots.images), str(number), {"rounds": 2}) for number in range(KEPT + 3)]
+    entries = remembered(json.loads(json.dumps([entry.to_dict() for entry in given])))
+    assert entries == given[:KEPT]
     assert entries[0].view().settlement == trace.settlement
 
 
