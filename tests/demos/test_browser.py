@@ -58,8 +58,17 @@ class Visitor:
     def ask(self, question: str) -> None:
         """Ask, and wait until this question, and no earlier one, is the one that is shown."""
         self.page.fill("#question textarea", question)
-        self.page.click("#ask")
+        self._start("#ask")
         self.see("#answer .cv-question", question)
+
+    def try_example(self, number: int) -> None:
+        """Ask an example, and wait until it is the one that is shown."""
+        self._start(f"#example-{number}")
+
+    def _start(self, button: str) -> None:
+        self.page.evaluate("document.querySelector('#answer section').dataset.earlier = 'yes'")
+        self.page.click(button)
+        self.page.wait_for_selector("#answer section:not([data-earlier])")
 
     def see(self, selector: str, words: str | re.Pattern[str] = "") -> Any:
         """Wait until an element is there, with these words."""
@@ -111,7 +120,7 @@ def test_an_empty_question_is_refused(visitor: Visitor) -> None:
 
 def test_an_example_is_answered_stage_by_stage(visitor: Visitor, served: Served) -> None:
     visitor.page.evaluate(_WATCH)
-    visitor.page.click("#example-0")
+    visitor.try_example(0)
     visitor.see_end()
     seen = visitor.page.evaluate("window.seen")
     stages = (
@@ -153,7 +162,7 @@ def test_an_example_is_answered_stage_by_stage(visitor: Visitor, served: Served)
 
 
 def test_a_visitors_question_is_not_marked_by_the_answer_of_an_example(visitor: Visitor) -> None:
-    visitor.page.click("#example-0")
+    visitor.try_example(0)
     visitor.see("#answer", "right")
     visitor.see_end()
     visitor.ask("Whose is amber?")
@@ -203,7 +212,7 @@ def test_the_keyboard_asks_breaks_lines_and_stops(visitor: Visitor) -> None:
 
 
 def test_a_picture_is_enlarged_and_the_theme_is_switched(visitor: Visitor) -> None:
-    visitor.page.click("#example-0")
+    visitor.try_example(0)
     visitor.see_end()
     visitor.page.click("#shown-pictures [data-zoom]")
     large = visitor.see("dialog.cv-large img")
@@ -217,7 +226,7 @@ def test_a_picture_is_enlarged_and_the_theme_is_switched(visitor: Visitor) -> No
 
 
 def test_a_question_is_edited_and_asked_again_with_its_pictures(visitor: Visitor) -> None:
-    visitor.page.click("#example-0")
+    visitor.try_example(0)
     visitor.see_end()
     visitor.page.click("#pictures [aria-label=Clear]")
     visitor.page.fill("#question textarea", "")
@@ -368,6 +377,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, serve
 
 
 def test_the_page_works_with_the_keyboard_only(visitor: Visitor) -> None:
+    visitor.page.fill("#question textarea", "")
     visitor.page.focus("#question textarea")
     visitor.page.keyboard.type("Whose is violet?")
     visitor.page.keyboard.press("Tab")
@@ -383,7 +393,7 @@ def test_axe_finds_no_serious_violation(browser: Any, served: Served) -> None:
     for part in ("#choices-part", "#settings", "#history-part"):
         visitor.page.click(f"{part} button")
     violations = _violations(visitor)
-    visitor.page.click("#example-0")
+    visitor.try_example(0)
     visitor.see_end()
     visitor.page.click("#compare")
     visitor.see("#comparison", "single models were right")
