@@ -230,7 +230,7 @@ class OpenAIBackend:
             self._kept.learn(call.names.values())
         endpoint = self._endpoint
         known = endpoint.gives_logprobs.get(self._options.model)
-        if "logprobs" not in endpoint.refused[self._options.model] and not known:
+        if reader.text and "logprobs" not in endpoint.refused[self._options.model] and not known:
             endpoint.learn_logprobs(self._options.model, given=reader.logprobs is not None)
         assert call.started is not None
         now = asyncio.get_running_loop().time()

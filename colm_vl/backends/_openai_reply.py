@@ -86,6 +86,7 @@ class ReplyReader:
         self._target = target
         self._streamed = streamed
         self._letters = letters
+        self._one_token = max_tokens == 1
         self._index: object = None  # of the choice that is read; choices with other indexes are different replies
         self._room = _SPARE_CHARS + _CHARS_A_TOKEN * max_tokens
         self._pieces: list[str] = []
@@ -127,10 +128,11 @@ class ReplyReader:
         return piece
 
     def check_complete(self) -> None:
-        """Only streams must have a finish reason; a truncated body would not be valid JSON."""
+        """Only streams must have a finish reason; a truncated body would not be valid JSON. A single token can be white
+        space, or the beginning of a thought that the endpoint leaves out."""
         if self._streamed and self.finish_reason is None:
             raise self._bad("ended before it was finished")
-        if not self.text.strip():
+        if not self.text.strip() and not (self._one_token and self.finish_reason):
             cut = self.finish_reason == "length"
             raise self._bad(
                 "has no text", hint="raise max_tokens: the limit was reached before any text" if cut else ""
