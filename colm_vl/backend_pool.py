@@ -38,11 +38,6 @@ class BackendPool:
         """The members whose models are in this process."""
         return frozenset(self._local)
 
-    @property
-    def limited(self) -> bool:
-        """Whether local models may have to take turns in memory."""
-        return self._max_loaded is not None
-
     def is_given(self, member: Member) -> bool:
         """Whether the member's backend was passed in."""
         return member.name in self._given
@@ -56,6 +51,15 @@ class BackendPool:
     def counts_as_loaded(self, member: Member) -> bool:
         """Whether the member counts towards `max_loaded`."""
         return member.options.in_process and not self.is_given(member)
+
+    @property
+    def limited(self) -> bool:
+        """Whether local models may have to take turns in memory."""
+        return self._max_loaded is not None
+
+    def takes_turns(self, members: Iterable[Member]) -> bool:
+        """Whether these members have more local models than may be in memory at once."""
+        return self._max_loaded is not None and sum(map(self.counts_as_loaded, members)) > self._max_loaded
 
     @asynccontextmanager
     async def use(self, member: Member) -> AsyncIterator[Backend]:

@@ -34,6 +34,7 @@ from colm_vl.types import (
     Query,
     Refinement,
     Selection,
+    Sent,
     Settlement,
     Stage,
     Trace,
@@ -189,8 +190,11 @@ class Run:
 
     async def prefetch(self, member: Member, prompt: Prompt) -> Generation | None:
         """Let a member read the beginning of a later prompt, to fill its prefix cache. Nothing is stored, and a failure
-        is not recorded: the later call will fail, too. Does nothing if local models take turns in memory."""
-        if self.pool.limited and self.pool.counts_as_loaded(member):
+        is not recorded: the later call will fail, too.
+
+        Does nothing if local models take turns in memory: a batch would repeat it in each of its passes.
+        """
+        if self.pool.takes_turns(self.team.members):
             return None
         sampling, timeout = Sampling(max_tokens=1), self.policy.timeout("guide")
         request = Request(prompt.messages, sampling, None, timeout, prompt.schema, prompt.plain, stage="prefetch")
@@ -198,6 +202,13 @@ class Run:
         try:
             async with asyncio.timeout(timeout), self.pool.use(member) as backend:
                 generation = await backend.generate(request)
+        except asyncio.CancelledError:
+            most = member.options.max_pixels
+            pixels = sum(min(image.pixels, most or image.pixels) for image in request.images)
+            sent, seconds = Sent(0, len(request.images), pixels), time.monotonic() - self._begun - started
+            self.record(Call(member.name, "prefetch", 0, started, seconds, sent=sent))
+            self.record(Note(f"{member.name}: prefetch stopped, since guidance is not needed; its tokens are unknown"))
+            raise
         except (ColmError, TimeoutError) as error:
             logger.debug("%s: prefetch: %s", member.name, error)
             return None

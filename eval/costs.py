@@ -17,11 +17,36 @@ JournalId = tuple[str, str, int, int, Usage, Sent]
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetching:
+    """The number of questions with a prefetch, and of those in which the server was then not asked for guidance. For
+    these, `wasted_tokens` is what the server read, except in those `stopped`, for which it is not known."""
+
+    questions: int = 0
+    wasted: int = 0
+    wasted_tokens: int = 0
+    stopped: int = 0
+
+    def __add__(self, other: Prefetching) -> Prefetching:
+        return Prefetching(
+            self.questions + other.questions,
+            self.wasted + other.wasted,
+            self.wasted_tokens + other.wasted_tokens,
+            self.stopped + other.stopped,
+        )
+
+    @classmethod
+    def of(cls, trace: Trace) -> Prefetching:
+        tokens = [call.usage.prompt_tokens for call in trace.calls if call.stage == "prefetch"]
+        guided = "guide" in {call.stage for call in trace.calls} | {failure.stage for failure in trace.failures}
+        return cls(len(tokens)) if guided else cls(len(tokens), len(tokens), sum(tokens), tokens.count(0))
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Totals over `items` questions.
 
     `seconds` are the summed durations of the model calls, by stage, or None if one of them is unknown. `skipped` counts
-    the server calls that a gate skipped.
+    the server calls that a gate skipped. `server_calls` are those with a reply, so a prefetch is not one of them.
     """
 
     items: int = 0
@@ -34,6 +59,7 @@ class Cost:
     server_tokens: int = 0
     bytes: int = 0
     seconds: Mapping[str, float | None] = field(default_factory=dict)
+    prefetching: Prefetching = Prefetching()
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -50,6 +76,7 @@ class Cost:
                 stage: sum_or_none((self.seconds.get(stage, 0.0), other.seconds.get(stage, 0.0)))
                 for stage in (*self.seconds, *(stage for stage in other.seconds if stage not in self.seconds))
             },
+            self.prefetching + other.prefetching,
         )
 
     @property
@@ -101,21 +128,22 @@ def sum_or_none(seconds: Iterable[float | None]) -> float | None:
 
 def cost(trace: Trace, times: CallTimes) -> Cost:
     """The cost of one question. Calls shared with other strategies count in full, with their first duration."""
-    usage, of_server = trace.usage, [call.usage for call in server_calls(trace)]
+    usage, of_server = trace.usage, server_calls(trace)
     seconds: defaultdict[str, list[float | None]] = defaultdict(list)
     for call in trace.calls:
         seconds[call.stage].append(times.of(trace, call))
     return Cost(
         items=1,
         calls=len(trace.calls),
-        server_calls=len(of_server),
+        server_calls=sum(call.stage != "prefetch" for call in of_server),
         skipped=sum(not gate.asked for gate in trace.gates),
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
         completion_tokens=usage.completion_tokens,
-        server_tokens=sum(one.prompt_tokens + one.completion_tokens for one in of_server),
+        server_tokens=sum(call.usage.prompt_tokens + call.usage.completion_tokens for call in of_server),
         bytes=trace.sent.bytes,
         seconds={stage: sum_or_none(of_stage) for stage, of_stage in seconds.items()},
+        prefetching=Prefetching.of(trace),
     )
 
 

@@ -66,6 +66,10 @@ class BatchStats:
         else:
             self.answered += 1
             self.degraded += trace.degraded
+        for call in trace.calls:
+            if call.stage == "prefetch":  # it is not in the journal, where other calls are counted
+                self.stage("prefetch").made += 1
+                self.usage += call.usage
 
 
 class Clock:

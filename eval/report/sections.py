@@ -206,6 +206,7 @@ def _costs(run: RunSummary, prefix: str) -> Iterator[Part]:
         "Bold: on the Pareto front of tokens and accuracy. Cached tokens are included in prompt tokens and count in "
         "full, because how many are cached depends on earlier requests."
     )
+    yield from _prefetching(run)
     stages = [stage for stage in STAGE_TITLES if any(stage in one.cost.seconds for one in run.strategies)]
     yield Table(
         ("seconds per question", *(STAGE_TITLES[stage] for stage in stages)),
@@ -216,6 +217,25 @@ def _costs(run: RunSummary, prefix: str) -> Iterator[Part]:
     )
     plot = cost_plot([one.point for one in run.strategies], "tokens per question")
     yield Plot(_file(run, prefix, "cost"), plot, "Accuracy against tokens per question")
+
+
+def _prefetching(run: RunSummary) -> Iterator[Part]:
+    """What prefetches cost that were not needed."""
+    ahead = [(one.name, one.cost.prefetching) for one in run.strategies if one.cost.prefetching.questions]
+    if not ahead:
+        return
+    yield Text(
+        "Prefetches are calls, but not server calls. Not needed: the server was not asked for guidance afterwards, and "
+        "had read these tokens in vain. Stopped: not needed and not finished, so its tokens are not known."
+    )
+    head = ("strategy", "prefetches", "not needed", "tokens read in vain", "stopped")
+    yield Table(
+        head,
+        tuple(
+            (name, str(found.questions), str(found.wasted), f"{found.wasted_tokens:,}", str(found.stopped))
+            for name, found in ahead
+        ),
+    )
 
 
 def _cost_cells(one: StrategySummary) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from colm_vl import CoLM, Query, Team
 from colm_vl.backends import registry, scripted
 from colm_vl.batch.stats import BatchStats
 from tests.batch.runs import read_lines, wording, write_questions
+from tests.endpoint import Endpoint
 from tests.teams import FIVE, GUIDANCE
 
 
@@ -82,6 +83,17 @@ def test_each_model_is_loaded_at_most_once_a_stage(
     assert loads["server"] == 1  # one stage
     assert all(loads[name] <= 2 for name in "abc")  # drafts and refinements
     assert len(read_lines(tmp_path / "out" / "calls.jsonl")) == (210 if strategy == "colm" else 330)
+
+
+def test_an_endpoint_prefetches_nothing_long_before_it_is_asked(tmp_path: Path, most_loaded: Counter[str]) -> None:
+    local = _local_team("ab", 1, prefetch=True)
+    with Endpoint(GUIDANCE) as endpoint:
+        table = {"backend": "openai", "model": "m", "base_url": endpoint.base_url}
+        server = Team.from_dict({"clients": [{"name": "any", **table}], "server": table}).server
+        with CoLM(Team(local.clients, server, local.policy)) as colm:
+            traces = list(colm.batch(write_questions(tmp_path, 5), tmp_path / "out"))
+    assert len(endpoint.seen) == 5
+    assert all(trace.guidance and not trace.degraded for trace in traces)
 
 
 def test_calls_made_in_an_earlier_pass_do_not_count_as_avoided(tmp_path: Path, most_loaded: Counter[str]) -> None:
