@@ -112,6 +112,33 @@ def local(
     _finish(batching(folder, questions, at_once), f"local --questions {questions} --at-once {at_once}{named}", save)
 
 
+@app.command()
+def prefetch(
+    url: Annotated[
+        str,
+        typer.Option(help="Base URL of a running vLLM with a vision model. Default: a random model in this process."),
+    ] = "",
+    pairs: Annotated[int, typer.Option(min=1, help="Number of questions with prefetch, and of those without.")] = 8,
+    drafting: Annotated[float, typer.Option(min=0.0, help="Seconds that the clients take for a draft.")] = 6.0,
+    tokens: Annotated[int, typer.Option(min=1, help="Length of the guidance.")] = 32,
+    save: WriteOption = False,
+) -> None:
+    """Measure how much sooner guidance comes with prefetch, and whether replies stay the same."""
+    from . import prefetch as prefetch_
+
+    at = f" --url {url}" if url else ""
+    found = prefetch_.at_vllm(url, pairs, drafting, tokens) if url else prefetch_.in_process(pairs, drafting, tokens)
+    _finish(found, f"prefetch --pairs {pairs} --drafting {drafting:g} --tokens {tokens}{at}", save)
+
+
+@app.command()
+def model(folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+    """Write the vision-language model with random weights that `prefetch` uses, for instance to serve it with vLLM."""
+    from . import random_model
+
+    Console().print(f"{folder}: {random_model.write(folder) / 1e6:.0f} million parameters")
+
+
 def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
     if _show(figures, command, save):
         raise typer.Exit(1)

@@ -14,14 +14,14 @@ import os
 import re
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
-from colm_vl import Query, prompts
+from colm_vl import AsyncCoLM, Query, Team, prompts
 from colm_vl.backends import base, registry
 from colm_vl.backends.base import Backend, Generation, Message, Request, Sampling
 from colm_vl.backends.openai import Options, connect
@@ -30,7 +30,9 @@ from colm_vl.pocket import team_file, world
 from colm_vl.pocket.roster import MEMBERS, Member
 from colm_vl.pocket.world import Sample
 from colm_vl.prompts import ReplyFormat
+from eval.bench import prefetch
 from processors.images import Image
+from tests.endpoint import Endpoint
 
 POCKET_LINES = prompts.LabelledLines(prompts.load_profile("pocket"))
 POCKET_JSON = prompts.JsonObject(prompts.load_profile("pocket"))
@@ -126,6 +128,78 @@ async def test_refining_computes_nothing_of_the_draft_again(model: Backend, ques
     assert whole_blocks > 0
     assert draft.usage.cached_tokens == 0
     assert refined.usage.cached_tokens >= whole_blocks
+
+
+class _Recorded:
+    """The backend of a server, with the requests that it gets."""
+
+    keeps_time = True
+
+    def __init__(self, inner: Backend) -> None:
+        self._inner = inner
+        self.requests: list[Request] = []
+
+    async def generate(self, request: Request) -> Generation:
+        self.requests.append(request)
+        return await self._inner.generate(request)
+
+    def stream(self, request: Request) -> AsyncIterator[base.Piece]:
+        return self._inner.stream(request)
+
+    async def capabilities(self) -> base.Capabilities:
+        return await self._inner.capabilities()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def tokens(name: str, messages: Sequence[Message]) -> list[int]:
+    """The tokens of a prompt, with one for each picture."""
+    turns = [{"role": message.role, "content": [_part(part) for part in message.parts]} for message in messages]
+    body = json.dumps({"model": name, "messages": turns}).encode()
+    request = urllib.request.Request(f"{URL.removesuffix('/v1')}/tokenize", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return list(json.load(response)["tokens"])
+
+
+def _part(part: str | Image) -> dict[str, object]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image_url", "image_url": {"url": part.data_uri()}}
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+@pytest.mark.parametrize("reply_format", ["lines", "auto"])
+@pytest.mark.parametrize("engine", [None, "vllm"])
+async def test_guidance_computes_nothing_again_that_was_prefetched(
+    name: str, block: int, engine: str | None, reply_format: str, pictures: int
+) -> None:
+    noise = [PIL.Image.effect_noise((28, 28), 100).resize((784, 784)).convert("RGB") for _ in range(pictures)]
+    query = Query(f"{uuid.uuid4()}: which is darker?", tuple(map(Image.open, noise)), ("this", "that"))
+    options = Options.model_validate({"model": name, "base_url": URL, "engine": engine})
+    server = _Recorded(connect(options))
+    if ((await server.capabilities()).context or 0) < 4096:
+        pytest.skip("the model's context is shorter than 4096 tokens: start vLLM with --max-model-len 4096")
+    with Endpoint("Caption: noise\nAnswer: this\nConfidence: 90", latency=8 * pictures) as clients:
+        member = {"name": "near", "backend": "openai", "model": "m", "base_url": clients.base_url}
+        table = {"backend": "openai", "model": name, "base_url": URL}
+        policy = {"prefetch": True, "reply_format": reply_format, "sampling": {"guide": {"max_tokens": 8}}}
+        team = Team.from_dict({"clients": [member], "server": table, "policy": policy})
+        async with AsyncCoLM(team, backends={"server": server}) as colm:
+            trace = await colm.ask(query)
+    prefetch, guide = [call for call in trace.calls if call.member == "server"]
+    assert (prefetch.stage, guide.stage) == ("prefetch", "guide")
+    assert guide.sent.images == (0 if engine == "vllm" else pictures)
+    begun, whole = [tokens(name, request.messages) for request in server.requests]
+    common = next(index for index, (one, other) in enumerate(zip(begun, whole, strict=False)) if one != other)
+    common += guide.usage.prompt_tokens - len(whole)  # those of the pictures, which come first
+    assert common > 500 * pictures
+    assert guide.usage.cached_tokens >= common // block * block
+
+
+def test_prefetch_brings_guidance_sooner_and_changes_no_reply() -> None:
+    for figure in prefetch.at_vllm(URL, pairs=2, drafting=8.0, tokens=16):
+        assert not figure.missed, f"{figure.name}: {figure.value}; {figure.how}"
 
 
 @pytest.fixture
