@@ -99,7 +99,7 @@ class Worker:
             _free_memory()
 
     def _gather(self, first: Job) -> tuple[list[Job], bool]:
-        """The next batch, and whether it is the last."""
+        """The next batch, without cancelled requests, and whether it is the last."""
         batch = [first]
         deadline = time.monotonic() + self._batch_wait
         while len(batch) < self._max_batch:
@@ -109,7 +109,7 @@ class Worker:
                 break
             if job is None:
                 return batch, True
-            batch.append(job)
+            batch = [waiting for waiting in (*batch, job) if not waiting.gone()]
         return batch, False
 
     def _serve(self, batch: Sequence[Job]) -> None:

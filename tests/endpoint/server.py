@@ -77,6 +77,12 @@ class Endpoint:
             if not self.lock.wait_for(lambda: len(self.seen) >= count, timeout):
                 raise TimeoutError(f"{len(self.seen)} of {count} requests after {timeout:g} s")
 
+    def wait_until_idle(self, timeout: float = 20) -> None:
+        """Block until no request is being answered."""
+        with self.lock:
+            if not self.lock.wait_for(lambda: not self.in_flight, timeout):
+                raise TimeoutError(f"{self.in_flight} requests are still being answered after {timeout:g} s")
+
     def answer(self, seen: Seen) -> Answer:
         if callable(self.script):
             return self.script(seen)
@@ -186,6 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             with endpoint.lock:
                 endpoint.in_flight -= 1
+                endpoint.lock.notify_all()
             if endpoint.on_finished:
                 endpoint.on_finished(seen)
 
@@ -307,7 +314,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stall(self) -> None:
         self.close_connection = True
-        self.endpoint.closing.wait()
+        while not self.endpoint.closing.wait(0.02) and not self._is_alone():
+            pass
+
+    def _is_alone(self) -> bool:
+        """Whether the client has closed the connection."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 def _objection(name: str) -> str:
