@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from colm_vl.errors import MissingPackage
 from eval.bench import __main__ as command
-from eval.bench import calls, endpoints, fairness, load
+from eval.bench import calls, endpoints, fairness, load, prefetch, stragglers
 from eval.bench.figures import HEADING, Figure, write
 
 
@@ -60,6 +61,20 @@ def test_fairness_is_measured_with_a_real_service() -> None:
     assert wait.value.endswith("service times")
     assert (minute.met, at_once.met, tokens.met) == (True, True, True)  # these do not depend on the machine
     assert lost.value.startswith("0 calls go on")
+
+
+def test_stragglers_are_measured() -> None:
+    spent, places = stragglers.stragglers(2, 20, latency=0.05)
+    assert 0.6 < float(spent.value.removesuffix(" s")) < 2  # the slow client's draft alone takes 1 s, and its turns 2
+    assert places.value == "0 calls go on, 8 of 8 places in use"
+
+
+def test_prefetch_is_measured_in_process(tiny: Callable[[str], Path]) -> None:
+    sooner, cached, differing, wasted = prefetch.in_process(tiny("qwen2_5_vl"), pairs=1, drafting=1.0, tokens=8)
+    assert sooner.value.endswith("without")
+    assert cached.met
+    assert differing.value == "0 of 2"
+    assert wasted.value.endswith("per question")
 
 
 def test_brackets_in_a_hint_are_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,9 +115,11 @@ def local(
 @app.command()
 def prefetch(
     url: Annotated[
-        str,
-        typer.Option(help="Base URL of a running vLLM with a vision model. Default: a random model in this process."),
+        str, typer.Option(help="Base URL of a running vLLM with a vision model. Default: a model in this process.")
     ] = "",
+    model: Annotated[
+        Path | None, typer.Option(help="A folder with a vision model for this process. Default: random weights.")
+    ] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Number of questions with prefetch, and of those without.")] = 8,
     drafting: Annotated[float, typer.Option(min=0.0, help="Seconds that the clients take for a draft.")] = 6.0,
     tokens: Annotated[int, typer.Option(min=1, help="Length of the guidance.")] = 32,
@@ -126,13 +128,29 @@ def prefetch(
     """Measure how much sooner guidance comes with prefetch, and whether replies stay the same."""
     from . import prefetch as prefetch_
 
-    at = f" --url {url}" if url else ""
-    found = prefetch_.at_vllm(url, pairs, drafting, tokens) if url else prefetch_.in_process(pairs, drafting, tokens)
-    _finish(found, f"prefetch --pairs {pairs} --drafting {drafting:g} --tokens {tokens}{at}", save)
+    if url and model:
+        raise typer.BadParameter("expected --url or --model, not both", param_hint="--model")
+    if url:
+        found, of = prefetch_.at_vllm(url, pairs, drafting, tokens), f" --url {url}"
+    else:
+        found, of = prefetch_.in_process(model, pairs, drafting, tokens), f" --model {model.name}" if model else ""
+    _finish(found, f"prefetch --pairs {pairs} --drafting {drafting:g} --tokens {tokens}{of}", save)
 
 
 @app.command()
-def model(folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+def stragglers(
+    questions: QuestionsOption = 20,
+    late: Annotated[int, typer.Option(min=1, help="Number of calls that are cancelled as late.")] = 1000,
+    save: WriteOption = False,
+) -> None:
+    """Measure what a client that is 20 times slower than the others costs, with a quorum."""
+    from .stragglers import stragglers as measured
+
+    _finish(measured(questions, late), f"stragglers --questions {questions} --late {late}", save)
+
+
+@app.command("model")
+def write_model(folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
     """Write the vision-language model with random weights that `prefetch` uses, for instance to serve it with vLLM."""
     from . import random_model
 

@@ -33,13 +33,12 @@ _SECONDS = 600.0
 @dataclass(frozen=True, slots=True)
 class _Guided:
     """How guidance was given for one question. `first` and `whole` are the seconds from the last draft to the first
-    piece of guidance and to its end."""
+    piece of guidance and to its end. `calls` are those of the server, by stage."""
 
     text: str
     first: float
     whole: float
-    guide: Call
-    prefetch: Call | None
+    calls: Mapping[str, Call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,12 @@ def at_vllm(url: str, pairs: int, drafting: float, tokens: int) -> Sequence[Figu
     return _figures("vLLM", asyncio.run(_measured(server, pairs, drafting, tokens)), drafting, tokens)
 
 
-def in_process(pairs: int, drafting: float, tokens: int) -> Sequence[Figure]:
-    """The server is a model with random weights in this process."""
-    with tempfile.TemporaryDirectory() as folder:
-        random_model.write(Path(folder))
-        server = {"backend": "transformers", "model": folder, "dtype": "float32", "offline": True}
+def in_process(model: Path | None, pairs: int, drafting: float, tokens: int) -> Sequence[Figure]:
+    """The server is a model in this process: the one in a folder, or one with random weights."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if model is None:
+            random_model.write(Path(scratch))
+        server = {"backend": "transformers", "model": str(model or scratch), "offline": True}
         return _figures("in process", asyncio.run(_measured(server, pairs, drafting, tokens)), drafting, tokens)
 
 
@@ -101,8 +101,7 @@ async def _pair(asked: AsyncCoLM, again: AsyncCoLM, *, first: bool) -> _Pair:
 
 async def _guided(colm: AsyncCoLM, query: Query, ahead: bool) -> _Guided:
     """Ask a question until there is guidance."""
-    drafted, first, pieces = 0.0, 0.0, list[str]()
-    prefetch: Call | None = None
+    drafted, first, pieces, calls = 0.0, 0.0, list[str](), dict[str, Call]()
     async with aclosing(colm.stream(query, prefetch=ahead)) as events:
         async for event in events:
             if isinstance(event, Draft):
@@ -110,10 +109,10 @@ async def _guided(colm: AsyncCoLM, query: Query, ahead: bool) -> _Guided:
             elif isinstance(event, Delta) and event.stage == "guide":
                 first = first or time.monotonic()
                 pieces.append(event.text)
-            elif isinstance(event, Call) and event.stage == "prefetch":
-                prefetch = event
-            elif isinstance(event, Call) and event.stage == "guide":
-                return _Guided("".join(pieces), first - drafted, time.monotonic() - drafted, event, prefetch)
+            elif isinstance(event, Call) and event.stage in ("prefetch", "guide"):
+                calls[event.stage] = event
+                if event.stage == "guide":
+                    return _Guided("".join(pieces), first - drafted, time.monotonic() - drafted, calls)
     raise AssertionError("the server gave no guidance")
 
 
@@ -151,9 +150,9 @@ def _figures(where: str, measured: _Measured, drafting: float, tokens: int) -> S
     with_it, without = (statistics.median(one.first for one in kind) for kind in (ahead, plain))
     whole, whole_without = (statistics.median(one.whole for one in kind) for kind in (ahead, plain))
     sooner = sum(pair.ahead.first < pair.plain.first for pair in pairs)
-    usage = ahead[0].guide.usage
-    cached, uncached = (min(one.guide.usage.cached_tokens for one in kind) for kind in (ahead, plain))
-    reading = statistics.median(one.prefetch.seconds for one in ahead if one.prefetch)
+    prompt, prefetched = (ahead[0].calls[stage].usage.prompt_tokens for stage in ("guide", "prefetch"))
+    cached, uncached = (min(one.calls["guide"].usage.cached_tokens for one in kind) for kind in (ahead, plain))
+    reading = statistics.median(one.calls["prefetch"].seconds for one in ahead)
     same = sum(pair.same for pair in pairs)
     return [
         Figure(
@@ -169,9 +168,8 @@ def _figures(where: str, measured: _Measured, drafting: float, tokens: int) -> S
             f"tokens of the server's prompt that are read from the cache, {where}",
             f"{cached} with prefetch, {uncached} without",
             "≥ 90 % of the prefetched",
-            cached >= 0.9 * measured.unused,
-            f"the fewest of {len(pairs)}; a prompt has {usage.prompt_tokens} tokens, of which {(SIDE // 28) ** 2} are "
-            f"the picture's; {measured.unused} are prefetched",
+            cached >= 0.9 * prefetched,
+            f"the fewest of {len(pairs)}; a prompt has {prompt} tokens, and the prefetch {prefetched}",
         ),
         Figure(
             f"guidance that differs with and without prefetch, {where}",
