@@ -31,14 +31,6 @@ _OBJECT = (
     "Reply with one JSON object that has the fields reason, for one sentence, and verdict, for one word: correct, "
     "partly or incorrect."
 )
-_SCHEMA: Mapping[str, Any] = MappingProxyType(
-    {
-        "type": "object",
-        "properties": {"reason": {"type": "string"}, "verdict": {"enum": list(GRADES)}},
-        "required": ["reason", "verdict"],
-        "additionalProperties": False,
-    }
-)
 _VERDICT = re.compile(
     r"verdict[\"'*_\s]*[:=：][\"'*_\s(]*(?P<word>correct|part(?:ly|ially)(?: correct)?|incorrect)\b"
     r"(?![^\w\n]*(?:correct|part\w*|incorrect|or)\b)",  # the list of words, copied from the prompt
@@ -51,7 +43,7 @@ def prompt(answered: Answered, rubric: str, reply_format: str) -> Prompt:
     lines = _messages(answered, rubric, _LINES)
     if reply_format == "lines":
         return Prompt(lines)
-    return Prompt(_messages(answered, rubric, _OBJECT), _SCHEMA, lines if reply_format == "auto" else None)
+    return Prompt(_messages(answered, rubric, _OBJECT), _schema(), lines if reply_format == "auto" else None)
 
 
 def read_grade(reply: str) -> float | None:
@@ -60,6 +52,15 @@ def read_grade(reply: str) -> float | None:
     *_, last = (None, *_VERDICT.finditer(text))
     word = (last["word"] if last else text.strip(" \n\t.*\"'")).lower()
     return GRADES.get(word.replace("partially", "partly").replace("partly correct", "partly"))
+
+
+def _schema() -> Mapping[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"reason": {"type": "string"}, "verdict": {"type": "string", "enum": list(GRADES)}},
+        "required": ["reason", "verdict"],
+        "additionalProperties": False,
+    }
 
 
 def _messages(answered: Answered, rubric: str, form: str) -> tuple[Message, ...]:

@@ -14,6 +14,8 @@ from sklearn.metrics import cohen_kappa_score
 from eval.agreement import agreement
 from eval.metrics.base import Answered, Gold
 from eval.metrics.judging import RUBRIC, prompt, read_grade
+from tests.endpoint.script import Fault, Seen
+from tests.endpoint.server import Endpoint
 from tests.eval.test_score_command import run
 
 Command = Callable[..., int]
@@ -92,6 +94,34 @@ def test_replies_without_a_verdict_are_left_out(
     assert command(*SCORE, "--metric", judge()) == 2
     assert "no verdict on 4 of 4 different replies" in caplog.text
     assert "none of the 4 replies could be graded" in _said(capsys)
+
+
+def test_a_judge_behind_an_endpoint(
+    here: Path, command: Command, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is asked under a schema, by a number of calls at a time. A call that failed is made again, and no other."""
+    refused = {"Oslo"}
+
+    def verdict(seen: Seen) -> str | Fault:
+        if any(text in seen.text for text in refused):
+            return Fault("status", 401)
+        return '{"reason": "it says so", "verdict": "partly"}'
+
+    with Endpoint(verdict, latency=0.05) as endpoint:
+        table = {"name": "judge", "backend": "openai", "model": "m", "base_url": endpoint.base_url}
+        Path("judge.toml").write_text("\n".join(["[[clients]]", *_toml(table)]))
+        options = (*SCORE, "--metric", "judge,team=judge.toml,concurrency=2", "--json")
+        assert command(*options) == 0
+        assert "no verdict on 1 of 4 different replies" in caplog.text
+        assert json.loads(capsys.readouterr().out)["grades"] == dict.fromkeys(("colour", "animal", "count"), 0.5)
+        assert len(endpoint.seen) == 4
+        assert endpoint.peak == 2
+        schema = endpoint.seen[0].body["response_format"]["json_schema"]["schema"]
+        assert schema["properties"]["verdict"]["enum"] == ["correct", "partly", "incorrect"]
+        refused.clear()
+        assert command(*options) == 0
+        assert len(json.loads(capsys.readouterr().out)["grades"]) == 4
+        assert len(endpoint.seen) == 5
 
 
 def test_agreement_with_people(here: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
