@@ -75,6 +75,10 @@ GroupColumnOption = Annotated[
     typer.Option(help="For a file: a column to break the result down by; can be given several times."),
 ]
 
+ReplyColumnOption = Annotated[
+    str, typer.Option(help="The column of predictions that holds the replies; by default the first known one.")
+]
+
 
 @app.command("list")
 def list_benchmarks() -> None:
@@ -101,9 +105,7 @@ def score(
     group_column: GroupColumnOption = None,
     rule: Annotated[Rule, typer.Option(help="How replies are parsed and scored.")] = Rule.STRICT,
     strategy: Annotated[str, typer.Option(help="The strategy to score, for a run folder with several.")] = "",
-    reply_column: Annotated[
-        str, typer.Option(help="The column that holds the replies; by default the first known one.")
-    ] = "",
+    reply_column: ReplyColumnOption = "",
     label_column: Annotated[
         str,
         typer.Option(help="For a file: a column of grades by people, to report how far the metric agrees with them."),
@@ -323,6 +325,7 @@ def compare(
         ),
     ] = None,
     rule: Annotated[Rule, typer.Option(help="The rule by which all replies are scored.")] = Rule.STRICT,
+    reply_column: ReplyColumnOption = "",
     out: Annotated[
         Path | None, typer.Option(help="A folder for comparison.md, comparison.html and comparison.json.")
     ] = None,
@@ -343,7 +346,10 @@ def compare(
     if len(runs) > 2:
         raise InputError(f"{len(runs)} runs, expected one or two", hint="compare two at a time")
     chosen = _split_commas(strategies)
-    found = compare_run(runs[0], chosen, rule) if len(runs) == 1 else compare_runs(runs[0], runs[1], chosen, rule)
+    if len(runs) == 1:
+        found = compare_run(runs[0], chosen, rule)
+    else:
+        found = compare_runs(runs[0], runs[1], chosen, rule, reply_column=reply_column)
     findings = [check(one, {name: each.grades for name, each in found.answers.items()}) for one in conditions]
     data = comparison_as_json(found) | {"conditions": [asdict(one) for one in findings]}
     shown = document(found, findings, LISTED_IN_TERMINAL, "--json lists all")

@@ -98,11 +98,14 @@ def compare_run(folder: Path, strategies: Sequence[str] = (), rule: Rule = Rule.
     return _comparison(evaluation, rule, {}, answers, pairs, {})
 
 
-def compare_runs(first: Path, second: Path, strategies: Sequence[str] = (), rule: Rule = Rule.STRICT) -> Comparison:
+def compare_runs(
+    first: Path, second: Path, strategies: Sequence[str] = (), rule: Rule = Rule.STRICT, *, reply_column: str = ""
+) -> Comparison:
     """Compare the second run with the first, strategy by strategy, on the questions that both have.
 
     One of the two may be predictions in any format of `read_predictions`; they are compared with every strategy of the
-    run. `strategies` chooses; "vote=colm" compares the second run's colm with the first run's vote.
+    run. `reply_column` is the column of their replies. `strategies` chooses; "vote=colm" compares the second run's colm
+    with the first run's vote.
 
     Raises `InputError` for folders without a run, for different benchmarks, questions or gold answers, and for
     strategies that are unknown or not in both runs.
@@ -113,7 +116,7 @@ def compare_runs(first: Path, second: Path, strategies: Sequence[str] = (), rule
     base = next(iter(runs.values()), None) or read_evaluation(first)
     _check_benchmarks(list(runs.values()))
     a, b = (
-        _of_run(runs[letter], rule) if letter in runs else _of_predictions(path, base, rule)
+        _of_run(runs[letter], rule) if letter in runs else _of_predictions(path, base, rule, reply_column)
         for letter, path in paths.items()
     )
     _check_items(a.items, b.items)
@@ -151,9 +154,9 @@ def _of_run(evaluation: Evaluation, rule: Rule) -> _Answered:
     return _Answered(evaluation.items, answers, pictures)
 
 
-def _of_predictions(path: Path, base: Evaluation, rule: Rule) -> _Answered:
+def _of_predictions(path: Path, base: Evaluation, rule: Rule, column: str) -> _Answered:
     items = list(base.items.values())
-    replies = {name: read_predictions(path, name, items=items) for name in strategies_in(path)}
+    replies = {name: read_predictions(path, name, column=column, items=items) for name in strategies_in(path)}
     ids = dict.fromkeys(key for found in replies.values() for key in found)
     if not any(key in base.items for key in ids):
         raise _nothing_shared(next(iter(ids)))

@@ -126,6 +126,9 @@ def test_predictions_of_any_program_are_compared_with_a_run(
     vote, colm = found["comparisons"]
     assert (vote["one"], vote["other"]) == ("b", "a.vote")
     assert (colm["items"], colm["wins"], colm["losses"]) == (QUESTIONS - 1, 0, 5)
+    write("named.jsonl", [{"id": row["id"], "mine": row["prediction"]} for row in rows])
+    assert command("compare", "runs/a", "named.jsonl", "--reply-column", "mine", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["comparisons"][1]["losses"] == 5
     assert command("compare", "other.jsonl", "runs/a", "--strategies", "colm", "--fail-if", "b.colm > a + 55") == 1
     error = capsys.readouterr().err
     assert error == "--fail-if b.colm > a + 55: holds (100.00 and 99.44 on 9 questions)\n"
