@@ -486,6 +486,54 @@ def calibrate(
     console.print(f'Written to {out}. Use it with \\[policy] gate = {{ calibrated = "{out.name}" }}')
 
 
+@app.command()
+def capacity(
+    run: Annotated[Path, typer.Argument(help="A run folder in which the server was asked in every question.")],
+    arrivals: Annotated[
+        str, typer.Option(metavar="RATE", help="Questions of all clients together: 5/s, 200/min, 4/h or 1000/day.")
+    ],
+    target_p95: Annotated[
+        float, typer.Option(min=0.001, help="The time in seconds within which 95 % of the questions are answered.")
+    ],
+    clients: Annotated[int, typer.Option(min=1, help="The number of client devices, up to millions.")] = 1000,
+    places: Annotated[
+        int, typer.Option(min=1, help="How many requests one server answers at a time, in the times of the run.")
+    ] = 1,
+    slow: Annotated[
+        str, typer.Option(metavar="NAME=FACTOR,…", help="Clients on slower hardware than that of the run.")
+    ] = "",
+    strategy: Annotated[str, typer.Option(help="The strategy of the run.")] = "colm",
+    out: Annotated[Path | None, typer.Option(help="A folder for a report with a plot.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Simulate how many servers answer 95 % of the questions in time, for each gate.
+
+    The simulation takes the times of the calls of a run, and what each gate would have decided on its drafts. Measure
+    them with as many questions at a time as one server answers: `colm-vl eval run … --concurrency 1`. What is measured
+    and what is simulated are told apart.
+
+    Example: colm-vl eval capacity runs/mine --arrivals 5/s --clients 1000 --target-p95 8
+    """
+    from .capacity.plan import Promise, curve, plan_capacity
+    from .capacity.rates import read_rate
+    from .capacity.report import as_json as plan_as_json
+    from .capacity.report import document
+    from .capacity.simulation import Load
+    from .report.terminal import terminal_parts
+    from .report.write import write_document
+    from .run_folder import read_evaluation
+
+    promise = Promise(Load(read_rate(arrivals), clients), target_p95, places)
+    evaluation = read_evaluation(run)
+    plan = plan_capacity(evaluation, strategy, promise, _factors(slow), partial(typer.echo, err=True))
+    points = list(curve(plan)) if out else []
+    shown, data = document(evaluation.label, plan, points), plan_as_json(plan, points)
+    _show(as_json, data, terminal_parts(shown))
+    if out:
+        for path in write_document(shown, out, data, "capacity"):
+            typer.echo(path, err=as_json)
+
+
 def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in _split_commas(text))

@@ -96,6 +96,22 @@ def serve(
 
 
 @app.command()
+def capacity(
+    questions: Annotated[int, typer.Option(min=20, help="Number of questions of the run without load.")] = 200,
+    seconds: Annotated[int, typer.Option(min=5, help="Duration of each of the three loads.")] = 120,
+    plot: Annotated[Path | None, typer.Option(help="A PNG file for measured and simulated response times.")] = None,
+    save: WriteOption = False,
+) -> None:
+    """Compare the simulation of `colm-vl eval capacity` with stub endpoints at three loads."""
+    from .capacity import validate
+
+    found = validate(questions, seconds)
+    if plot is not None:
+        plot.write_bytes(found.plot())
+    _finish(found.figures, f"capacity --questions {questions} --seconds {seconds}", save)
+
+
+@app.command()
 def local(
     model: Annotated[
         Path | None, typer.Option(help="A folder with a small model. Default: a model of the pocket team.")

@@ -24,15 +24,16 @@ _OTHER = REPLY.replace("Answer: 5", "Answer: 4")
 
 @contextmanager
 def endpoints(
-    count: int, *, latency: float | Sequence[float], places: int, differ: float = 0.0
+    count: int, *, latency: float | Sequence[float], places: int, differ: float = 0.0, spread: float = 0.0
 ) -> Iterator[Sequence[str]]:
     """Start `count` endpoints, each with `latency` seconds (or one of several latencies) and `places` concurrent
     requests. Yields their base URLs.
 
-    A share `differ` of the requests gets another answer. Which ones depends on their bodies and on the endpoint.
+    A share `differ` of the requests gets another answer, and latencies differ by up to the share `spread` of them. Both
+    depend on the body of the request and on the endpoint, and on nothing else.
     """
     latencies = [latency] * count if isinstance(latency, float) else latency
-    command = [sys.executable, "-m", "eval.bench.stub", str(places), str(differ), *map(str, latencies)]
+    command = [sys.executable, "-m", "eval.bench.stub", str(places), str(differ), str(spread), *map(str, latencies)]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:  # noqa: S603 - our own module
         assert process.stdin is not None
         assert process.stdout is not None
@@ -64,28 +65,41 @@ class _Load:
             self.now -= 1
 
 
-class _Replies:
-    """The two replies, each as a body and as a stream. `salt` makes endpoints differ in other requests."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """`salt` makes endpoints answer different requests differently."""
 
-    def __init__(self, differ: float, salt: int) -> None:
-        self._differ = differ
-        self._salt = salt
+    latency: float
+    places: int
+    differ: float
+    spread: float
+    salt: int
+
+    def draw(self, asked: bytes) -> tuple[float, bool]:
+        """The latency of a request, and whether it gets the other answer."""
+        digest = hashlib.blake2b(asked, digest_size=16, key=bytes([self.salt + 1])).digest()
+        first, second = (int.from_bytes(half, "big") / 2**64 for half in (digest[:8], digest[8:]))
+        return self.latency * (1 + self.spread * (2 * first - 1)), second < self.differ
+
+
+class _Replies:
+    """The two replies, each as a body and as a stream."""
+
+    def __init__(self) -> None:
         self._bodies = [_body(reply) for reply in (REPLY, _OTHER)]
         self._streams = [b"".join(_stream(reply)) for reply in (REPLY, _OTHER)]
 
-    def to(self, asked: bytes) -> web.Response:
-        drawn = hashlib.blake2b(asked, digest_size=8, key=bytes([self._salt + 1])).digest()
-        other = int.from_bytes(drawn, "big") < self._differ * 2**64
+    def to(self, asked: bytes, other: bool) -> web.Response:
         if b'"stream":true' in asked:
             return web.Response(body=self._streams[other], content_type="text/event-stream")
         return web.Response(body=self._bodies[other], content_type="application/json")
 
 
-async def serve(latency: float, places: int, differ: float = 0.0, salt: int = 0) -> int:
+async def serve(kind: _Kind) -> int:
     """Start one endpoint, and return its port. GET returns its load."""
-    free = asyncio.Semaphore(places)
+    free = asyncio.Semaphore(kind.places)
     load = _Load()
-    replies = _Replies(differ, salt)
+    replies = _Replies()
 
     async def complete(request: web.BaseRequest) -> web.Response:
         if request.method == "GET":
@@ -93,11 +107,12 @@ async def serve(latency: float, places: int, differ: float = 0.0, salt: int = 0)
             load.peak = load.now
             return web.json_response(told)
         asked = await request.read()
+        latency, other = kind.draw(asked)
         with load.one_more():
             async with free:
                 if latency:
                     await asyncio.sleep(latency)
-        return replies.to(asked)
+        return replies.to(asked, other)
 
     runner = web.ServerRunner(web.Server(complete, access_log=None, handler_cancellation=True))
     await runner.setup()
@@ -123,12 +138,13 @@ def _stream(reply: str) -> Iterator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-async def _main(places: int, differ: float, latencies: Sequence[float]) -> None:
+async def _main(places: int, differ: float, spread: float, latencies: Sequence[float]) -> None:
     for number, latency in enumerate(latencies):
-        sys.stdout.write(f"{await serve(latency, places, differ, number)}\n")
+        sys.stdout.write(f"{await serve(_Kind(latency, places, differ, spread, number))}\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), float(sys.argv[2]), [float(latency) for latency in sys.argv[3:]]))
+    places, differ, spread, *latencies = sys.argv[1:]
+    asyncio.run(_main(int(places), float(differ), float(spread), list(map(float, latencies))))

@@ -130,6 +130,35 @@ def line_plot(names: Sequence[str], series: Mapping[str, Sequence[float]], x_lab
     return _png(figure)
 
 
+def arrivals_plot(
+    lines: Mapping[int, Sequence[tuple[float, float]]],
+    *,
+    arrivals: float | None = None,
+    target: float | None = None,
+    measured: Sequence[tuple[float, float]] = (),
+) -> bytes:
+    """The simulated 95th percentile of response times by questions per second, one line for each number of servers.
+
+    `arrivals` and `target` are what is promised. `measured` points are drawn beside the lines.
+    """
+    figure, axes = _figure()
+    for marker, (servers, points) in zip("os^Dv*", lines.items(), strict=False):
+        name = f"{servers} server{'s' if servers > 1 else ''}{', simulated' if measured else ''}"
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=5, label=name, linewidth=1.6)
+    if measured:
+        axes.plot(*zip(*measured, strict=True), "kx", markersize=10, markeredgewidth=2, label="measured")
+    if target is not None:
+        axes.axhline(target, color=_RED, linestyle="--", linewidth=1, label=f"{target:g} s")
+    if arrivals is not None:
+        axes.axvline(arrivals, color=_GREY, linestyle=":", linewidth=1)
+    axes.set_xlabel("questions per second")
+    axes.set_ylabel("seconds, 95th percentile")
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, None if target is None else 2 * target)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9)
+    return _png(figure)
+
+
 def skipping_plot(calibration: Calibration) -> bytes:
     """Accuracy against the share of questions in which the server is skipped, with the certified point."""
     figure, axes = _figure()
