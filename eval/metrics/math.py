@@ -7,7 +7,7 @@ import json
 import logging
 import subprocess
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock, Timer
 
@@ -30,7 +30,13 @@ class Math(GradingMetric):
 
     @override
     def grade(self, reply: str, gold: Gold) -> float:
-        return float(_worker().equal(reply, gold.accepted, self.seconds))
+        return float(_equal(reply, gold.accepted, self.seconds))
+
+
+@lru_cache(maxsize=10_000)
+def _equal(reply: str, accepted: tuple[str, ...], seconds: float) -> bool:
+    """Cached, because strategies share answers, and one that takes too long should do so once."""
+    return _worker().equal(reply, accepted, seconds)
 
 
 class _Worker:
