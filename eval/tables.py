@@ -103,8 +103,8 @@ def _cells(metric: Metric) -> tuple[str, ...]:
 
 
 def agreement_table(agreement: Agreement) -> Iterator[RenderableType]:
-    """Rows are grades by people, columns those of the metric."""
-    table = Table(title="Grades by people, and by the metric")
+    yield "Grades by people (rows) and by the metric (columns):"
+    table = Table()
     table.add_column("people", justify="right")
     for grade in agreement.grades:
         table.add_column(f"{grade:g}", justify="right")
