@@ -48,7 +48,7 @@ test-browser: $(STAMP)
 	command -v chromium || command -v chromium-browser || command -v google-chrome || $(GET_CHROMIUM) || true
 	test -e node_modules/axe-core/axe.min.js || npm install --no-save --no-audit --no-fund axe-core@$(AXE) || true
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
-	$(BIN)/pytest -m browser tests/demos
+	$(BIN)/pytest -m browser tests/demos tests/eval
 
 test-llamacpp: $(STAMP) $(LLAMA)/.installed
 	COLM_VL_LLAMACPP=$(LLAMA) COLM_VL_LLAMACPP_QUESTIONS=$(QUESTIONS) $(BIN)/pytest -m llamacpp tests/serving

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from colm_vl.types import ClientReply, Confidence
 
@@ -50,6 +51,7 @@ def strip_markup(text: str) -> str:
     return text.strip()
 
 
+@lru_cache(maxsize=4096)  # members often give the same answers
 def normalize(answer: str) -> str:
     """The form in which answers are compared: without case, leading articles, surrounding punctuation and thousands
     separators, and with number words as digits. Idempotent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -294,11 +295,16 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("report"),
     rule: Annotated[Rule, typer.Option(help="The rule by which all replies are scored.")] = Rule.STRICT,
+    items: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many questions of each run report.html lets you look through.")
+    ] = 1_000,
 ) -> None:
     """Write report.md, report.html (one file), report.json and plots."""
     from .report.write import write_report
 
-    for path in write_report(runs, out, rule):
+    # Pictures of a benchmark from the hub are taken from its cache on this machine; nothing is downloaded for a report.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for path in write_report(runs, out, rule, items):
         typer.echo(path)
 
 

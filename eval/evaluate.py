@@ -16,6 +16,7 @@ from .evaluator import plan, run
 from .labelled import read_labelled
 from .own_questions import OwnQuestions
 from .report.frames import Report
+from .report.pictures import Pictures
 from .run_folder import read_evaluation
 
 
@@ -48,4 +49,4 @@ def evaluate(
         colm = stack.enter_context(CoLM(chosen))
         for _ in run(colm, planned, strategies, folder, concurrency=concurrency):
             pass
-        return Report.of(read_evaluation(folder))
+        return Report.of(read_evaluation(folder), Pictures(lambda _: planned.questions))

@@ -96,7 +96,7 @@ def run(
     traces = iter(colm.batch(plan.questions, out, strategy=strategies, **options))
     first = list(islice(traces, 1))
     # Only now has the batch accepted the folder: a refused run must not overwrite the files of an earlier one.
-    write_evaluation(out, plan.benchmark, plan.split, plan.items)
+    write_evaluation(out, plan.benchmark, plan.split, plan.items, plan.questions.source)
     write_certificate(colm.team.with_policy(**policy).policy.gate, out)
     yield from first
     yield from traces

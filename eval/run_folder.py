@@ -14,12 +14,12 @@ from colm_vl.types import Trace
 
 from .benchmarks.base import Benchmark
 from .benchmarks.registry import find
-from .dataset import json_lines, read_json
+from .dataset import Source, json_lines, read_json
 from .own_questions import OwnQuestions
 from .stored_traces import stored_traces
 from .types import Item
 
-EVALUATION, ITEMS, GRADES = "eval.json", "items.jsonl", "grades"
+EVALUATION, ITEMS, SOURCE, GRADES = "eval.json", "items.jsonl", "source.json", "grades"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,12 @@ def check_evaluation(folder: Path, benchmark: Benchmark, split: str) -> None:
         )
 
 
-def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iterable[Item]) -> None:
-    """Write what scoring needs, so that a report can be made without the benchmark's data. Images are left out."""
+def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iterable[Item], source: Source) -> None:
+    """Write what scoring needs, so that a report can be made without the benchmark's data. Images are left out; where
+    they were read is kept."""
     replace_file(folder / ITEMS, (dump(_as_row(item)) for item in items))
+    path = str(source.path.resolve()) if source.path else None
+    replace_file(folder / SOURCE, [dump({"path": path, "subjects": source.subjects})])
     replace_file(folder / EVALUATION, [dump(_record(benchmark, split))])
 
 

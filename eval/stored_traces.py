@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import weakref
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, overload
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 from typing_extensions import override
 
 from colm_vl.errors import InputError
@@ -79,7 +79,7 @@ class _File:
     def read(self, offset: int) -> Trace:
         self._file.seek(offset)
         try:
-            return Trace.from_dict(json.loads(self._file.readline()))
+            return Trace.from_dict(from_json(self._file.readline()))
         except InputError as error:
             raise InputError(f"{self._path}: {error}", hint=error.hint) from None
 

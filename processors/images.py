@@ -156,6 +156,13 @@ class Image:
                 self._derived.uri = _encode(self.pil())
             return self._derived.uri
 
+    def preview_uri(self, max_pixels: int) -> str:
+        """A small WebP data URI to show to people, reduced to at most `max_pixels`. Unlike `data_uri`, it is lossy for
+        small pictures too; it takes about a quarter of the bytes."""
+        buffer = io.BytesIO()
+        self.thumbnail(max_pixels).pil().save(buffer, "WEBP", quality=75)
+        return "data:image/webp;base64," + base64.b64encode(buffer.getbuffer()).decode("ascii")
+
     def has_data_uri(self, max_pixels: int | None = None) -> bool:
         """Whether `data_uri_bytes` is cached."""
         if max_pixels is None or self.pixels <= max_pixels:

@@ -78,6 +78,11 @@ class Questions:
             raise InputError(f"questions cannot be read from a {type(source).__name__}", hint=_KINDS)
 
     @property
+    def path(self) -> Path | None:
+        """The file, if the source is one."""
+        return self._source.path if isinstance(self._source, _File) else None
+
+    @property
     def of_file(self) -> bool:
         return isinstance(self._source, _File)
 

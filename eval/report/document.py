@@ -3,11 +3,14 @@ terminal."""
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -15,8 +18,6 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from colm_vl.extras import require
-
-_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,20 @@ class Plot:
         return b64encode(self.png).decode("ascii")
 
 
-Part = Heading | Text | Table | Plot
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Questions to look through, as JSON values for `viewer.js`. HTML only."""
+
+    id: str
+    data: Mapping[str, Any]
+
+    @property
+    def json(self) -> str:
+        """For a `script` element: without `<`, nothing in it can end the element or begin a comment."""
+        return json.dumps(self.data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+Part = Heading | Text | Table | Plot | Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +89,24 @@ def to_html(document: Document) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    for kind in (Heading, Table, Plot):
+    for kind in (Heading, Table, Plot, Viewer):
         environment.tests[kind.__name__.lower()] = partial(_is_a, kind)
-    page: str = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(document=document)
+    viewed = any(isinstance(part, Viewer) for part in document.parts)
+    style, script = (_beside(f"viewer.{kind}") if viewed else "" for kind in ("css", "js"))
+    # No other script runs, whatever a model wrote, and nothing is fetched from the network.
+    digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
+    page: str = environment.from_string(_beside("report.html.jinja")).render(
+        document=document, style=style, script=script, script_source=f"'sha256-{digest}'" if viewed else "'none'"
+    )
     return page
 
 
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
 def to_terminal(document: Document) -> Iterator[RenderableType]:
-    """Without plots."""
+    """Without plots and questions to look through."""
     yield RichText(document.title, style="bold")
     for part in document.parts:
         match part:
@@ -92,6 +116,8 @@ def to_terminal(document: Document) -> Iterator[RenderableType]:
                 yield RichText(text)
             case Table():
                 yield _terminal_table(part)
+            case Plot() | Viewer():
+                pass
 
 
 def _terminal_table(table: Table) -> RichTable:
@@ -123,6 +149,8 @@ def _markdown(part: Part) -> str:
             return text
         case Plot(name, _, alt):
             return f"![{alt}]({name})"
+        case Viewer(_, data):
+            return f"The HTML report shows {len(data['items'])} questions with all replies."
         case Table(head, rows, bold, texts):
             lines = [_row(head), "|---|" + ("---|" if texts else "---:|") * (len(head) - 1)]
             lines += [

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from colm_vl.extras import require
 
 from ..run_folder import Evaluation
+from .pictures import Pictures
 from .sections import document
 from .summary import RunSummary, as_json, summarize
+from .viewer import Shown, shown
 from .write import write_document
 
 if TYPE_CHECKING:
@@ -26,10 +28,12 @@ class Report:
     """
 
     summary: RunSummary
+    questions: Shown
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> Report:
-        return cls(summarize(evaluation))
+    def of(cls, evaluation: Evaluation, pictures: Pictures) -> Report:
+        summary = summarize(evaluation)
+        return cls(summary, shown(evaluation, summary, pictures))
 
     @property
     def accuracies(self) -> Mapping[str, float]:
@@ -101,7 +105,7 @@ class Report:
 
     def write(self, out: str | Path) -> list[Path]:
         """Write report.md, report.html, report.json and the plots, and return their paths."""
-        return write_document(document([self.summary]), Path(out), {"runs": [as_json(self.summary)]})
+        return write_document(document([self.summary], [self.questions]), Path(out), {"runs": [as_json(self.summary)]})
 
 
 def _frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:

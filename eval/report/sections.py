@@ -12,12 +12,13 @@ from ..slug import slug
 from ..statistics import PairedComparison
 from ..tables import SMALL_SAMPLE, as_count, between, p_value, seconds_each
 from ..types import DRAWN, Metric, Rule
-from .document import Document, Heading, Part, Plot, Table, Text
+from .document import Document, Heading, Part, Plot, Table, Text, Viewer
 from .plots import accuracy_plot, cost_plot, flip_plot
 from .skipping import skipping_parts
 from .strategy import StrategySummary
 from .summary import RunSummary
 from .timing import time_parts
+from .viewer import Shown
 
 SIGNIFICANT = 0.05
 
@@ -31,9 +32,13 @@ _RULES: Mapping[Rule, str] = MappingProxyType(
 )
 
 
-def document(runs: Sequence[RunSummary]) -> Document:
+def document(runs: Sequence[RunSummary], questions: Sequence[Shown]) -> Document:
+    """`questions` are those to look through, of each run."""
     several = len(runs) > 1
-    parts = [part for run in runs for part in _of_run(run, named=several)]
+    parts: list[Part] = []
+    for number, (run, looked_through) in enumerate(zip(runs, questions, strict=True), 1):
+        parts += _of_run(run, named=several)
+        parts += _questions(run, looked_through, number, named=several)
     title = "Evaluation: " + ", ".join(run.label for run in runs)
     return Document(title if several else f"{runs[0].title}: does collaboration help?", tuple(parts))
 
@@ -65,6 +70,15 @@ def _of_run(run: RunSummary, *, named: bool) -> Iterator[Part]:
     yield from _groups(run)
     yield Heading(prefix + "How replies were parsed")
     yield from _parsed(run)
+
+
+def _questions(run: RunSummary, found: Shown, number: int, *, named: bool) -> Iterator[Part]:
+    if not found.data["items"]:
+        return
+    yield Heading(f"{run.label}: Questions" if named else "Questions")
+    if found.told:
+        yield Text(found.told)
+    yield Viewer(f"questions-{number}" if named else "questions", found.data)
 
 
 def _results(run: RunSummary, prefix: str) -> Iterator[Part]:

@@ -16,7 +16,7 @@ from ..scoring.scorer import score
 from ..statistics import Interval, mean_interval
 from ..types import Reply, Results, Rule
 
-_GRADED_AT_A_TIME = 500
+_GRADED_AT_A_TIME = 32
 """Traces. Grading them one by one would let a judge grade one reply at a time."""
 
 
@@ -123,7 +123,7 @@ class Tally:
 
 def _mark(trace: Trace) -> Mark:
     mark = Mark(0)
-    if any(refined.changed for refined in trace.refinements):
+    if any(refined.changed and refined.readable for refined in trace.refinements):
         mark |= Mark.CHANGED
     if not all(reply.readable for reply in (*trace.drafts, *trace.refinements)):
         mark |= Mark.UNREAD

@@ -12,12 +12,15 @@ from colm_vl.errors import InputError
 from ..run_folder import labels, read_evaluation
 from ..types import Rule
 from .document import Document, to_html, to_markdown
+from .pictures import Pictures
 from .sections import document
 from .summary import as_json, summarize
+from .viewer import ITEMS, shown
 
 
-def write_report(runs: Sequence[Path], out: Path, rule: Rule = Rule.STRICT) -> list[Path]:
-    """Write report.md, report.html (one file), report.json and the plots, and return their paths.
+def write_report(runs: Sequence[Path], out: Path, rule: Rule = Rule.STRICT, items: int = ITEMS) -> list[Path]:
+    """Write report.md, report.html (one file), report.json and the plots, and return their paths. At most `items`
+    questions of each run can be looked through.
 
     Raises `InputError` for a folder without answers, a folder given twice, and a benchmark that is not scored here or
     does not have the rule.
@@ -33,7 +36,11 @@ def write_report(runs: Sequence[Path], out: Path, rule: Rule = Rule.STRICT) -> l
             known = ", ".join(rule.value for rule in evaluation.benchmark.rules)
             raise InputError(f"{evaluation.benchmark.title} has no rule {rule.value!r}", hint=f"one of: {known}")
     summaries = [summarize(evaluation, rule) for evaluation in evaluations]
-    return write_document(document(summaries), out, {"runs": [as_json(one) for one in summaries]})
+    questions = [
+        shown(evaluation, summary, Pictures.of_run(evaluation), items)
+        for evaluation, summary in zip(evaluations, summaries, strict=True)
+    ]
+    return write_document(document(summaries, questions), out, {"runs": [as_json(one) for one in summaries]})
 
 
 def write_document(content: Document, out: Path, data: object, name: str = "report") -> list[Path]:
