@@ -31,9 +31,10 @@ class Report:
     questions: Shown
 
     @classmethod
-    def of(cls, evaluation: Evaluation, pictures: Pictures) -> Report:
+    def of(cls, evaluation: Evaluation, pictures: Pictures | None = None) -> Report:
+        """`pictures` are by default those that the run read, if they are still there."""
         summary = summarize(evaluation)
-        return cls(summary, shown(evaluation, summary, pictures))
+        return cls(summary, shown(evaluation, summary, pictures or Pictures.of_run(evaluation)))
 
     @property
     def accuracies(self) -> Mapping[str, float]:
