@@ -422,6 +422,14 @@ def ablate(
     gates: Annotated[
         str, typer.Option(help="For load: gates of colm, each as a setup of its own.")
     ] = "disagreement,confidence=0.9",
+    replay_server: Annotated[
+        bool,
+        typer.Option(
+            "--replay-server",
+            help="For load: compute each reply of the server once, and repeat it after the same time, so that other "
+            "load on this machine does not change what it can answer.",
+        ),
+    ] = False,
     stub: Annotated[
         bool, typer.Option("--stub", help="For load: stub endpoints on loopback in place of a team and a benchmark.")
     ] = False,
@@ -443,7 +451,9 @@ def ablate(
         from .ablations.load import load_study, stub_study
         from .ablations.load_values import LoadSettings
 
-        load = LoadSettings(_counts("askers", askers), seconds, places, _factors(slow), tuple(_split_commas(gates)))
+        load = LoadSettings(
+            _counts("askers", askers), seconds, places, _factors(slow), tuple(_split_commas(gates)), replay_server
+        )
         tell = partial(typer.echo, err=True)
         result = stub_study(out, load, tell) if stub else load_study(members, planned, out, load, tell)
     elif kind is Ablation.NETWORK:

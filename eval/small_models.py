@@ -88,7 +88,7 @@ class Measured:
 class Listener(BackendWrapper):
     """Records the requests to a member and its replies."""
 
-    def __init__(self, inner: SharedBackend) -> None:
+    def __init__(self, inner: Backend) -> None:
         super().__init__(inner)
         self.heard: list[tuple[Request, str]] = []
 
@@ -100,7 +100,7 @@ class Listener(BackendWrapper):
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
-        async for piece in self._inner.backend.stream(request):
+        async for piece in self._inner.stream(request):
             if isinstance(piece, Generation):
                 self.heard.append((request, piece.text))
             yield piece

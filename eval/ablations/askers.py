@@ -15,7 +15,8 @@ from colm_vl.errors import NoAnswer
 from .wrappers import Bounded
 
 WARM_UP = 0.2
-"""The share of the time at the beginning in which nothing is measured."""
+"""The share of the time at the beginning in which nothing is measured. It lasts longer if there are not yet as many
+answers as askers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ async def closed_loop(
 
     Raises what an asker raised, except that there is no answer.
     """
-    following = cycle(queries)
+    following, under_way = cycle(queries), asyncio.Event()
     answered: list[Answered] = []
 
     async def ask() -> None:
@@ -56,10 +57,13 @@ async def closed_loop(
             begun = time.monotonic()
             trace = await _ask(colm, next(following), policy)
             answered.append(Answered(trace, time.monotonic() - begun))
+            if len(answered) >= askers:
+                under_way.set()
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask()) for _ in range(askers)]
         await asyncio.sleep(WARM_UP * seconds)
+        await under_way.wait()
         begun, used, first = time.monotonic(), server.used(), len(answered)
         await asyncio.sleep((1 - WARM_UP) * seconds)
         window, used = time.monotonic() - begun, server.used() - used

@@ -49,8 +49,8 @@ def load_study(
 ) -> Study:
     """Measure every setup with every number of askers. Resumable: what was measured is kept in `out`.
 
-    The server computes here, so its throughput is that of this machine. Clients cost this machine nothing after their
-    first replies, because askers bring their own devices.
+    The server computes here, so its throughput is that of this machine, unless its replies are repeated, too. Clients
+    cost this machine nothing after their first replies, because askers bring their own devices.
     """
     _check(team, settings)
     found = asyncio.run(_Measuring(team, plan, settings, _Points(out / POINTS), progress).all())
@@ -115,6 +115,7 @@ class _Measuring:
     points: _Points
     progress: Callable[[str], None]
     queries: Sequence[Query] = field(init=False)
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     prepared: bool = False
 
     async def all(self) -> Mapping[str, Mapping[int, LoadMeasurement]]:
@@ -131,13 +132,15 @@ class _Measuring:
 
     def _server(self) -> Bounded:
         assert self.team.server is not None
-        return Bounded(SharedBackend(self.team.server), self.settings.places)
+        shared = SharedBackend(self.team.server)
+        server = Replayed(shared, self.alone) if self.settings.replay_server else shared
+        return Bounded(server, self.settings.places)
 
     def _backends(self, server: Bounded) -> Mapping[str, Backend]:
         assert self.team.server is not None
-        alone, slow = asyncio.Lock(), self.settings.slowdown
+        slow = self.settings.slowdown
         replayed = {
-            client.name: Replayed(SharedBackend(client), alone, slow.get(client.name, 1.0))
+            client.name: Replayed(SharedBackend(client), self.alone, slow.get(client.name, 1.0))
             for client in self.team.clients
         }
         return {**({} if self.settings.stub else replayed), self.team.server.name: server}
@@ -168,14 +171,15 @@ class _Measuring:
         return measured
 
     async def _prepare(self, colm: AsyncCoLM) -> None:
-        """Ask every question once, so that the clients' replies and times are known, and models are loaded."""
+        """Ask every question once, so that the replies and times to repeat are known, and models are loaded."""
         if self.prepared:
             return
         queries = self.queries[:1] if self.settings.stub else self.queries
+        strategies = ("colm", "verdict", "server") if self.settings.replay_server else ("colm",)
         self.progress(f"asking {len(queries)} questions once")
-        for query in queries:
+        for query, strategy in product(queries, strategies):
             with suppress(NoAnswer):
-                await colm.ask(query, strategy="colm", gate="always")
+                await colm.ask(query, strategy=strategy, gate="always")
         self.prepared = True
 
     def _measured(self, loop: Loop) -> LoadMeasurement:

@@ -56,11 +56,12 @@ def _how(questions: int, settings: LoadSettings) -> str:
         "questions."
         if settings.stub
         else "Each asker has clients of its own: their replies were computed once, alone on this machine, and are "
-        "repeated after the same time."
+        "repeated after the same time." + (" So are those of the server." if settings.replay_server else "")
     )
     return (
         f"{questions} questions, asked again and again. Each asker asks the next question as soon as the last one is "
-        f"answered, for {settings.seconds:g} s, the first fifth of which is not counted. The server answers "
+        f"answered, for {settings.seconds:g} s, the first fifth of which is not counted, nor is what comes before as "
+        f"many answers as there are askers. The server answers "
         f"{settings.places} request{'s' if settings.places > 1 else ''} at a time, in the order of arrival. {clients}"
         + (f" Slowed clients: {slowed}." if slowed else "")
     )

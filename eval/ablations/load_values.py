@@ -15,7 +15,7 @@ class LoadSettings:
 
     `slowdown` multiplies the times of clients, by name. Each of the `gates`, written as in `--set gate=`, is a setup.
     `stub`: clients are stub endpoints. Otherwise each of their replies is computed once, and repeated after the same
-    time.
+    time; with `replay_server`, those of the server, too.
     """
 
     askers: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
@@ -23,6 +23,7 @@ class LoadSettings:
     places: int = 1
     slowdown: Mapping[str, float] = field(default_factory=dict)
     gates: tuple[str, ...] = ("disagreement", "confidence=0.9")
+    replay_server: bool = False
     stub: bool = False
 
 

@@ -28,6 +28,15 @@ class SharedBackend:
             self._backend = registry.connect(self._member.backend, self._member.options)
         return self._backend
 
+    async def generate(self, request: Request) -> Generation:
+        return await self.backend.generate(request)
+
+    def stream(self, request: Request) -> AsyncIterator[Piece]:
+        return self.backend.stream(request)
+
+    async def capabilities(self) -> Capabilities:
+        return await self.backend.capabilities()
+
     async def aclose(self) -> None:
         backend, self._backend = self._backend, None
         if backend is not None:
@@ -37,11 +46,11 @@ class SharedBackend:
 class BackendWrapper:
     """Passes requests on. Subclasses override `generate`."""
 
-    def __init__(self, inner: SharedBackend) -> None:
+    def __init__(self, inner: Backend) -> None:
         self._inner = inner
 
     async def generate(self, request: Request) -> Generation:
-        return await self._inner.backend.generate(request)
+        return await self._inner.generate(request)
 
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
         generation = await self.generate(request)
@@ -49,7 +58,7 @@ class BackendWrapper:
         yield generation
 
     async def capabilities(self) -> Capabilities:
-        return await self._inner.backend.capabilities()
+        return await self._inner.capabilities()
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -58,7 +67,7 @@ class BackendWrapper:
 class Reseeded(BackendWrapper):
     """Adds `shift` to the seed of every request, so that copies of one model give different samples."""
 
-    def __init__(self, inner: SharedBackend, shift: int) -> None:
+    def __init__(self, inner: Backend, shift: int) -> None:
         super().__init__(inner)
         self._shift = shift
 
@@ -75,7 +84,7 @@ class Replayed(BackendWrapper):
     competing for this machine. Repeated ones take no computing, as if each caller had a model of its own.
     """
 
-    def __init__(self, inner: SharedBackend, alone: asyncio.Lock, slowdown: float = 1.0) -> None:
+    def __init__(self, inner: Backend, alone: asyncio.Lock, slowdown: float = 1.0) -> None:
         super().__init__(inner)
         self._alone = alone
         self._slowdown = slowdown
@@ -106,7 +115,7 @@ class Replayed(BackendWrapper):
 class Bounded(BackendWrapper):
     """Answers up to `places` requests at a time, in their order of arrival, and measures how much they are used."""
 
-    def __init__(self, inner: SharedBackend, places: int) -> None:
+    def __init__(self, inner: Backend, places: int) -> None:
         super().__init__(inner)
         self.places = places
         self._free = asyncio.Semaphore(places)
@@ -149,7 +158,7 @@ class Misguiding(BackendWrapper):
     questions of a smaller one. The server is still called, so costs stay the same.
     """
 
-    def __init__(self, inner: SharedBackend, share: float, others: Sequence[RecordedGuidance]) -> None:
+    def __init__(self, inner: Backend, share: float, others: Sequence[RecordedGuidance]) -> None:
         super().__init__(inner)
         self._share = share
         self._others = others

@@ -25,8 +25,8 @@ from .figures import Figure
 from .stub import endpoints
 
 LOADS = (0.3, 0.6, 0.9)
-CLIENT_SECONDS = (0.15, 0.3)
-SERVER_SECONDS = 0.1
+CLIENT_SECONDS = (0.05, 0.1)
+SERVER_SECONDS = 0.2
 PLACES = 4
 SPREAD = 0.5
 _MANY = 1000

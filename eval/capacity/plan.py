@@ -16,7 +16,6 @@ from .simulation import Load, Simulated, simulate, unloaded
 
 _IDLE = 0.02
 """With more servers than this share of them has work for, more do not help."""
-CURVE_QUESTIONS = 5_000
 CURVE_LOADS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
 
@@ -169,5 +168,5 @@ def curve(plan: CapacityPlan) -> Iterator[CurvePoint]:
         for load in CURVE_LOADS if seconds else ():
             arrivals, places = load * servers * promise.places / seconds, servers * promise.places
             clients = max(len(found.clients), round(promise.load.clients * arrivals / promise.load.arrivals))
-            simulated = simulate(work, found.clients, Load(arrivals, clients), places, questions=CURVE_QUESTIONS)
+            simulated = simulate(work, found.clients, Load(arrivals, clients), places)
             yield CurvePoint(servers, arrivals, simulated.p95.value)

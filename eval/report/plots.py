@@ -154,6 +154,7 @@ def arrivals_plot(
     axes.set_xlabel("questions per second")
     axes.set_ylabel("seconds, 95th percentile")
     axes.set_xlim(left=0)
+    axes.margins(y=0.1)
     axes.set_ylim(0, None if target is None else 2 * target)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9)
     return _png(figure)

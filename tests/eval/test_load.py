@@ -80,6 +80,12 @@ def test_more_places_answer_more(tmp_path: Path) -> None:
     assert found["server alone"]["8"]["throughput"] > 1.2 / 0.05
 
 
+def test_a_replayed_server_has_the_same_capacity(tmp_path: Path) -> None:
+    found = measure(tmp_path, replace(SETTINGS, askers=(8,), gates=(), replay_server=True))
+    assert all(one["8"]["throughput"] < 1.1 / 0.05 for one in found.values())
+    assert found["colm"]["8"]["accuracy"] == 1
+
+
 def test_slowed_clients_take_longer_and_the_server_does_not(tmp_path: Path) -> None:
     settings = replace(SETTINGS, askers=(1,), slowdown={"c1": 5.0})
     found = measure(tmp_path, settings, team(0.03))
