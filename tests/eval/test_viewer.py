@@ -20,6 +20,11 @@ def viewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("viewed"), 40)
 
 
+@pytest.fixture(scope="module")
+def page(viewed: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(viewed, tmp_path_factory.mktemp("report"))
+
+
 def page_of(run: Path, out: Path, items: int = 1_000) -> str:
     write_report([run], out, items=items)
     return (out / "report.html").read_text()
@@ -30,8 +35,8 @@ def data_in(page: str) -> Any:
     return json.loads(text)
 
 
-def test_each_question_has_its_answers_and_what_happened(viewed: Path, tmp_path: Path) -> None:
-    data = data_in(page_of(viewed, tmp_path))
+def test_each_question_has_its_answers_and_what_happened(page: str) -> None:
+    data = data_in(page)
     assert data["strategies"] == ["vote", "colm"]
     assert data["groups"] == {"place": ["street", "garage"]}
     items = {item["id"]: item for item in data["items"]}
@@ -59,8 +64,7 @@ def test_each_question_has_its_answers_and_what_happened(viewed: Path, tmp_path:
     assert items["q2"]["answers"][0]["drafts"][1]["text"] == "Caption: a street"
 
 
-def test_what_models_write_cannot_leave_the_data(viewed: Path, tmp_path: Path) -> None:
-    page = page_of(viewed, tmp_path)
+def test_what_models_write_cannot_leave_the_data(page: str) -> None:
     assert HOSTILE not in page
     hostile = data_in(page)["items"][4]
     assert HOSTILE in hostile["question"]
@@ -69,8 +73,7 @@ def test_what_models_write_cannot_leave_the_data(viewed: Path, tmp_path: Path) -
     assert re.search(r"script-src 'sha256-[\w+/]{43}='\"", page)
 
 
-def test_pictures_are_read_again_and_missing_ones_are_told(viewed: Path, tmp_path: Path) -> None:
-    page = page_of(viewed, tmp_path)
+def test_pictures_are_read_again_and_missing_ones_are_told(page: str) -> None:
     data = data_in(page)
     digests = {item["id"]: item["images"][0]["digest"] for item in data["items"]}
     assert list(data["pictures"]) == [digests["q0"]]
@@ -78,15 +81,13 @@ def test_pictures_are_read_again_and_missing_ones_are_told(viewed: Path, tmp_pat
     assert "1 of 2 pictures are missing: they are no longer where the run read them, or have changed." in page
 
 
-def test_pictures_have_a_limit(viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_questions_the_most_informative_are_kept_and_pictures_have_a_limit(
+    viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("eval.report.pictures.BUDGET", 1_000)
-    page = page_of(viewed, tmp_path)
+    page = page_of(viewed, tmp_path, items=18)
     assert data_in(page)["pictures"] == {}
     assert "1 pictures are left out" in page
-
-
-def test_of_many_questions_the_most_informative_are_kept(viewed: Path, tmp_path: Path) -> None:
-    page = page_of(viewed, tmp_path, items=18)
     shown = Counter(item["question"].split()[2] for item in data_in(page)["items"])
     assert {kind: shown[f"{kind}:"] for kind in ("regressed", "unread", "broken", "corrected")} == dict.fromkeys(
         ("regressed", "unread", "broken", "corrected"), 4
