@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +36,11 @@ class Shown:
 
 def shown(evaluation: Evaluation, summary: RunSummary, pictures: Pictures, limit: int = ITEMS) -> Shown:
     """At most `limit` questions, in the order of the run: those in which most happened, then a sample of the others."""
-    chosen = _chosen(evaluation.items, summary.strategies, limit)
-    scores = {
-        one.name: {score.id: score for score in one.results[summary.rule].scores if score.id in chosen}
-        for one in summary.strategies
-    }
+    scores = {one.name: {score.id: score for score in one.results[summary.rule].scores} for one in summary.strategies}
     names = list(scores)
-    items = {key: _item(evaluation.items[key], _differ(key, summary.strategies)) for key in chosen}
+    differ = {key for key in evaluation.items if len({one[key].grade for one in scores.values() if key in one}) > 1}
+    chosen = _chosen(evaluation.items, summary.strategies, differ, limit)
+    items = {key: _item(evaluation.items[key], key in differ) for key in chosen}
     for place, one in enumerate(summary.strategies):
         for trace in _traces(evaluation, one, chosen):
             row = items[trace.id]
@@ -66,13 +64,16 @@ def shown(evaluation: Evaluation, summary: RunSummary, pictures: Pictures, limit
     return Shown(data, " ".join([*_left_out(len(chosen), len(answered)), *found.told]))
 
 
-def _chosen(items: Iterable[str], found: Sequence[StrategySummary], limit: int) -> dict[str, None]:
-    """The ids in the order of `items`, a random sample of the last kind that not all fit of, the same every time."""
+def _chosen(
+    items: Iterable[str], found: Sequence[StrategySummary], differ: Collection[str], limit: int
+) -> dict[str, None]:
+    """The ids in the order of `items`. Of a kind of which not all fit, a random sample, the same every time. `differ`
+    are those whose answers have different grades."""
     kinds: list[list[str]] = [[], [], [], []]
     for key in items:
         marks = [one.marks[key] for one in found if key in one.marks]
         if marks:
-            kinds[_kind(marks, differ=_differ(key, found))].append(key)
+            kinds[_kind(marks, differ=key in differ)].append(key)
     sampler = random.Random(0)
     ranked = [key for kind in kinds for key in (kind if len(kind) <= limit else sampler.sample(kind, limit))]
     chosen = frozenset(ranked[:limit])
@@ -89,10 +90,6 @@ def _kind(marks: Iterable[Mark], *, differ: bool) -> int:
     if every & Mark.CORRECTED or differ:
         return 1
     return 2 if every & Mark.CHANGED else 3
-
-
-def _differ(key: str, found: Sequence[StrategySummary]) -> bool:
-    return len({one.grades[key] for one in found if key in one.grades}) > 1
 
 
 def _left_out(chosen: int, answered: int) -> Iterator[str]:
