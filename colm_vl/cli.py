@@ -16,6 +16,7 @@ from rich.text import Text
 from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, pocket, policies, strategies
 from colm_vl.batch import ANSWERS, BatchStats, answered_in
 from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
+from colm_vl.batch.questions import read_columns
 from colm_vl.display import Conversation, HealthProgress, health_table, summary
 from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
@@ -57,6 +58,16 @@ GateOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a policy key (listed below). Repeatable."),
+]
+
+
+MapOption = Annotated[
+    str,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN,…",
+        help="Columns of the file with other names, as in question=query,images=picture.",
+    ),
 ]
 
 
@@ -110,7 +121,8 @@ def batch(
     questions: Annotated[
         Path,
         typer.Argument(
-            help="A JSONL, CSV or Parquet file with the fields question and, optionally, id, images, choices."
+            help="A JSONL, CSV, TSV or Parquet file, or a folder of save_to_disk, with the fields question and, "
+            "optionally, id, images, choices."
         ),
     ],
     out: Annotated[
@@ -133,6 +145,7 @@ def batch(
         int, typer.Option("--concurrency", "-j", min=1, help="Questions processed at the same time.")
     ] = 16,
     limit: Annotated[int | None, typer.Option(min=1, help="Process only the first N questions.")] = None,
+    mapping: MapOption = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report the number of calls and tokens without calling any model.")
     ] = False,
@@ -158,7 +171,8 @@ def batch(
     first = strategy.split(",")[0] if strategy else None
     policy = _policy(settings, strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     with CoLM.from_team(team, **policy) as colm:
-        plan = colm.plan(questions, strategy=strategy, limit=limit)
+        columns = read_columns(mapping)
+        plan = colm.plan(questions, strategy=strategy, limit=limit, columns=columns)
         if dry_run:
             typer.echo(plan_summary(plan, answered_in(out) if out else 0))
             return
@@ -166,8 +180,9 @@ def batch(
             raise ConfigError("--out is missing", hint="name a folder for calls, traces and answers")
         stats = BatchStats()
         traces = colm.batch(
-            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats
-        )
+            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, columns=columns, fresh=fresh,
+            stats=stats,
+        )  # fmt: skip
         with BatchProgress(Console(stderr=True, highlight=False, soft_wrap=True), stats, plan) as progress:
             try:
                 for _ in traces:

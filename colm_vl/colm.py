@@ -106,6 +106,7 @@ class CoLM:
         strategy: str | Iterable[str] | None = None,
         concurrency: int = 16,
         limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
@@ -118,7 +119,15 @@ class CoLM:
 
         def start() -> AsyncGenerator[Sequence[Trace], None]:
             job = self._engine._job(
-                source, out, strategy=names, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
+                source,
+                out,
+                strategy=names,
+                concurrency=concurrency,
+                limit=limit,
+                columns=columns,
+                fresh=fresh,
+                stats=stats,
+                **policy,
             )
             return self._engine._ready_traces(job)
 
@@ -126,10 +135,18 @@ class CoLM:
         return Stream(self._running, start, in_groups=True)
 
     def plan(
-        self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
+        self,
+        source: Source,
+        *,
+        strategy: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        **policy: Any,
     ) -> Plan:
         """Estimate the calls and tokens that `batch` would need, without calling any model."""
-        return self._running().run(lambda: self._engine.plan(source, strategy=strategy, limit=limit, **policy))
+        return self._running().run(
+            lambda: self._engine.plan(source, strategy=strategy, limit=limit, columns=columns, **policy)
+        )
 
     def check(self, on_result: Callable[[Health], None] | None = None) -> Sequence[Health]:
         """Ask every member an easy question and report what works. See `AsyncCoLM.check`. `on_result` is called in

@@ -111,13 +111,16 @@ class AsyncCoLM:
         strategy: str | Iterable[str] | None = None,
         concurrency: int = 16,
         limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
     ) -> AsyncGenerator[Trace, None]:
         """Answer many questions concurrently; traces are yielded in the order of the questions.
 
-        `source` is a JSONL, CSV or Parquet file, or an iterable of `Query`. `strategy` can name several strategies, as
+        `source` is a JSONL, CSV, TSV or Parquet file, a folder that `datasets` wrote with `save_to_disk`, or an
+        iterable of `Query`. `columns` maps the fields id, question, image, images and choices to columns of the file
+        that have other names: `{"question": "query"}`. `strategy` can name several strategies, as
         `"solo,vote,colm"` or as a sequence: each question then has one trace for each, and common calls are made once.
         A question that fails gives a trace without an answer and does not stop the batch.
 
@@ -128,16 +131,30 @@ class AsyncCoLM:
         `concurrency` is the number of questions processed at the same time. `stats` is updated while the batch runs.
         """
         job = self._job(
-            source, out, strategy=strategy, concurrency=concurrency, limit=limit, fresh=fresh, stats=stats, **policy
+            source,
+            out,
+            strategy=strategy,
+            concurrency=concurrency,
+            limit=limit,
+            columns=columns,
+            fresh=fresh,
+            stats=stats,
+            **policy,
         )
         return traces(job, self._pool)
 
     async def plan(
-        self, source: Source, *, strategy: str | Iterable[str] | None = None, limit: int | None = None, **policy: Any
+        self,
+        source: Source,
+        *,
+        strategy: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        **policy: Any,
     ) -> Plan:
         """Estimate the calls and tokens that `batch` would need, without calling any model."""
         chosen = self._choose_all(strategy, policy)
-        return await plan(_questions(source, limit), chosen)
+        return await plan(_questions(source, limit, columns), chosen)
 
     async def check(self, on_result: Callable[[Health], None] | None = None) -> Sequence[Health]:
         """Ask every member an easy question, about a tiny picture unless it takes none, and report what works.
@@ -194,13 +211,14 @@ class AsyncCoLM:
         strategy: str | Iterable[str] | None = None,
         concurrency: int = 16,
         limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
     ) -> Job:
         """The arguments of `batch`, checked."""
         self._check_open()
-        chosen, questions = self._choose_all(strategy, policy), _questions(source, limit)
+        chosen, questions = self._choose_all(strategy, policy), _questions(source, limit, columns)
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
         folder = Path(out) if out is not None else None
@@ -277,10 +295,10 @@ def read_query(question: str | Query, images: Images, choices: Iterable[str] | N
     return Query(question, tuple(Image.open(image) for image in _listed(images)), tuple(choices or ()))
 
 
-def _questions(source: Source, limit: int | None) -> Questions:
+def _questions(source: Source, limit: int | None, columns: Mapping[str, str] | None) -> Questions:
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, expected at least 1", hint="leave it out for all questions")
-    return Questions(source, limit=limit)
+    return Questions(source, limit=limit, columns=columns)
 
 
 def _listed(images: Images) -> Iterable[ImageSource]:

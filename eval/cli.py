@@ -81,6 +81,16 @@ ReplyColumnOption = Annotated[
 ]
 
 
+MapOption = Annotated[
+    str,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN,…",
+        help="For a file: its columns with other names, as in question=query,images=picture.",
+    ),
+]
+
+
 @app.command("list")
 def list_benchmarks() -> None:
     """List the benchmarks and their splits."""
@@ -104,6 +114,7 @@ def score(
     metric: MetricOption = "",
     answer_column: AnswerColumnOption = "answer",
     group_column: GroupColumnOption = None,
+    mapping: MapOption = "",
     rule: Annotated[Rule, typer.Option(help="How replies are parsed and scored.")] = Rule.STRICT,
     strategy: Annotated[str, typer.Option(help="The strategy to score, for a run folder with several.")] = "",
     reply_column: ReplyColumnOption = "",
@@ -116,7 +127,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Score existing predictions of any model. Loads no model, unless one is the judge."""
-    from colm_vl.batch.questions import Questions
+    from colm_vl.batch.questions import Questions, read_columns
 
     from . import agreement
     from .predictions import read_predictions
@@ -127,7 +138,7 @@ def score(
     if _is_own(benchmark):
         gold = Path(benchmark)
         kept = predictions / GRADES if predictions.is_dir() else predictions.with_suffix(f".{GRADES}")
-        chosen: Benchmark = _own_questions(gold, metric, answer_column, group_column or (), kept=kept)
+        chosen: Benchmark = _own_questions(gold, metric, answer_column, group_column or (), mapping, kept=kept)
         items = list(chosen.load(chosen.source(None, split)))
     else:
         if label_column:
@@ -141,7 +152,9 @@ def score(
     grades = {one.id: one.grade for one in results.scores}
     data, tables = results_as_json(results) | {"grades": grades}, [*results_tables(chosen, results)]
     if label_column:
-        found = agreement.agreement(grades, agreement.read_labels(Questions(gold), label_column))
+        found = agreement.agreement(
+            grades, agreement.read_labels(Questions(gold, columns=read_columns(mapping)), label_column)
+        )
         data["agreement"] = agreement.as_json(found)
         tables += agreement_table(found)
     _show(as_json, data, tables)
@@ -159,17 +172,18 @@ def _own_questions(
     metric: str,
     answer_column: str,
     group_columns: Sequence[str],
+    mapping: str,
     *,
     pictures: bool = False,
     kept: Path | None = None,
 ) -> OwnQuestions:
     """Prints a line for each row that cannot be used, and exits with 2 if there are any."""
-    from colm_vl.batch.questions import Questions
+    from colm_vl.batch.questions import Questions, read_columns
 
     from .labelled import read_labelled
     from .own_questions import OwnQuestions
 
-    rows = Questions(file)
+    rows = Questions(file, columns=read_columns(mapping))
     labelled = read_labelled(
         rows, answer_column=answer_column, group_columns=group_columns, metric=metric, pictures=pictures
     )
@@ -202,6 +216,7 @@ def check(
     metric: MetricOption = "",
     answer_column: AnswerColumnOption = "answer",
     group_column: GroupColumnOption = None,
+    mapping: MapOption = "",
 ) -> None:
     """Show what is understood of a file of your own questions, what is wrong, and what it would cost.
 
@@ -209,13 +224,14 @@ def check(
     """
     from colm_vl import CoLM
     from colm_vl.batch.progress import plan_summary
-    from colm_vl.batch.questions import Questions
+    from colm_vl.batch.questions import Questions, read_columns
 
     from .labelled import read_labelled
     from .tables import check_lines
 
+    columns = read_columns(mapping)
     labelled = read_labelled(
-        Questions(file),
+        Questions(file, columns=columns),
         answer_column=answer_column,
         group_columns=group_column or (),
         metric=metric,
@@ -226,7 +242,7 @@ def check(
     _refuse_problems(labelled)
     names = _split_commas(strategies)
     with CoLM.from_team(team, strategy=names[0] if names else "colm") as colm:
-        typer.echo(plan_summary(colm.plan(file, strategy=names or None), 0))
+        typer.echo(plan_summary(colm.plan(file, strategy=names or None, columns=columns), 0))
 
 
 def _show(as_json: bool, data: dict[str, Any], tables: Iterable[RenderableType]) -> None:
@@ -250,6 +266,7 @@ def run(
     metric: MetricOption = "",
     answer_column: AnswerColumnOption = "answer",
     group_column: GroupColumnOption = None,
+    mapping: MapOption = "",
     split: SplitOption = "",
     subjects: SubjectsOption = "",
     limit: LimitOption = None,
@@ -271,7 +288,7 @@ def run(
     if not names:
         raise InputError("--strategies is empty", hint="give one or more, such as --strategies vote,colm")
     chosen: Benchmark = (
-        _own_questions(Path(benchmark), metric, answer_column, group_column or (), pictures=True)
+        _own_questions(Path(benchmark), metric, answer_column, group_column or (), mapping, pictures=True)
         if _is_own(benchmark)
         else _benchmark(benchmark, metric, group_column)
     )

@@ -174,7 +174,7 @@ def _parquet(path: Path, hidden: Sequence[str]) -> Iterator[Row]:
 
 def json_lines(path: Path) -> Iterator[Row]:
     """Raises `InputError`, with the line number, for a line that is not a JSON object in UTF-8."""
-    for record in READERS[".jsonl"](path):
+    for record in READERS[".jsonl"](path, "question"):
         if record.problem:
             raise InputError(f"{path.parent / record.where}: {record.problem}", hint="write one JSON object per line")
         yield record.fields

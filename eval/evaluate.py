@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ def evaluate(
     metric: str = "",
     answer_column: str = "answer",
     group_columns: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     out: str | Path | None = None,
     concurrency: int = 16,
     **policy: Any,
@@ -35,7 +36,7 @@ def evaluate(
     """See `colm_vl.evaluate`."""
     if isinstance(strategies, str) or not strategies:
         raise InputError(f"strategies is {strategies!r}, expected a list of names", hint='such as ["vote", "colm"]')
-    rows = Questions(questions).repeatable()
+    rows = Questions(questions, columns=columns).repeatable()
     labelled = read_labelled(
         rows, answer_column=answer_column, group_columns=group_columns, metric=metric, pictures=True
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl.batch.questions import Questions, Row
+from colm_vl.batch.readers import listed
 from colm_vl.errors import InputError
 
 from .benchmarks.base import letter_of
@@ -58,6 +59,7 @@ def read_labelled(
         try:
             if row.problem:
                 raise InputError(f"{row.where}: {row.problem}", hint=row.hint)
+            _check_question(row)
             if pictures:
                 _check_pictures(row)
             items.append(_item(row, answer_column, group_columns, metric))
@@ -89,6 +91,13 @@ def _item(row: Row, answer_column: str, group_columns: Sequence[str], metric: st
     )
 
 
+def _check_question(row: Row) -> None:
+    try:
+        row.query(())
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}", hint=error.hint) from None
+
+
 def _check_pictures(row: Row) -> None:
     for picture in row.pictures:
         if not isinstance(picture, str) or picture.startswith("data:") or "://" in picture:
@@ -103,7 +112,8 @@ def _gold(row: Row, column: str) -> Gold | None:
     value = row.metadata.get(column)
     if value in (None, "", []):
         return None
-    accepted = value if isinstance(value, list) else [value]
+    # A table has no lists, so they are written as text there: ["red", "crimson"].
+    accepted = value if isinstance(value, list) else listed(value) if isinstance(value, str) else [value]
     for one in accepted:
         if isinstance(one, bool) or not isinstance(one, str | int | float) or one == "":
             raise InputError(f"{row.where}: {column} is {_short(value)}", hint=f"expected {_ANSWER}")

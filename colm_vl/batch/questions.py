@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import TypeAdapter
 
-from colm_vl.batch.readers import HEADS, READERS, Reader, Record
+from colm_vl.batch.readers import HEADS, READERS, SAVED, Reader, Record, is_saved
 from colm_vl.errors import InputError
 from colm_vl.types import EarlierTurn, Query, Trace
 from processors.images import Image, ImageSource
@@ -26,7 +26,7 @@ Source: TypeAlias = "str | os.PathLike[str] | Iterable[Query | Row]"
 _METADATA = TypeAdapter(dict[str, Any])
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
 _UNIQUE = "give every question a unique id; the default is the row's number"
-_KINDS = f"a file ({', '.join(READERS)}), or an iterable of Query"
+_KINDS = f"a file ({', '.join(READERS)}), a folder of save_to_disk, or an iterable of Query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,17 @@ class Row:
         return (self.question, self.choices, self.history) == (trace.question, trace.choices, trace.history)
 
 
+def read_columns(written: str) -> dict[str, str]:
+    """`{"question": "query"}` from "question=query". Raises `InputError`."""
+    columns = {}
+    for part in filter(None, (part.strip() for part in written.split(","))):
+        field, equals, column = (side.strip() for side in part.partition("="))
+        if not equals or not field or not column:
+            raise InputError(f"{part!r} maps no field to a column", hint="such as question=query,images=picture")
+        columns[field] = column
+    return columns
+
+
 class Survey(NamedTuple):
     """The number of questions, and the number of those that cannot be asked, as far as the file alone shows."""
 
@@ -63,15 +74,22 @@ class Survey(NamedTuple):
 class Questions:
     """The first `limit` questions of a source. Raises `InputError` if a file cannot be read.
 
+    `columns` maps the fields of a question to columns of the file that have other names: `{"question": "query"}`.
+
     Each iteration starts from the first question, unless the source itself is an iterator.
     """
 
-    def __init__(self, source: Source, *, limit: int | None = None) -> None:
+    def __init__(self, source: Source, *, limit: int | None = None, columns: Mapping[str, str] | None = None) -> None:
         self._limit = limit
+        unknown = [name for name in columns or () if name not in _KNOWN]
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is no field of a question", hint=f"one of: {', '.join(sorted(_KNOWN))}")
         self._source: _File | Iterable[Query | Row]
         if isinstance(source, str | os.PathLike):
             path = Path(source)
-            self._source, self.name = _File(path, _reader(path)), path.name
+            self._source, self.name = _File(path, _reader(path), columns or {}), path.name
+        elif columns:
+            raise InputError("columns are given for questions that are not in a file", hint="leave them out")
         elif isinstance(source, Iterable):
             self._source, self.name = source, "an iterable"
         else:
@@ -148,16 +166,36 @@ def _repeated(row: Row, first: dict[str, str]) -> str:
 class _File:
     path: Path
     read: Reader
+    columns: Mapping[str, str]
 
     def rows(self) -> Iterator[Row]:
+        folder = self.path if self.path.is_dir() else self.path.parent
+        absent, found = set(self.columns.values()), dict[str, None]()
         try:
-            for number, record in enumerate(self.read(self.path), 1):
-                yield _row(record, number, self.path.parent)
+            for number, record in enumerate(self.read(self.path, self.columns.get("question", "question")), 1):
+                if absent:
+                    absent -= record.fields.keys()
+                    found.update(dict.fromkeys(record.fields))
+                yield _row(self._renamed(record), number, folder)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+        if absent and found:
+            raise InputError(
+                f"{self.path.name}: no column is called {min(absent)!r}", hint=f"its columns: {', '.join(found)}"
+            )
+
+    def _renamed(self, record: Record) -> Record:
+        if not self.columns:
+            return record
+        given = {column: field for field, column in self.columns.items()}
+        # A column that has the name of a mapped field, and is not it, is one of the others.
+        kept = {name: value for name, value in record.fields.items() if name in given or name not in self.columns}
+        return record._replace(fields={given.get(name, name): value for name, value in kept.items()})
 
 
 def _reader(path: Path) -> Reader:
+    if is_saved(path):
+        return SAVED
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path.name}: unknown kind of file {path.suffix!r}", hint=f"questions are read from {_KINDS}")

@@ -26,7 +26,7 @@ class _Rows:
         self.readings = self.read = 0
         self._broken_at = broken_at
 
-    def __call__(self, path: Path) -> Iterator[Record]:
+    def __call__(self, path: Path, question: str) -> Iterator[Record]:
         self.readings += 1
         self.read = 0
         for number in range(1000):

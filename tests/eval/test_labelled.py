@@ -127,6 +127,48 @@ def test_every_wrong_row_gets_a_line(
         assert f"questions.jsonl, line {number}: {part}" in line
 
 
+def test_check_finds_mistakes_of_every_kind_before_any_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    many = json.dumps([str(number) for number in range(27)])
+    mistakes = {
+        '{"question": "Which?", "images": ["gone.png"], "answer": "red"}': "no such picture",
+        '{"question": "Which?", "images": [7], "answer": "red"}': "a picture is 7",
+        '{"question": "Which?", "images": [""], "answer": "red"}': "a picture is ''",
+        '{"question": "Which?", "choices": ["cat"], "answer": "A"}': "1 choices given, expected none or 2 to 26",
+        f'{{"question": "Which?", "choices": {many}, "answer": "A"}}': "27 choices given",
+        '{"question": "Which?", "choices": ["cat", ""], "answer": "A"}': "one of the choices is empty",
+        '{"question": "Which?", "choices": {"A": "cat"}, "answer": "A"}': "choices are {'A': 'cat'}",
+        '{"question": "Which?", "choices": ["cat", "dog"], "answer": "cow"}': "answer 'cow' is not one of its",
+        '{"question": "Which?", "answer": {"text": "red"}}': "answer is {'text': 'red'}",
+        '{"question": "Which?", "answer": false}': "answer is False",
+        '{"question": "\\ud800?", "answer": "red"}': "is not UTF-8 text",
+        '{"question": null, "answer": "red"}': "the question is missing",
+        '{"question": ["Which?"], "answer": "red"}': "the question is ['Which?']",
+        '{"question": "Which?", "answer": "red"': "is not valid JSON",
+        '"Which?"': "is a str, expected an object",
+    }
+    (tmp_path / "mine.jsonl").write_text("\n".join(mistakes))
+    assert run(monkeypatch, "check", str(tmp_path / "mine.jsonl")) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(mistakes) == 15
+    for number, (line, part) in enumerate(zip(lines, mistakes.values(), strict=True), 1):
+        assert line.startswith(f"mine.jsonl, line {number}: ")
+        assert part in line
+
+
+def test_a_table_lists_answers_as_text_and_names_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.tsv").write_text("key\tquery\tanswer\n1\tWhich?\t['red', 'crimson']\n2\tWhere?\t[1, 2]\n")
+    (tmp_path / "said.json").write_text('{"1": "crimson", "2": "[1, 2]"}')
+    arguments = (str(tmp_path / "mine.tsv"), "--map", "id=key,question=query")
+    assert run(monkeypatch, "check", *arguments) == 0
+    assert "2 questions can be asked" in capsys.readouterr().out
+    assert run(monkeypatch, "score", *arguments, "--predictions", str(tmp_path / "said.json"), "--json") == 0
+    assert scored(capsys)["grades"] == {"1": 1, "2": 1}
+
+
 def test_missing_predictions_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
