@@ -139,18 +139,16 @@ def prefetch(
     pairs: Annotated[int, typer.Option(min=1, help="Number of questions with prefetch, and of those without.")] = 8,
     drafting: Annotated[float, typer.Option(min=0.0, help="Seconds that the clients take for a draft.")] = 6.0,
     tokens: Annotated[int, typer.Option(min=1, help="Length of the guidance.")] = 32,
-    save: WriteOption = False,
 ) -> None:
     """Measure how much sooner guidance comes with prefetch, and whether replies stay the same."""
     from . import prefetch as prefetch_
 
     if url and model:
         raise typer.BadParameter("expected --url or --model, not both", param_hint="--model")
-    if url:
-        found, of = prefetch_.at_vllm(url, pairs, drafting, tokens), f" --url {url}"
-    else:
-        found, of = prefetch_.in_process(model, pairs, drafting, tokens), f" --model {model.name}" if model else ""
-    _finish(found, f"prefetch --pairs {pairs} --drafting {drafting:g} --tokens {tokens}{of}", save)
+    found = (
+        prefetch_.at_vllm(url, pairs, drafting, tokens) if url else prefetch_.in_process(model, pairs, drafting, tokens)
+    )
+    _finish(found, "prefetch", save=False)
 
 
 @app.command()
