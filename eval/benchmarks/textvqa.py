@@ -1,6 +1,6 @@
 """TextVQA: questions that need the text in a photograph, each with the answers of ten annotators (arXiv 1904.08920).
 
-Rules: facebookresearch/mmf, commit 2dc099a, `mmf/utils/m4c_evaluators.py`: VQA accuracy, after a normalization that
+Rules: facebookresearch/mmf, commit b0ffc7f, `mmf/utils/m4c_evaluators.py`: VQA accuracy, after a normalization that
 also removes commas and question marks and separates "'s". Layout: `TextVQA_0.5.1_val.json` of textvqa.org, with images
 in `train_images/` (those of the test split in `test_images/`); on the hub, EvolvingLMMs-Lab/lmms-eval, commit 75571cfe,
 `lmms_eval/tasks/textvqa/`.

@@ -1,6 +1,6 @@
 """VizWiz-VQA: what blind people asked about their photographs, each with ten annotators' answers (arXiv 1802.08218).
 
-Rules: the Python API of the challenge (vizwiz.org, Qing Li), as kept in TRI-ML/vlm-evaluation, commit 7292fd6,
+Rules: the Python API of the challenge (vizwiz.org, Qing Li), as kept in TRI-ML/vlm-evaluation, commit d9f5896,
 `vlm_eval/util/evaluation/vizwiz/eval.py`: VQA accuracy. The reply is normalized, the annotators' answers are compared
 as they are published. Its scores for predicted answerability and its caption metrics are not computed here. Layout:
 `val.json` of vizwiz.org, with images in `val/`; on the hub, EvolvingLMMs-Lab/lmms-eval, commit 75571cfe,
