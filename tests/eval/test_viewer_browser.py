@@ -66,6 +66,8 @@ def count(page: Any) -> int:
 
 
 def test_filters_combine_and_the_address_reopens_them(page: Any, report: Path) -> None:
+    page.get_by_role("link", name="Look through 1000 questions").click()
+    assert page.evaluate("document.querySelector('.viewer').getBoundingClientRect().top < innerHeight")
     assert count(page) == 1_000
     assert page.locator(".v-list > li").count() == 25
     page.get_by_label("Strategy").select_option("colm")
