@@ -86,7 +86,7 @@ async def test_an_endpoint_keeps_all_its_places(hedge: bool) -> None:
         assert cancelled > CALLS / 2
         assert asyncio.all_tasks() == before
         await asyncio.to_thread(endpoint.wait_until_idle)
-        script.calm, endpoint.latency, endpoint.peak = True, 0.3, 0
+        script.calm, endpoint.latency, endpoint.peak = True, 1.0, 0
         await asyncio.gather(*(backend.generate(ask(number)) for number in range(PLACES)))
         assert endpoint.peak == PLACES
         await backend.aclose()
