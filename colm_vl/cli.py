@@ -22,6 +22,8 @@ from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.events import Event
 from colm_vl.extras import part
+from colm_vl.memory_plan import plan_memory
+from colm_vl.memory_tables import plan_tables, read_bytes, read_size
 from colm_vl.service import cli as service_cli
 from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
 
@@ -226,6 +228,40 @@ def check(
         Console().print(health_table(rows))
     strategies.choose(team)
     if not all(row.works for row in rows):
+        raise typer.Exit(NOT_ANSWERED)
+
+
+@team_app.command("plan")
+def plan_memory_of(
+    file: Annotated[Path | None, typer.Argument(help="A team file. Default: the pocket team.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Memory of another machine for the models, such as 24GB. Default: what is free here."),
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=0, help="Number of pictures in a question.")] = 1,
+    size: Annotated[str, typer.Option(help="Width and height of the pictures in pixels.")] = "1024x1024",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, and nothing else.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Plan how many local models fit in memory together, at which quantization, and with how many requests at once.
+
+    Nothing is loaded or downloaded: a model's configuration and processor must be on this machine.
+
+    [bold]tokens[/bold]: those of the longest request, with replies as long as the policy allows.
+    [bold]of pictures[/bold]: how many of them are pictures.
+    [bold]a request[/bold]: the memory for one request, for its keys and values and the largest tensors.
+    [bold]requests each[/bold]: how many requests each loaded model can answer at the same time.
+    """
+    _set_up_logging(debug)
+    team = Team.load(file) if file else Team.pocket()
+    free = None if memory is None else read_bytes(memory)
+    plan = plan_memory(team, size=read_size(size), pictures=pictures, memory=free)
+    if as_json:
+        typer.echo(_as_json(plan.to_dict()))
+    else:
+        for part_of_plan in plan_tables(plan):
+            Console().print(part_of_plan)
+    if not plan.known or (plan.chosen is not None and plan.chosen.max_loaded == 0):
         raise typer.Exit(NOT_ANSWERED)
 
 

@@ -238,7 +238,7 @@ def _memory(rows: Sequence[Health]) -> Text | None:
     if not memory:
         return None
     weights, free = sum(one.weights for one in memory), min(one.free for one in memory)
-    told = f"The weights of the local models need {_bytes(weights)}; {_bytes(free)} are free."
+    told = f"The weights of the local models need {bytes_text(weights)}; {bytes_text(free)} are free."
     if weights <= free:
         return Text(told, style="dim")
     return Text(f"{told} Set quantization for some, or policy.max_loaded to keep fewer in memory.", style="yellow")
@@ -261,7 +261,7 @@ def _health_cells(row: Health, width: int = sys.maxsize, *, short: bool = False)
         "format": Text(_UNKNOWN if row.formats is None else next(iter(row.formats), "neither")),
         "first token": Text(_UNKNOWN if row.first_token is None else f"{row.first_token:.2f} s"),
         "tokens/s": Text(_UNKNOWN if row.speed is None else f"{row.speed:.0f}"),
-        "weights": Text(_bytes(row.memory.weights) if row.memory else _UNKNOWN),
+        "weights": Text(bytes_text(row.memory.weights) if row.memory else _UNKNOWN),
         "logprobs": Text({True: "yes", False: "no", None: "?"}[row.logprobs]),
         "what": shown(row.problem + (f" ({row.hint})" if row.hint else ""), "red")
         if row.problem
@@ -269,8 +269,8 @@ def _health_cells(row: Health, width: int = sys.maxsize, *, short: bool = False)
     }
 
 
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+def bytes_text(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _shortened(word: str, width: int) -> str:
@@ -357,4 +357,4 @@ def _tokens(usage: Usage) -> str:
     return f"{usage.prompt_tokens}{cached}+{usage.completion_tokens} tokens"
 
 
-__all__: Sequence[str] = ["Conversation", "HealthProgress", "clean", "health_table", "summary"]
+__all__: Sequence[str] = ["Conversation", "HealthProgress", "bytes_text", "clean", "health_table", "summary"]

@@ -21,7 +21,7 @@ from typing_extensions import override
 from colm_vl.backends import base
 from colm_vl.backends._grammar import Grammars
 from colm_vl.backends._letters import LetterTokens
-from colm_vl.backends._memory import estimate
+from colm_vl.backends._memory import estimate, footprint
 from colm_vl.backends.registry import require
 from colm_vl.errors import BackendError, ColmError, LoadFailed, ModelNotFound, Refused, Unreachable
 from processors.families import Budget, Family, FamilyError, Source
@@ -54,6 +54,10 @@ class Options(base.Options):
     @override
     def memory(self) -> base.Memory | None:
         return estimate(self)
+
+    @override
+    def footprint(self, request: base.Request) -> base.Footprint | None:
+        return footprint(self, request)
 
     @model_validator(mode="after")
     def _a_budget(self) -> Options:
@@ -147,12 +151,9 @@ def _open(options: Options, source: Source, torch: ModuleType, transformers: Mod
 
 def _head(config: Any, options: Options, transformers: ModuleType) -> Any:
     """The class that makes a model of this configuration."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-    )
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    if takes_pictures(config):
         return transformers.AutoModelForImageTextToText
     if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return transformers.AutoModelForCausalLM
@@ -162,10 +163,25 @@ def _head(config: Any, options: Options, transformers: ModuleType) -> Any:
     )
 
 
-def without_weights(options: Options, torch: ModuleType, transformers: ModuleType) -> Any:
-    """The model on the meta device, from a configuration that is on this machine: nothing is downloaded."""
-    source = Source(_place(options.model), options.revision, offline=True)
-    config = transformers.AutoConfig.from_pretrained(source.model, **source.options())
+def takes_pictures(config: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def local_source(options: Options) -> Source:
+    """The checkpoint, as far as it is on this machine."""
+    return Source(_place(options.model), options.revision, offline=True)
+
+
+def local_config(options: Options, transformers: ModuleType) -> Any:
+    """The configuration, if it is on this machine: nothing is downloaded."""
+    source = local_source(options)
+    return transformers.AutoConfig.from_pretrained(source.model, **source.options())
+
+
+def without_weights(config: Any, options: Options, torch: ModuleType, transformers: ModuleType) -> Any:
+    """The model on the meta device."""
     kept = getattr(config, "dtype", None) or torch.float32
     dtype = kept if options.dtype == "auto" else getattr(torch, options.dtype)
     return _empty(_head(config, options, transformers), config, torch, dtype=dtype)

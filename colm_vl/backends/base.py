@@ -144,6 +144,55 @@ class Memory:
     free: int
 
 
+Quantization = Literal["none", "int8", "nf4"]
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The memory that a local model needs in this process, in bytes, with requests of up to `tokens` tokens each.
+
+    `weights` are by quantization; `quantization` is the one that is set; `besides` is for tokenizer and buffers.
+    `free` is what is free now, on the GPU or in main memory.
+
+    For each request, `picture_tokens` of its tokens are pictures, `key_values` are those of all its tokens, `seeing`
+    and `reading` are the largest tensors while its pictures and its prompt are computed, and `kept` is what the prefix
+    cache keeps of it, with a limit of `kept_at_most` for all requests.
+
+    `saved` is the size of the files from which weights are converted while loading, 0 if they are used as saved. The
+    system can take this part of the memory back.
+    """
+
+    weights: Mapping[Quantization, int]
+    quantization: Quantization
+    besides: int
+    tokens: int
+    picture_tokens: int
+    key_values: int
+    seeing: int
+    reading: int
+    kept: int
+    kept_at_most: int
+    saved: int
+    on_gpu: bool
+    free: int
+
+    def running(self, requests: int, quantization: Quantization | None = None) -> int:
+        """Bytes at most while `requests` are answered at the same time."""
+        weights = self.weights[quantization or self.quantization]
+        return weights + self.besides + min(requests * self.kept, self.kept_at_most) + requests * self.request
+
+    @property
+    def loading(self) -> int:
+        """Bytes at most while the model is loaded, with the files that the system can drop from memory."""
+        return self.weights[self.quantization] + self.besides + self.saved
+
+    @property
+    def request(self) -> int:
+        """Bytes at most for one request: while its pictures are computed, its prompt, or its reply, for which keys and
+        values are copied with each token."""
+        return max(self.seeing, self.reading + self.key_values, 2 * self.key_values)
+
+
 class Backend(Protocol):
     """A connection to a model. Calls can run concurrently; the backend limits or batches them itself.
 
@@ -195,6 +244,11 @@ class Options(BaseModel):
     def memory(self) -> Memory | None:
         """The memory that the weights will need in this process; None if it cannot be estimated without loading
         them. May take seconds; downloads nothing."""
+        return None
+
+    def footprint(self, request: Request) -> Footprint | None:
+        """The memory that requests like this one need in this process; None if the model is not in this process. May
+        take seconds; downloads nothing. Raises `ColmError` if it cannot be estimated."""
         return None
 
     def deciding(self) -> dict[str, Any]:

@@ -171,6 +171,14 @@ def write_model(folder: Annotated[Path, typer.Argument(help="A new folder.")]) -
     Console().print(f"{folder}: {random_model.write(folder) / 1e6:.0f} million parameters")
 
 
+@app.command()
+def plan(save: WriteOption = False) -> None:
+    """Compare the memory that `team plan` expects of a local model with what it takes, also if quantized."""
+    from .planned import planned
+
+    _finish(planned(), "plan", save)
+
+
 def _finish(figures: Sequence[Figure], command: str, save: bool) -> None:
     if _show(figures, command, save):
         raise typer.Exit(1)
