@@ -53,7 +53,7 @@ def endless(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks of resident memory are read from /proc")
-@pytest.mark.parametrize(("kind", "requests", "side"), [("qwen2_5_vl", 24, 448), ("llava", 24, 84)])
+@pytest.mark.parametrize(("kind", "requests", "side"), [("qwen2_5_vl", 16, 224), ("llava", 16, 84)])
 def test_the_plan_is_close_to_the_measured_peak(
     endless: Callable[[str], Path], kind: str, requests: int, side: int
 ) -> None:
