@@ -29,8 +29,10 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What was answered within `window` seconds. `busy` is the share of the server's places that was in use."""
+    """What was answered within `window` seconds, and in `warm_up`. `busy` is the share of the server's places that was
+    in use."""
 
+    warm_up: tuple[Answered, ...]
     answered: tuple[Answered, ...]
     window: float
     busy: float
@@ -67,10 +69,10 @@ async def closed_loop(
         begun, used, first = time.monotonic(), server.used(), len(answered)
         await asyncio.sleep((1 - WARM_UP) * seconds)
         window, used = time.monotonic() - begun, server.used() - used
-        measured = tuple(answered[first:])
+        ended = len(answered)
         for task in tasks:
             task.cancel()
-    return Loop(measured, window, used / (server.places * window))
+    return Loop(tuple(answered[:first]), tuple(answered[first:ended]), window, used / (server.places * window))
 
 
 async def _ask(colm: AsyncCoLM, query: Query, policy: Mapping[str, Any]) -> Trace:

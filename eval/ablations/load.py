@@ -28,7 +28,7 @@ from ..scoring.scorer import score
 from ..types import Rule
 from .askers import Answered, Loop, closed_loop
 from .load_report import break_evens, document
-from .load_values import LoadMeasurement, LoadSettings
+from .load_values import LoadMeasurement, LoadSettings, SetupLoad
 from .setups import ALONE, Setup
 from .stub_team import KEY as STUB_KEY
 from .stub_team import stub_plan, stub_team
@@ -59,7 +59,14 @@ def load_study(
         "questions": len(plan.items),
         "settings": asdict(settings),
         "setups": {
-            setup: {str(askers): asdict(one) for askers, one in by_askers.items()} for setup, by_askers in found.items()
+            name: {
+                "accuracy": setup.accuracy,
+                "askers": {
+                    str(askers): {**asdict(one), "correct": setup.correct(askers)}
+                    for askers, one in setup.by_askers.items()
+                },
+            }
+            for name, setup in found.items()
         },
         "break_even": break_evens(found),
     }
@@ -118,7 +125,7 @@ class _Measuring:
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     prepared: bool = False
 
-    async def all(self) -> Mapping[str, Mapping[int, LoadMeasurement]]:
+    async def all(self) -> Mapping[str, SetupLoad]:
         """Setups are measured in turn, so that other load on this machine affects all of them."""
         self.queries = [_query(question) for question in self.plan.questions]
         setups, server = _setups(self.settings.gates), self._server()
@@ -128,7 +135,7 @@ class _Measuring:
                 measured = await self._point(colm, server, setup, askers)
                 found[name][askers] = measured
                 self.progress(f"{name}, {askers} asking: {measured.throughput:.2f} questions/s")
-        return found
+        return {name: SetupLoad(by_askers) for name, by_askers in found.items()}
 
     def _server(self) -> Bounded:
         assert self.team.server is not None
@@ -184,21 +191,18 @@ class _Measuring:
 
     def _measured(self, loop: Loop) -> LoadMeasurement:
         answered, traces = loop.answered, [one.trace for one in loop.answered]
-        grades = self._grades(answered)
         count = max(len(answered), 1)
-        graded = [grades[trace.id] for trace in traces if trace.id in grades]
         return LoadMeasurement(
             times=Percentiles.of([one.seconds for one in answered]),
             throughput=len(answered) / loop.window,
-            correct=sum(graded) / loop.window if grades else None,
-            accuracy=sum(graded) / len(graded) if graded else None,
             busy=loop.busy,
             calls=sum(len(server_calls(trace)) for trace in traces) / count,
             failed=sum(trace.settlement is None for trace in traces),
+            grades=self._grades([*loop.warm_up, *answered]),
         )
 
     def _grades(self, answered: Sequence[Answered]) -> Mapping[str, float]:
-        """By question. Replies are deterministic, so the last answer to a question stands for all."""
+        """By question. The last answer to a question stands for all of them."""
         items = self.plan.items
         if not answered or not any(item.gold for item in items):
             return {}

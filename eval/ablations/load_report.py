@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..report.document import Document, Heading, Part, Plot, Table, Text
 from ..report.plots import line_plot
-from .load_values import LoadMeasurement, LoadSettings
+from .load_values import LoadSettings, SetupLoad
 from .setups import ALONE
 from .stub_team import CLIENT_SECONDS, SERVER_SECONDS
 
-ByAskers = Mapping[int, LoadMeasurement]
-_Value = Callable[[LoadMeasurement], float | None]
+Found = Mapping[str, SetupLoad]
+_Value = Callable[[SetupLoad, int], float | None]
+"""Of a setup, with a number of askers."""
 _MARGIN = 0.05
 """Smaller differences can be noise."""
 
 
-def document(title: str, questions: int, settings: LoadSettings, found: Mapping[str, ByAskers]) -> Document:
+def document(title: str, questions: int, settings: LoadSettings, found: Found) -> Document:
     return Document(f"Load on the server: {title}", tuple(_parts(questions, settings, found)))
 
 
-def _parts(questions: int, settings: LoadSettings, found: Mapping[str, ByAskers]) -> Iterator[Part]:
+def _parts(questions: int, settings: LoadSettings, found: Found) -> Iterator[Part]:
     yield Text(_how(questions, settings))
     yield _overview(found)
     yield Heading("Response times")
@@ -30,22 +31,22 @@ def _parts(questions: int, settings: LoadSettings, found: Mapping[str, ByAskers]
     yield _plot(found, "load-p95.png", _p95, "seconds, 95th percentile")
     yield Heading("Throughput")
     yield Text("Questions answered per second.")
-    yield _table(found, lambda one: f"{one.throughput:.2f}")
-    yield _plot(found, "load-throughput.png", lambda one: one.throughput, "questions per second")
-    if any(one.correct is not None for by_askers in found.values() for one in by_askers.values()):
+    yield _table(found, lambda setup, askers: f"{_throughput(setup, askers):.2f}")
+    yield _plot(found, "load-throughput.png", _throughput, "questions per second")
+    if any(setup.accuracy is not None for setup in found.values()):
         yield Text("Correct answers per second.")
-        yield _table(found, lambda one: _or_dash(one.correct))
-        yield _plot(found, "load-correct.png", lambda one: one.correct, "correct answers per second")
+        yield _table(found, lambda setup, askers: _or_dash(setup.correct(askers)))
+        yield _plot(found, "load-correct.png", SetupLoad.correct, "correct answers per second")
     yield Heading("The server")
     yield Text("Share of the time for which the server's places are in use.")
-    yield _table(found, lambda one: f"{one.busy:.0%}")
+    yield _table(found, lambda setup, askers: f"{setup.by_askers[askers].busy:.0%}")
     yield Heading("Where collaboration breaks even")
     yield Text(
         f"The number of askers from which a setup is better than the server alone by at least {_MARGIN:.0%}, at all "
         "numbers measured."
     )
     rows = ((setup, *map(_shown, gains.values())) for setup, gains in break_evens(found).items())
-    yield Table(("setup", *_GAINS), tuple(rows))
+    yield Table(("setup", *_MEASURES), tuple(rows))
 
 
 def _how(questions: int, settings: LoadSettings) -> str:
@@ -67,15 +68,15 @@ def _how(questions: int, settings: LoadSettings) -> str:
     )
 
 
-def _overview(found: Mapping[str, ByAskers]) -> Table:
+def _overview(found: Found) -> Table:
     rows = []
-    for setup, by_askers in found.items():
-        alone, busiest = by_askers[min(by_askers)], max(by_askers.values(), key=lambda one: one.throughput)
-        accuracy = "–" if busiest.accuracy is None else f"{busiest.accuracy:.1%}"
-        failed = sum(one.failed for one in by_askers.values())
-        calls = f"{busiest.calls:.2f}"
-        rows.append((setup, accuracy, calls, _percentiles(alone), f"{busiest.throughput:.2f}", str(failed)))
-    fewest = min(next(iter(found.values())))
+    fewest = min(_numbers(found))
+    for name, setup in found.items():
+        busiest = max(setup.by_askers.values(), key=lambda one: one.throughput)
+        accuracy = "–" if setup.accuracy is None else f"{setup.accuracy:.1%}"
+        failed = sum(one.failed for one in setup.by_askers.values())
+        calls, most = f"{busiest.calls:.2f}", f"{busiest.throughput:.2f}"
+        rows.append((name, accuracy, calls, _percentiles(setup, fewest), most, str(failed)))
     head = (
         "setup", "accuracy", "server calls", f"seconds, {fewest} asker{'s' if fewest > 1 else ''}",
         "most questions/s", "no answer",
@@ -83,84 +84,81 @@ def _overview(found: Mapping[str, ByAskers]) -> Table:
     return Table(head, tuple(rows))
 
 
-def _table(found: Mapping[str, ByAskers], cell: Callable[[LoadMeasurement], str]) -> Table:
-    rows = (
-        (str(askers), *(cell(by_askers[askers]) for by_askers in found.values()))
-        for askers in next(iter(found.values()))
-    )
+def _numbers(found: Found) -> Sequence[int]:
+    """The numbers of askers, in ascending order."""
+    return sorted(next(iter(found.values())).by_askers)
+
+
+def _table(found: Found, cell: Callable[[SetupLoad, int], str]) -> Table:
+    rows = ((str(askers), *(cell(setup, askers) for setup in found.values())) for askers in _numbers(found))
     return Table(("askers", *found), tuple(rows))
 
 
-def _plot(found: Mapping[str, ByAskers], name: str, value: _Value, label: str) -> Plot:
-    askers = [str(number) for number in next(iter(found.values()))]
-    series = {setup: [_or_gap(value(one)) for one in by_askers.values()] for setup, by_askers in found.items()}
-    return Plot(name, line_plot(askers, series, "askers", label), f"{label[0].upper()}{label[1:]} by number of askers")
+def _plot(found: Found, name: str, value: _Value, label: str) -> Plot:
+    numbers = _numbers(found)
+    series = {name: [_or_gap(value(setup, askers)) for askers in numbers] for name, setup in found.items()}
+    return Plot(
+        name,
+        line_plot(list(map(str, numbers)), series, "askers", label),
+        f"{label[0].upper()}{label[1:]} by number of askers",
+    )
 
 
-def break_evens(found: Mapping[str, ByAskers]) -> Mapping[str, Mapping[str, int | str | None]]:
+def break_evens(found: Found) -> Mapping[str, Mapping[str, int | str | None]]:
     """For each setup but the server alone and each measure: the number of askers from which it is better, "never", or
     None if it is not known."""
     return {
-        setup: {name: _break_even(by_askers, found[ALONE], gain) for name, gain in _GAINS.items()}
-        for setup, by_askers in found.items()
-        if setup != ALONE
+        name: {measure: _break_even(setup, found[ALONE], value) for measure, value in _MEASURES.items()}
+        for name, setup in found.items()
+        if name != ALONE
     }
 
 
-_Gain = Callable[[LoadMeasurement, LoadMeasurement], float | None]
-"""How many times better the first measurement is than the second."""
-
-
-def _faster(percentile: str) -> _Gain:
-    def gain(one: LoadMeasurement, other: LoadMeasurement) -> float | None:
-        if one.times is None or other.times is None:
-            return None
-        own: float = getattr(one.times, percentile)
-        return float(getattr(other.times, percentile)) / own
-
-    return gain
-
-
-def _more(rate: str) -> _Gain:
-    def gain(one: LoadMeasurement, other: LoadMeasurement) -> float | None:
-        own, theirs = getattr(one, rate), getattr(other, rate)
-        if own is None or theirs is None:
-            return None
-        return math.inf if not theirs else float(own / theirs)
-
-    return gain
-
-
-_GAINS: Mapping[str, _Gain] = {
-    "faster (median)": _faster("p50"),
-    "faster (95th percentile)": _faster("p95"),
-    "more questions/s": _more("throughput"),
-    "more correct answers/s": _more("correct"),
-}
-
-
-def _break_even(setup: ByAskers, alone: ByAskers, gain: _Gain) -> int | str | None:
+def _break_even(setup: SetupLoad, alone: SetupLoad, value: _Value) -> int | str | None:
     better: list[int] = []
-    for askers in sorted(alone, reverse=True):
-        found = gain(setup[askers], alone[askers])
-        if found is None:
+    for askers in sorted(alone.by_askers, reverse=True):
+        own, other = value(setup, askers), value(alone, askers)
+        if own is None or other is None:
             return None
-        if found < 1 + _MARGIN:
+        if own < (1 + _MARGIN) * other or own == other:
             break
         better.append(askers)
     return better[-1] if better else "never"
+
+
+def _throughput(setup: SetupLoad, askers: int) -> float:
+    return setup.by_askers[askers].throughput
+
+
+def _speed(percentile: str) -> _Value:
+    """The reciprocal of the time, since more is better."""
+
+    def speed(setup: SetupLoad, askers: int) -> float | None:
+        times = setup.by_askers[askers].times
+        return None if times is None else 1 / float(getattr(times, percentile))
+
+    return speed
+
+
+_MEASURES: Mapping[str, _Value] = {
+    "faster (median)": _speed("p50"),
+    "faster (95th percentile)": _speed("p95"),
+    "more questions/s": _throughput,
+    "more correct answers/s": SetupLoad.correct,
+}
 
 
 def _shown(found: int | str | None) -> str:
     return "–" if found is None else f"from {found}" if isinstance(found, int) else found
 
 
-def _p95(one: LoadMeasurement) -> float | None:
-    return None if one.times is None else one.times.p95
+def _p95(setup: SetupLoad, askers: int) -> float | None:
+    times = setup.by_askers[askers].times
+    return None if times is None else times.p95
 
 
-def _percentiles(one: LoadMeasurement) -> str:
-    times = one.times
+def _percentiles(setup: SetupLoad, askers: int) -> str:
+    times = setup.by_askers[askers].times
     return "–" if times is None else f"{times.p50:.2f} / {times.p95:.2f} / {times.p99:.2f}"
 
 

@@ -31,20 +31,39 @@ class LoadSettings:
 class LoadMeasurement:
     """`times` are those of the answered questions, None if there were none.
 
-    `throughput` is in questions per second; `correct` are the correct ones among them, None without gold answers.
-    `busy` is the share of the server's places in use, `calls` the number of server calls of a question, and `failed`
-    the number of questions without an answer.
+    `throughput` is in questions per second, `busy` the share of the server's places in use, `calls` the number of
+    server calls of a question, and `failed` the number of questions without an answer. `grades` are those of all
+    answers that were given, by question, also before the measurement; empty without gold answers.
     """
 
     times: Percentiles | None
     throughput: float
-    correct: float | None
-    accuracy: float | None
     busy: float
     calls: float
     failed: int
+    grades: Mapping[str, float]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         times = data["times"]
         return cls(**{**data, "times": Percentiles(**times) if times else None})
+
+
+@dataclass(frozen=True, slots=True)
+class SetupLoad:
+    """The measurements of a setup by the number of askers."""
+
+    by_askers: Mapping[int, LoadMeasurement]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of all questions that were answered, since load does not change answers. None without gold answers."""
+        grades: dict[str, float] = {}
+        for one in self.by_askers.values():
+            grades |= one.grades
+        return sum(grades.values()) / len(grades) if grades else None
+
+    def correct(self, askers: int) -> float | None:
+        """Correct answers per second."""
+        accuracy = self.accuracy
+        return None if accuracy is None else accuracy * self.by_askers[askers].throughput

@@ -98,7 +98,7 @@ def serve(
 @app.command()
 def capacity(
     questions: Annotated[int, typer.Option(min=20, help="Number of questions of the run without load.")] = 200,
-    seconds: Annotated[int, typer.Option(min=5, help="Duration of each of the three loads.")] = 120,
+    seconds: Annotated[int, typer.Option(min=5, help="Duration of the three loads, in seconds.")] = 400,
     plot: Annotated[Path | None, typer.Option(help="A PNG file for measured and simulated response times.")] = None,
     save: WriteOption = False,
 ) -> None:

@@ -7,15 +7,14 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from colm_vl import AsyncCoLM, Query, Team
 
 from ..capacity.measured import Measured, Step, measured
-from ..capacity.plan import server_seconds
-from ..capacity.simulation import Load, Simulated, simulate
+from ..capacity.simulation import Load, Simulated, server_seconds, simulate
 from ..durations import Percentiles
 from ..evaluate import evaluate
 from ..report.plots import arrivals_plot
@@ -25,8 +24,8 @@ from .figures import Figure
 from .stub import endpoints
 
 LOADS = (0.3, 0.6, 0.9)
-CLIENT_SECONDS = (0.05, 0.1)
-SERVER_SECONDS = 0.2
+CLIENT_SECONDS = (0.125, 0.25)
+SERVER_SECONDS = 0.5
 PLACES = 4
 SPREAD = 0.5
 _MANY = 1000
@@ -68,16 +67,25 @@ class Validation:
 
 
 def validate(questions: int, seconds: float, loads: Sequence[float] = LOADS) -> Validation:
-    """Measure a run of `questions` questions without load, and then questions that arrive at random for `seconds` at
-    each load. The simulation is given the times of the run, and not those under load."""
-    with _team() as team:
-        work = _work(_run(team, questions))
+    """Measure a run of `questions` questions without load, and then questions that arrive at random for `seconds`.
+
+    Each load has endpoints of its own, so that all can be measured at the same time. The simulation is given the times
+    of the run, and not those under load.
+    """
+    with ExitStack() as stack:
+        teams = [stack.enter_context(_team()) for _ in loads]
+        work = _work(_run(teams[0], questions))
         capacity = PLACES / server_seconds(work)
-        compared = []
-        for load in loads:
-            times = asyncio.run(_open_loop(team, load * capacity, seconds))
-            compared.append(Comparison(load, load * capacity, times, _simulated(work, load * capacity)))
-    return Validation(work, capacity, compared)
+        arrivals = [load * capacity for load in loads]
+        times = asyncio.run(_open_loops(teams, arrivals, seconds))
+    return Validation(
+        work,
+        capacity,
+        [
+            Comparison(load, rate, found, _simulated(work, rate))
+            for load, rate, found in zip(loads, arrivals, times, strict=True)
+        ],
+    )
 
 
 @contextmanager
@@ -104,6 +112,10 @@ def _work(found: Measured) -> list[Sequence[Step]]:
 def _simulated(work: Sequence[Sequence[Step]], arrivals: float) -> Simulated:
     kinds = list(dict.fromkeys(call.client for steps in work for step in steps for call in step.clients))
     return simulate(work, kinds, Load(arrivals, _MANY * _MANY), PLACES)
+
+
+async def _open_loops(teams: Sequence[Team], arrivals: Sequence[float], seconds: float) -> Sequence[Percentiles]:
+    return await asyncio.gather(*(_open_loop(team, rate, seconds) for team, rate in zip(teams, arrivals, strict=True)))
 
 
 async def _open_loop(team: Team, arrivals: float, seconds: float) -> Percentiles:

@@ -12,7 +12,7 @@ from colm_vl.extras import require
 from ..run_folder import Evaluation
 from .choices import GateChoice, gate_choices
 from .measured import Measured, Step, measured
-from .simulation import Load, Simulated, simulate, unloaded
+from .simulation import Load, Simulated, server_seconds, simulate, unloaded
 
 _IDLE = 0.02
 """With more servers than this share of them has work for, more do not help."""
@@ -87,11 +87,6 @@ def plan_capacity(
 
 def work_of(found: Measured, gate: GateChoice) -> list[Sequence[Step]]:
     return [question.taken(asked=asked) for question, asked in zip(found.questions, gate.asked, strict=True)]
-
-
-def server_seconds(work: Sequence[Sequence[Step]]) -> float:
-    """Per question."""
-    return sum(sum(step.server) for steps in work for step in steps) / len(work)
 
 
 def client_seconds(work: Sequence[Sequence[Step]], kind: str) -> float:

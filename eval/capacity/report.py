@@ -80,9 +80,9 @@ def _answer(plan: CapacityPlan) -> str:
 def _how(promise: Promise, plans: Sequence[GatePlan]) -> str:
     simulated = [one.simulated for plan in plans for one in plan.tried]
     window = (
-        f" Each number of servers was simulated with {simulated[0].questions:,} questions or more, after "
-        f"{simulated[0].warm_up:,} others; intervals are from {BATCHES} batches of them. The promise counts as kept if "
-        "the upper end of the interval does."
+        f" Each number of servers was simulated with {min(one.questions for one in simulated):,} questions or more, "
+        f"after {min(one.warm_up for one in simulated):,} others; intervals are from {BATCHES} batches of them. The "
+        "promise counts as kept if the upper end of the interval does."
         if simulated
         else ""
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BATCHES = 10
 QUESTIONS = 20_000
 _WARM_UP = 0.2
+_MOST_BUSY = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,19 @@ def simulate(
     """`work` are the steps of the measured questions, `kinds` the names of the clients, and `places` the number of
     requests that all servers together answer at the same time.
 
-    At least `questions` questions are simulated, and as many as arrive in ten times the response time without waiting.
+    At least `questions` questions are simulated, as many as arrive in ten times the response time without waiting, and
+    as many as arrive in twenty times the time in which a busy queue forgets its length. That takes about 1 / (1 - b)^2
+    service times of all places together, where b is the share of the time for which they are busy.
     """
     alone = sum(map(unloaded, work)) / len(work)
-    count = max(questions, math.ceil(10 * alone * load.arrivals))
+    busy = min(load.arrivals * server_seconds(work) / places, _MOST_BUSY)
+    count = max(questions, math.ceil(10 * alone * load.arrivals), math.ceil(20 * busy / (1 - busy) ** 2))
     return _Simulation(work, kinds, load, places, count, seed).run()
+
+
+def server_seconds(work: Sequence[Sequence[Step]]) -> float:
+    """Per question."""
+    return sum(sum(step.server) for steps in work for step in steps) / len(work)
 
 
 def unloaded(steps: Sequence[Step]) -> float:
