@@ -176,7 +176,8 @@ class Run:
         outcome = claim.outcome
         assert outcome is not None
         if isinstance(outcome, Failure):
-            self.record(outcome)
+            took = 0.0 if reused else time.monotonic() - self._begun - started
+            self.record(replace(outcome, started=started, seconds=took))
         else:
             seconds = 0.0 if reused else outcome.seconds if claim.paid else time.monotonic() - self._begun - started
             usage, sent, attempts = outcome.usage, outcome.sent, outcome.attempts

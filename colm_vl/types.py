@@ -232,7 +232,8 @@ class Verdict:
 class Failure:
     """A failed call. `kind` is that of a class in `colm_vl.errors`; `message` and `hint` can be shown to users.
 
-    `member` is None if the question as a whole failed, for instance because a picture cannot be opened.
+    `member` is None if the question as a whole failed, for instance because a picture cannot be opened. `started` and
+    `seconds` are as in `Call`.
     """
 
     member: str | None
@@ -241,6 +242,8 @@ class Failure:
     message: str
     hint: str = ""
     round: int = 0
+    started: float = field(default=0.0, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

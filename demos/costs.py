@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from colm_vl import Call, Trace, strategies
+from colm_vl import Call, Failure, Trace, strategies
 from colm_vl.answers import same
 from colm_vl.types import STAGE_TITLES, Stage
 
@@ -18,7 +18,7 @@ _AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reus
 
 def account(trace: Trace | None) -> str:
     """The tiles and the timeline, or "" if there is no finished question."""
-    if trace is None or not trace.calls:
+    if trace is None or not (trace.calls or trace.failures):
         return ""
     heading = tag("h2", "Costs")
     return tag("section", heading + _tiles(trace) + _timeline(trace), "cv-account", aria_label="Costs")
@@ -29,10 +29,12 @@ def _tiles(trace: Trace) -> str:
     computed = usage.prompt_tokens - usage.cached_tokens
     reused = f"{usage.cached_tokens:,} more were reused" if usage.cached_tokens else "none were reused"
     calls = f"{sum(avoided.values())} avoided: {_why(avoided)}" if avoided else "none avoided"
+    failed = sum(failure.member is not None for failure in trace.failures)
+    calls = f"{failed} of them failed; {calls}" if failed else calls
     pictures = f"with {sent.images} pictures" if sent.images else "no pictures"
     tiles = (
         ("Time", f"{trace.seconds:.1f} s", _longest(trace)),
-        ("Model calls", f"{len(trace.calls)}", calls),
+        ("Model calls", f"{len(trace.calls) + failed}", calls),
         ("Tokens read", f"{computed:,}", reused),
         ("Tokens written", f"{usage.completion_tokens:,}", f"by {len({call.member for call in trace.calls})} models"),
         ("Sent to endpoints", _size(sent.bytes), pictures if sent.bytes else "all models run on this machine"),
@@ -51,35 +53,41 @@ def _why(avoided: Mapping[str, int]) -> str:
 
 def _longest(trace: Trace) -> str:
     """The stage that took the most time, from the start of its first call to the end of its last."""
-    spans = {stage: _span([call for call in trace.calls if call.stage == stage]) for stage in STAGE_TITLES}
+    made: list[Call | Failure] = [*trace.calls, *trace.failures]
+    spans = {stage: _span([call for call in made if call.stage == stage]) for stage in STAGE_TITLES}
     stage = max(spans, key=lambda name: spans[name])
     return f"{STAGE_TITLES[stage].lower()} took {spans[stage]:.1f} s"
 
 
-def _span(calls: Sequence[Call]) -> float:
+def _span(calls: Sequence[Call | Failure]) -> float:
     if not calls:
         return 0.0
     return max(call.started + call.seconds for call in calls) - min(call.started for call in calls)
 
 
 def _timeline(trace: Trace) -> str:
-    total = max(trace.seconds, *(call.started + call.seconds for call in trace.calls), 1e-6)
+    made: list[Call | Failure] = [*trace.calls, *(failure for failure in trace.failures if failure.member)]
+    total = max(trace.seconds, *(call.started + call.seconds for call in made), 1e-6)
     titles = ("Stage", "Model", "When", "Seconds", "Read", "Reused", "Written", "Sent")
     head = tag("tr", "".join(tag("th", name, scope="col") for name in titles))
     order = {name: place for place, name in enumerate(STAGE_TITLES)}
-    calls = sorted(trace.calls, key=lambda call: (call.round, order[call.stage], call.started))
+    calls = sorted(made, key=lambda call: (call.round, order[call.stage], call.started))
     rows = "".join(_row(call, total) for call in calls)
     table = tag("table", tag("caption", "Timeline of the model calls") + tag("thead", head) + tag("tbody", rows))
     # A scrollable region must be reachable by keyboard.
     return tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="Timeline of the calls")
 
 
-def _row(call: Call, total: float) -> str:
+def _row(call: Call | Failure, total: float) -> str:
     stage = STAGE_TITLES[call.stage] + (f" {call.round}" if call.round > 1 else "")
     # Percentages of the track's width; the remaining 4 % separate the last bar from the figures. Both are numbers, so
     # nothing needs escaping.
     left, width = 96 * min(call.started / total, 0.994), 96 * min(max(call.seconds / total, 0.006), 1)
     bar = f'<span class="cv-when cv-{call.stage}" style="left:{left:.1f}%;width:{width:.1f}%"></span>'
+    cells = tag("th", text(stage), scope="row") + tag("td", text(call.member)) + tag("td", bar, "cv-track")
+    if isinstance(call, Failure):
+        failed = tag("td", text(f"{call.seconds:.1f}"), "cv-number") + tag("td", "failed", "cv-idle", colspan=4)
+        return tag("tr", cells + failed)
     seconds = "reused" if call.reused else f"{call.seconds:.1f}"
     figures = (
         seconds,
@@ -88,7 +96,6 @@ def _row(call: Call, total: float) -> str:
         f"{call.usage.completion_tokens:,}",
         _size(call.sent.bytes),
     )
-    cells = tag("th", text(stage), scope="row") + tag("td", text(call.member)) + tag("td", bar, "cv-track")
     return tag("tr", cells + "".join(tag("td", text(figure), "cv-number") for figure in figures))
 
 

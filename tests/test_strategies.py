@@ -228,7 +228,7 @@ def test_a_shadowed_gate_does_not_skip_the_server() -> None:
 
 
 def test_blind_drafts_have_no_names_and_a_seeded_order() -> None:
-    drafts = {name: [f"Answer: {number}"] for number, name in enumerate(("ant", "bee", "cat", "dog"))}
+    drafts = {name: [f"Answer: {number}"] for number, name in enumerate(("alder", "birch", "cedar", "maple"))}
     orders = set()
     for seed in range(6):
         with scripted(drafts, [GUIDANCE], blind=True, seed=seed) as colm:

@@ -86,6 +86,10 @@ def test_failures_are_shown_in_words_without_the_operators_addresses() -> None:
         view = View.from_trace(colm.ask("How many dots?"))
     assert "one could not be reached." in draw.columns(view)
     assert "10.0.0.1" not in draw.columns(view) + draw.answer(view)
+    assert view.trace is not None
+    account = costs.account(view.trace)
+    assert "1 of them failed" in account
+    assert account.count("<tr>") == 1 + len(view.trace.calls) + 1
     assert "one failed" in draw.answer(view)
 
 
