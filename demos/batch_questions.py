@@ -1,4 +1,4 @@
-"""A visitor's batch of questions: a JSONL file, or pictures with one question for all of them.
+"""A visitor's batch of questions: a file as for `colm-vl batch`, or pictures with one question for all of them.
 
 The names of pictures in a visitor's file are looked up among the uploads and never used as paths. Only uploaded
 pictures and data URIs are opened.
@@ -6,28 +6,32 @@ pictures and data URIs are opened.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from colm_vl import ColmError, Image, Query
+from colm_vl.batch.questions import Questions as FileOfQuestions
+from colm_vl.batch.questions import Row
 
 from .inputs import FieldError, Limits, words
 
 MAX_QUESTIONS = 1000
 MAX_FILE_BYTES = 50_000_000
+SHOWN_PROBLEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedQuestion:
-    """A question whose pictures are not opened yet; `pictures` are uploaded files or data URIs."""
+    """A question whose pictures are not opened yet: uploaded files, data URIs, or bytes in the file of questions.
+    `truth` is the right answer, or ""."""
 
     id: str
     question: str
-    pictures: tuple[Path | str, ...] = ()
+    pictures: tuple[Path | str | bytes, ...] = ()
     choices: tuple[str, ...] = ()
+    truth: str = ""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,11 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @property
+    def truths(self) -> Mapping[str, str]:
+        """The right answers that are known, by the questions' ids."""
+        return {line.id: line.truth for line in self.lines if line.truth}
 
     def __iter__(self) -> Iterator[Query]:
         for line in self.lines:
@@ -61,7 +70,7 @@ def read_batch(file: str | None, pictures: Sequence[str], question: str, limits:
     elif uploads:
         raise FieldError("question", "Write the question to ask about every picture.")
     else:
-        raise FieldError("pictures", "Give a JSONL file, or pictures and one question for all of them.")
+        raise FieldError("file", "Give a file of questions, or pictures and one question for all of them.")
     _check_count(len(lines))
     big = next((path for path in uploads.values() if path.stat().st_size > limits.bytes), None)
     if big is not None:
@@ -80,55 +89,49 @@ def _by_name(pictures: Sequence[Path]) -> dict[str, Path]:
 
 def _check_count(count: int) -> None:
     if count > MAX_QUESTIONS:
-        raise FieldError("pictures", f"At most {MAX_QUESTIONS:,} questions are allowed; there are {count:,}.")
+        raise FieldError("file", f"At most {MAX_QUESTIONS:,} questions are allowed; there are {count:,}.")
 
 
 def _read_file(file: Path, uploads: Mapping[str, Path], limits: Limits) -> list[UploadedQuestion]:
     if file.stat().st_size > MAX_FILE_BYTES:
-        raise FieldError("pictures", f"The file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB.")
+        raise FieldError("file", f"The file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB.")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise FieldError("pictures", "The file is not UTF-8 text; JSONL is expected.") from None
-    # Not `splitlines`, which also splits at other characters that JSON may contain.
-    written = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
-    if not written:
-        raise FieldError("pictures", "The file contains no questions.")
-    _check_count(len(written))
-    lines: dict[str, UploadedQuestion] = {}
-    for number, text in written.items():
-        line = _read_line(number, text, uploads, limits)
-        if line.id in lines:
-            raise FieldError("pictures", f"The id “{line.id}” occurs twice in the file.")
-        lines[line.id] = line
-    return list(lines.values())
+        rows = list(FileOfQuestions(file).checked())
+    except ColmError as error:
+        raise FieldError("file", words(error)) from None
+    if not rows:
+        raise FieldError("file", "The file contains no questions.")
+    _check_count(len(rows))
+    wrong = [f"{row.where}: {row.problem}" for row in rows if row.problem]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN_PROBLEMS} more" if len(wrong) > SHOWN_PROBLEMS else ""
+        raise FieldError("file", "; ".join(wrong[:SHOWN_PROBLEMS]) + more)
+    return [_line(row, uploads, limits) for row in rows]
 
 
-def _read_line(number: int, line: str, uploads: Mapping[str, Path], limits: Limits) -> UploadedQuestion:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):  # also for numbers of thousands of digits and very deep nesting
-        raise FieldError("pictures", f"Line {number} is not JSON.") from None
-    if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row["question"].strip():
-        raise FieldError("pictures", f'Line {number} has no "question".')
-    given, choices = row.get("images", row.get("image", [])), row.get("choices") or []
-    names = [given] if isinstance(given, str) else given or []
-    if not isinstance(names, list) or not isinstance(choices, list):
-        raise FieldError("pictures", f'Line {number}: "images" and "choices" must be lists.')
-    if len(names) > limits.pictures:
-        raise FieldError("pictures", f"Line {number} has {len(names)} pictures, more than {limits.pictures}.")
-    found = tuple(_find(number, name, uploads) for name in names)
-    return UploadedQuestion(
-        str(row.get("id", number)), row["question"], found, tuple(str(choice) for choice in choices)
-    )
+def _line(row: Row, uploads: Mapping[str, Path], limits: Limits) -> UploadedQuestion:
+    if len(row.question) > limits.characters:
+        raise FieldError("file", f"{row.where}: a question may have at most {limits.characters:,} characters.")
+    if len(row.pictures) > limits.pictures:
+        raise FieldError("file", f"{row.where} has {len(row.pictures)} pictures, more than {limits.pictures}.")
+    found = tuple(_find(row.where, picture, uploads) for picture in row.pictures)
+    return UploadedQuestion(row.id, row.question, found, row.choices, _truth(row))
 
 
-def _find(number: int, name: Any, uploads: Mapping[str, Path]) -> Path | str:
-    if isinstance(name, str) and name.startswith("data:image/"):
+def _truth(row: Row) -> str:
+    """The text of the column `answer`; of a choice, if it is its letter."""
+    given = row.metadata.get("answer")
+    said = "" if given is None or isinstance(given, list | dict | bool) else str(given).strip()
+    place = ord(said.upper()) - ord("A") if len(said) == 1 else -1
+    return row.choices[place] if 0 <= place < len(row.choices) else said
+
+
+def _find(where: str, name: Any, uploads: Mapping[str, Path]) -> Path | str | bytes:
+    if isinstance(name, bytes) or (isinstance(name, str) and name.startswith("data:image/")):
         return name
     wanted = Path(str(name)).name
     # Gradio removes special characters from the names of uploaded files.
     found = uploads.get(wanted) or uploads.get("".join(char for char in wanted if char.isalnum() or char in "._- "))
     if found is None:
-        raise FieldError("pictures", f"Line {number} names the picture “{wanted}”, which was not uploaded.")
+        raise FieldError("file", f"{where} names the picture “{wanted}”, which was not uploaded.")
     return found

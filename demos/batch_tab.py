@@ -7,19 +7,23 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from math import sqrt
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import gradio as gr
 
 from colm_vl import Trace
+from colm_vl.answers import same
+from colm_vl.batch.readers import READERS
 
 from . import draw
 from .batch_questions import Questions, read_batch
-from .inputs import FieldError, Limits, strategies, strategy_choices
-from .messages import in_words
+from .inputs import Field, FieldError, Limits, strategies, strategy_choices
+from .messages import failure_in_words, in_words
 from .service import Service
 
 SHOWN = 8
@@ -38,7 +42,11 @@ class BatchTab:
         team = self.service.colm.team
         with gr.Row(elem_classes="cv-split"):
             with gr.Column(scale=4, min_width=300):
-                self.file = gr.File(label="Questions (JSONL)", file_types=[".jsonl"], height=120, elem_id="batch-file")
+                self.file = gr.File(
+                    label="Questions (JSONL, CSV, TSV or Parquet)", file_types=list(READERS), height=120,
+                    elem_id="batch-file",
+                )  # fmt: skip
+                self.file_error = gr.HTML(elem_id="batch-file-error")
                 gr.HTML(_format_help(), elem_classes="cv-help")
                 self.pictures = gr.File(
                     label="Pictures", file_count="multiple", file_types=["image"], height=140, elem_id="batch-pictures"
@@ -65,6 +73,9 @@ class BatchTab:
                 with gr.Row():
                     self.answers = gr.DownloadButton("Download answers", visible=False, elem_id="batch-answers")
                     self.traces = gr.DownloadButton("Download traces", visible=False, elem_id="batch-traces")
+        self.errors: dict[Field, Any] = {
+            "file": self.file_error, "pictures": self.pictures_error, "question": self.question_error,
+        }  # fmt: skip
         self._wire(page)
 
     def _wire(self, page: gr.Blocks) -> None:
@@ -72,7 +83,7 @@ class BatchTab:
         self.folder.upload(lambda files: files, self.folder, self.pictures, **private)
         self.go.click(
             self._on_start, [self.file, self.pictures, self.question, self.strategy],
-            [self.progress, self.answers, self.traces, self.go, self.halt, self.pictures_error, self.question_error],
+            [self.progress, self.answers, self.traces, self.go, self.halt, *self.errors.values()],
             concurrency_limit=None, **private,
         )  # fmt: skip
         self.halt.click(self._on_stop, None, self.halt, queue=False, **private)
@@ -81,12 +92,11 @@ class BatchTab:
         self, file: str | None, pictures: list[str] | None, question: str, strategy: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         visit = f"batch {request.session_hash}"
-        clear = {self.pictures_error: "", self.question_error: ""}
+        clear: Updates = dict.fromkeys(self.errors.values(), "")
         try:
             questions = await asyncio.to_thread(read_batch, file, pictures or [], question, self.limits)
         except FieldError as error:
-            beside = self.question_error if error.field == "question" else self.pictures_error
-            yield clear | {beside: draw.error(str(error))}
+            yield clear | {self.errors[error.field]: draw.error(str(error))}
             return
         yield clear | self._buttons(working=True) | {
             self.answers: gr.update(visible=False), self.traces: gr.update(visible=False),
@@ -152,29 +162,61 @@ def _progress(done: Sequence[Trace], questions: Questions, seconds: float, *, ov
     )  # fmt: skip
     left = f"about {seconds / count * (total - count):.0f} s left" if count and not over else ""
     head = draw.tag("p", draw.text(words), "cv-headline cv-quiet" + ("" if over else " cv-busy"), role="status")
-    unanswered = sum(not trace.answer for trace in done)
-    notes = [left, f"{unanswered} without an answer" if unanswered else "", *skipped[:SHOWN]]
+    notes = [left, _right(done, questions.truths), _without(done), *skipped[:SHOWN]]
     aside = "".join(draw.tag("p", draw.text(note), "cv-aside") for note in notes if note)
-    return draw.tag("section", head + bar + aside + _table(done), "cv-answer", aria_label="Progress")
+    return draw.tag("section", head + bar + aside + _table(done, questions.truths), "cv-answer", aria_label="Progress")
 
 
-def _table(done: Sequence[Trace]) -> str:
+def _right(done: Sequence[Trace], truths: Mapping[str, str]) -> str:
+    """How many of the questions with a known answer were answered correctly, with the 95 % Wilson interval."""
+    marks = [same(trace.answer, truths[trace.id]) for trace in done if trace.id in truths]
+    if not marks:
+        return ""
+    count, right, z = len(marks), sum(marks), NormalDist().inv_cdf(0.975)
+    middle = (right + z * z / 2) / (count + z * z)
+    half = z / (count + z * z) * sqrt(right * (count - right) / count + z * z / 4)
+    return f"{right} of {count} right: {right / count:.0%} (95 % interval {middle - half:.0%} to {middle + half:.0%})"
+
+
+def _without(done: Sequence[Trace]) -> str:
+    """How many questions have no answer, and why."""
+    without = [trace for trace in done if not trace.answer]
+    if not without:
+        return ""
+    reasons = dict.fromkeys(failure_in_words(failure) for trace in without for failure in trace.failures)
+    why = " ".join(list(reasons)[:SHOWN]) or "No answer could be read from the replies."
+    return f"{len(without)} without an answer. {why}"
+
+
+def _table(done: Sequence[Trace], truths: Mapping[str, str]) -> str:
     if not done:
         return ""
     head = draw.tag("tr", "".join(draw.tag("th", name, scope="col") for name in ("Id", "Question", "Answer", "Agreed")))
-    rows = "".join(_row(trace) for trace in reversed(done[-SHOWN:]))
+    rows = "".join(_row(trace, truths.get(trace.id, "")) for trace in reversed(done[-SHOWN:]))
     caption = draw.tag("caption", "The latest answers")
     table = draw.tag("table", caption + draw.tag("thead", head) + draw.tag("tbody", rows))
     return draw.tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="The latest answers")
 
 
-def _row(trace: Trace) -> str:
+def _row(trace: Trace, truth: str) -> str:
     agreed = f"{len(trace.settlement.by)} of {len(trace.final) or 1}" if trace.settlement else "–"
-    cells = (trace.question, draw.labelled(trace.choice, trace.answer) or "no answer", agreed)
+    cells = (draw.clamped(trace.question), _opened(trace, truth), draw.text(agreed))
     return draw.tag(
-        "tr",
-        draw.tag("th", draw.text(trace.id), scope="row") + "".join(draw.tag("td", draw.text(cell)) for cell in cells),
+        "tr", draw.tag("th", draw.text(trace.id), scope="row") + "".join(draw.tag("td", cell) for cell in cells)
     )
+
+
+def _opened(trace: Trace, truth: str) -> str:
+    """The answer; what each client answered and what failed after a click."""
+    said = draw.text(draw.labelled(trace.choice, trace.answer) or "no answer")
+    if truth:
+        right = same(trace.answer, truth)
+        words = "right" if right else f"wrong: it is {truth}"
+        said += " " + draw.tag("span", draw.text(words), f"cv-chip cv-{'right' if right else 'wrong'}")
+    parts = [f"{name}: {reply.answer or 'no readable answer'}" for name, reply in trace.final.items()]
+    parts += [failure_in_words(failure) for failure in trace.failures]
+    inside = "".join(draw.tag("p", draw.text(part), "cv-aside", dir="auto") for part in parts)
+    return draw.tag("details", draw.tag("summary", said) + inside, "cv-row")
 
 
 def _idle() -> str:
@@ -184,7 +226,8 @@ def _idle() -> str:
 
 
 def _format_help() -> str:
-    example = '{"id": "q1", "question": "What is the total?", "images": ["chart.png"], "choices": ["3", "4"]}'
-    return draw.tag("p", "One question per line, with the names of the pictures uploaded below:") + draw.tag(
-        "pre", draw.text(example), tabindex="0"
+    example = (
+        '{"id": "q1", "question": "What is the total?", "images": ["chart.png"], "choices": ["3", "4"], "answer": "4"}'
     )
+    words = "One question per row, with the names of the pictures uploaded below and, if known, the right answer:"
+    return draw.tag("p", words) + draw.tag("pre", draw.text(example), tabindex="0")

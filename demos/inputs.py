@@ -11,8 +11,9 @@ from colm_vl import ColmError, Image, ImageError, Policy, Query, Team, gates
 from colm_vl.strategies import find, known
 from colm_vl.types import Share
 
-Field = Literal["pictures", "question", "choices", "settings"]
-FIELDS: Sequence[Field] = get_args(Field)
+Field = Literal["pictures", "question", "choices", "settings", "file"]
+FIELDS: Sequence[Field] = ("pictures", "question", "choices", "settings")
+"""Those of a single question."""
 
 VOTE = "a vote of all"
 """The option for a vote in the list of asking clients."""

@@ -329,15 +329,18 @@ def test_the_visit_survives_a_reload(visitor: Visitor) -> None:
 def test_a_batch_is_answered_stopped_and_downloaded(visitor: Visitor, tmp_path: Path) -> None:
     visitor.page.get_by_role("tab", name="Batch").click()
     visitor.page.click("#batch-start")
-    visitor.see("#batch-pictures-error", "Give a JSONL file")
+    visitor.see("#batch-file-error", "Give a file of questions")
 
     file = tmp_path / "questions.jsonl"
-    rows = [{"id": f"q{number}", "question": "Whose is amber?"} for number in range(6)]
+    rows = [{"id": f"q{number}", "question": "Whose is amber?", "answer": "amber"} for number in range(6)]
     file.write_text("\n".join(map(json.dumps, rows)))
     visitor.page.set_input_files("#batch-file input[type=file]", file)
     visitor.see("#batch-file", re.compile(r"questions\s*\.jsonl"))
     visitor.page.click("#batch-start")
     visitor.see("#batch-progress", "6 of 6 answered in")
+    visitor.see("#batch-progress", "6 of 6 right: 100% (95 % interval 61% to 100%)")
+    visitor.page.locator("#batch-progress details summary").first.click()
+    visitor.see("#batch-progress details[open]", "charts: amber")
     with visitor.page.expect_download() as download:
         visitor.page.click("#batch-answers")
     answers = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]

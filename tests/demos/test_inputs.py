@@ -74,7 +74,7 @@ def test_a_file_names_uploads_and_never_reads_another_file(picture: Path, tmp_pa
     secret.write_bytes(dots_png)
     file = tmp_path / "questions.jsonl"
     file.write_text(json.dumps({"question": "How many?", "images": [str(secret)]}))
-    with pytest.raises(FieldError, match=r"Line 1 names the picture “secret\.png”, which was not uploaded"):
+    with pytest.raises(FieldError, match=r"line 1 names the picture “secret\.png”, which was not uploaded"):
         read_batch(str(file), [str(picture)], "", LIMITS)
     file.write_text(json.dumps({"id": 7, "question": "How many?", "image": f"../../{picture.name}"}))
     (query,) = read_batch(str(file), [str(picture)], "", LIMITS)
@@ -86,15 +86,27 @@ def test_errors_in_a_batch_file_name_the_line(tmp_path: Path) -> None:
     good = json.dumps({"id": "a", "question": "How many?"})
     for written, words in (
         ("", "no questions"),
-        (good + "\nnonsense", "Line 2 is not JSON"),
-        (good + '\n{"image": "x.png"}', 'Line 2 has no "question"'),
-        (good + "\n" + good, "occurs twice"),
+        (good + "\nnonsense", "questions.jsonl, line 2: is not valid JSON"),
+        (good + '\n{"image": "x.png"}', "line 2: the question is missing"),
+        (good + "\n" + good, "line 2: the id 'a' was used before"),
     ):
         file.write_text(written)
         with pytest.raises(FieldError, match=words):
             read_batch(str(file), [], "", LIMITS)
-    with pytest.raises(FieldError, match="Give a JSONL file"):
+    with pytest.raises(FieldError, match="Give a file of questions"):
         read_batch(None, [], "How many?", LIMITS)
+
+
+def test_tables_and_right_answers_are_read(tmp_path: Path, picture: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("id,question,image,choices,answer\nq1,How many?,dots.png,,4\nq2,Which?,,cat|dog,B\nq3,Why?,,,\n")
+    questions = read_batch(str(file), [str(picture)], "", LIMITS)
+    assert questions.truths == {"q1": "4", "q2": "dog"}
+    assert [len(query.images) for query in questions] == [1, 0, 0]
+    file.write_text(f"id,question\nq1,{'x' * 30}\n")
+    with pytest.raises(FieldError, match="line 2: a question may have at most 20 characters") as told:
+        read_batch(str(file), [], "", LIMITS)
+    assert told.value.field == "file"
 
 
 def test_a_batch_of_any_size_is_answered_at_once(tmp_path: Path) -> None:
@@ -104,7 +116,7 @@ def test_a_batch_of_any_size_is_answered_at_once(tmp_path: Path) -> None:
         read_batch(str(file), [], "", LIMITS)
     for written in ("[" * 100_000, "9" * 10_000):
         file.write_text(written)
-        with pytest.raises(FieldError, match="Line 1 is not JSON"):
+        with pytest.raises(FieldError, match="line 1: is n"):
             read_batch(str(file), [], "", LIMITS)
 
 
