@@ -541,9 +541,10 @@ def capacity(
 ) -> None:
     """Simulate how many servers answer 95 % of the questions in time, for each gate.
 
-    The simulation takes the times of the calls of a run, and what each gate would have decided on its drafts. Measure
-    them with as many questions at a time as one server answers: `colm-vl eval run … --concurrency 1`. What is measured
-    and what is simulated are told apart.
+    It takes the times of the calls of a run, and each gate's decisions on
+    its drafts. Make the run with as many questions at a time as one server
+    answers, such as colm-vl eval run FILE --concurrency 1 --out RUN. The
+    output tells what is measured from what is simulated.
 
     Example: colm-vl eval capacity runs/mine --arrivals 5/s --clients 1000 --target-p95 8
     """

@@ -96,6 +96,10 @@ def test_the_simulation_agrees_with_endpoints() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ask(tmp_path_factory.mktemp("run"))
+
+
+def ask(out: Path, **policy: Any) -> Path:
     """The drafts agree on easy questions, and only guidance helps with hard ones."""
     guided = {"when": "Guidance from", "text": "Answer: yes", "delay": 0.01}
     hard = {"when": "hard", "text": "Answer: no", "delay": 0.02}
@@ -108,9 +112,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     server = {"backend": "scripted", "model": "big", "replies": [{"text": said, "delay": 0.05}]}
     kinds = ["easy", "easy", "easy", "hard"]
     rows = [Query(f"Is this {kinds[n % 4]} question {n}?", id=f"q{n}", metadata={"answer": "yes"}) for n in range(20)]
-    out = tmp_path_factory.mktemp("run")
     team = Team.from_dict({"clients": clients, "server": server, "policy": {"asker": "one"}})
-    evaluate(rows, team=team, strategies=["vote", "colm"], out=out, concurrency=1)
+    evaluate(rows, team=team, strategies=["vote", "colm"], out=out, concurrency=1, **policy)
     return out
 
 
@@ -147,6 +150,14 @@ def test_a_million_clients(run: Path) -> None:
     (kept,) = (one for one in plan["tried"] if one["servers"] == plan["servers"])
     assert data["promise"]["arrivals_per_second"] == pytest.approx(138.9, rel=0.01)
     assert 0 < kept["client_busy"] < 0.001
+
+
+def test_a_run_that_skipped_the_server_is_simulated_with_its_own_gate(tmp_path: Path) -> None:
+    skipped = capacity(ask(tmp_path / "gated", gate="disagreement"), "--arrivals", "5/s", "--target-p95", "8")
+    assert skipped["measured"]["gates"] == [{"gate": "as in the run", "asked": 0.25, "accuracy": 1.0}]
+    shadow = ask(tmp_path / "shadow", gate="disagreement", shadow=True)
+    gates = capacity(shadow, "--arrivals", "5/s", "--target-p95", "8")["measured"]["gates"]
+    assert {one["gate"]: one["asked"] for one in gates} == {"always": 1.0, "disagreement": 0.25}
 
 
 def test_more_places_need_fewer_servers(run: Path) -> None:
