@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colm_vl.pocket import team_file
-
+from . import random_model
 from .figures import Figure
 from .peak import peak
 
 TOLERANCE = 0.2
-
-_HEAD = 64
-_LAYERS, _WIDTH = 16, 768
-_VISION_LAYERS, _VISION_WIDTH = 8, 640
-_FEWEST, _MOST = 3136, 1_003_520
-"""The pixels to which pictures are resized."""
 
 
 class _Case(NamedTuple):
@@ -66,41 +58,9 @@ def _figure(case: _Case, model: Path, parameters: int) -> Figure:
 
 
 def _save(folder: Path) -> int:
-    """Save a wider and deeper copy of a model of the pocket team, with random weights. It never ends a reply by itself.
-    Returns its number of parameters."""
-    import torch
-    import transformers
-
-    source = team_file().parent / "weights" / "shapes"
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    config = json.loads((folder / "config.json").read_text())
-    config["text_config"] |= {
-        "hidden_size": _WIDTH,
-        "intermediate_size": 4 * _WIDTH,
-        "num_hidden_layers": _LAYERS,
-        "layer_types": ["full_attention"] * _LAYERS,
-        "num_attention_heads": _WIDTH // _HEAD,
-        "num_key_value_heads": _WIDTH // _HEAD // 2,
-        "max_position_embeddings": 32768,
-    }
-    config["text_config"]["rope_parameters"]["mrope_section"] = [8, 12, 12]
-    config["vision_config"] |= {
-        "hidden_size": _VISION_WIDTH,
-        "intermediate_size": 3 * _VISION_WIDTH,
-        "num_heads": _VISION_WIDTH // 80,
-        "depth": _VISION_LAYERS,
-        "fullatt_block_indexes": [_VISION_LAYERS - 1],
-        "out_hidden_size": _WIDTH,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    processor = json.loads((folder / "preprocessor_config.json").read_text())
-    processor |= {"size": {"shortest_edge": _FEWEST, "longest_edge": _MOST}, "min_pixels": _FEWEST, "max_pixels": _MOST}
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    model = transformers.AutoModelForImageTextToText.from_config(
-        transformers.AutoConfig.from_pretrained(folder), dtype=torch.float32
-    )
-    generation = json.loads((folder / "generation_config.json").read_text())
-    model.save_pretrained(folder)
-    generation["suppress_tokens"] = [generation["eos_token_id"]]
-    (folder / "generation_config.json").write_text(json.dumps(generation))
-    return sum(weight.numel() for weight in model.parameters())
+    """Save a model that never ends a reply by itself, and return its number of parameters."""
+    parameters = random_model.write(folder, hidden=768, layers=16)
+    file = folder / "generation_config.json"
+    generation = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(generation | {"suppress_tokens": [generation["eos_token_id"]]}), "utf-8")
+    return parameters

@@ -1,4 +1,4 @@
-"""Writes a vision-language model with random weights, for measurements in which only its speed matters."""
+"""Writes a vision-language model with random weights, for measurements in which only its speed and its size matter."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from colm_vl.pocket import team_file
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 _LARGEST_PICTURE = 1280 * 28**2
 _CONTEXT = 8192
-_HIDDEN = 512
-_LAYERS = {"hidden_size": _HIDDEN, "intermediate_size": 3 * _HIDDEN}
+_HEAD = 64
 
 
-def write(folder: Path) -> int:
-    """Write a Qwen2.5-VL with the pocket server's tokenizer, and return its number of parameters (about 60 million).
+def write(folder: Path, *, hidden: int = 512, layers: int = 8) -> int:
+    """Write a Qwen2.5-VL with the pocket server's tokenizer, and return its number of parameters (by default about 60
+    million). `hidden` is the width of both of its parts, a multiple of 128; `layers` is that of its text model.
 
     A picture of 784 x 784 pixels has 784 tokens, as in Qwen2.5-VL. The same weights are written each time.
     """
@@ -26,19 +26,20 @@ def write(folder: Path) -> int:
     source = team_file().parent / "weights" / "server"
     settings = json.loads((source / "config.json").read_text("utf-8"))
     settings["dtype"] = "float32"
-    settings["text_config"] |= _LAYERS | {
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
+    width = {"hidden_size": hidden, "intermediate_size": 3 * hidden}
+    settings["text_config"] |= width | {
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden // _HEAD,
+        "num_key_value_heads": hidden // _HEAD // 2,
         "max_position_embeddings": _CONTEXT,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 12, 12]},
         "initializer_range": 0.1,  # with the usual 0.02, all tokens are about equally likely
     }
     del settings["text_config"]["layer_types"]
-    settings["vision_config"] |= _LAYERS | {
+    settings["vision_config"] |= width | {
         "depth": 8,
-        "num_heads": 8,
-        "out_hidden_size": _HIDDEN,
+        "num_heads": hidden // _HEAD,
+        "out_hidden_size": hidden,
         "fullatt_block_indexes": [3, 7],
     }
     torch.manual_seed(0)
