@@ -155,6 +155,9 @@ class AskTab:
                     known, value=[name for name in known if not find(name).costly],
                     label="Answer the same question with", elem_id="rivals",
                 )  # fmt: skip
+                self.blind = gr.Checkbox(
+                    False, label="Show the answers without the names first", elem_id="blind"
+                )  # fmt: skip
                 self.compare = gr.Button("Compare", elem_id="compare", size="sm")
                 self.table = gr.HTML(elem_id="comparison")
             self.again = gr.Button("Edit and ask again", elem_id="again", size="sm")
@@ -190,7 +193,7 @@ class AskTab:
             filled.then(self._on_ask, [*fields, self.known], results, **working)
         self.halt.click(self._on_stop, None, None, queue=False, **private)
         self.compare.click(
-            self._on_compare, [self.shown, self.rivals],
+            self._on_compare, [self.shown, self.rivals, self.blind],
             [self.table, self.go, self.halt, self.compare, *self.example_buttons], **working,
         )  # fmt: skip
         known = [self.choices, self.truth, self.known]
@@ -296,7 +299,7 @@ class AskTab:
         }
 
     async def _on_compare(
-        self, shown: Shown | None, names: list[str], request: gr.Request
+        self, shown: Shown | None, names: list[str], blind: bool, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         if shown is None or shown.asked is None or not names:
             yield {self.table: draw.error("Choose at least one strategy.")}
@@ -309,10 +312,17 @@ class AskTab:
                 done: list[Trace] = []
                 async for done in progress:
                     waiting = chosen[len(done) :]
+                    if blind:
+                        words = f"{len(done)} of {len(chosen)} strategies have answered"
+                        yield {self.table: draw.tag("p", words, "cv-idle cv-busy", role="status")}
+                        continue
                     yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth, waiting)}
             if len(done) < len(chosen):
                 rest = draw.tag("p", "Stopped before all strategies had answered.", "cv-aside")
                 yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth) + rest}
+            elif blind:
+                named = costs.comparison(costs.compared(done), shown.entry.truth)
+                yield {self.table: costs.blind_comparison(done) + draw.disclosed("Show which is which", named)}
             yield self._buttons(working=False)
         except Exception as error:
             yield {self.table: draw.error(in_words(error))} | self._buttons(working=False)

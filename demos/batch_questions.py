@@ -6,7 +6,7 @@ pictures and data URIs are opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,14 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def without(self, ids: Collection[str]) -> Questions:
+        return Questions([line for line in self.lines if line.id not in ids], self.limits)
+
+    @property
+    def unopened(self) -> list[Query]:
+        """The questions without their pictures, to estimate what they cost."""
+        return [Query(line.question, (), line.choices, line.id) for line in self.lines]
 
     @property
     def truths(self) -> Mapping[str, str]:

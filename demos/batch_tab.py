@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -16,12 +17,12 @@ from typing import Any
 
 import gradio as gr
 
-from colm_vl import Trace
+from colm_vl import ColmError, Trace
 from colm_vl.answers import same
 from colm_vl.batch.readers import READERS
 
 from . import draw
-from .batch_questions import Questions, read_batch
+from .batch_questions import Questions, UploadedQuestion, read_batch
 from .inputs import Field, FieldError, Limits, strategies, strategy_choices
 from .messages import failure_in_words, in_words
 from .service import Service
@@ -32,6 +33,23 @@ SHOWN = 8
 Updates = dict[Any, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The last batch of a visitor. What it answered is not asked again after a stop."""
+
+    lines: Sequence[UploadedQuestion]
+    strategy: str
+    traces: Sequence[Trace]
+
+    def of(self, questions: Questions, strategy: str) -> dict[str, Trace]:
+        """The answers to those of the questions that are unchanged. {} if the earlier batch was finished."""
+        if strategy != self.strategy or len(self.traces) == len(self.lines):
+            return {}
+        unchanged = set(self.lines) & set(questions.lines)
+        ids = {line.id for line in unchanged}
+        return {trace.id: trace for trace in self.traces if trace.id in ids and trace.answer}
+
+
 class BatchTab:
     def __init__(self, service: Service, limits: Limits) -> None:
         self.service = service
@@ -39,6 +57,7 @@ class BatchTab:
 
     def lay_out(self, page: gr.Blocks) -> None:
         """Create the components and attach the event handlers. Call it within a `gr.Tab`."""
+        self.answered = gr.State(None)
         team = self.service.colm.team
         with gr.Row(elem_classes="cv-split"):
             with gr.Column(scale=4, min_width=300):
@@ -65,6 +84,7 @@ class BatchTab:
                     strategy_choices(names), value=team.policy.strategy,
                     label="Strategy", elem_id="batch-strategy", allow_custom_value=team.policy.strategy not in names,
                 )  # fmt: skip
+                self.estimate = gr.HTML(elem_id="batch-estimate")
                 with gr.Row(elem_classes="cv-go"):
                     self.go = gr.Button("Start", variant="primary", elem_id="batch-start", min_width=120)
                     self.halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="batch-stop", min_width=80)
@@ -81,16 +101,33 @@ class BatchTab:
     def _wire(self, page: gr.Blocks) -> None:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.folder.upload(lambda files: files, self.folder, self.pictures, **private)
+        given = [self.file, self.pictures, self.question, self.strategy]
+        gr.on(
+            [self.file.change, self.pictures.change, self.question.blur, self.strategy.change], self._on_given, given,
+            self.estimate, trigger_mode="always_last", **private,
+        )  # fmt: skip
         self.go.click(
-            self._on_start, [self.file, self.pictures, self.question, self.strategy],
-            [self.progress, self.answers, self.traces, self.go, self.halt, *self.errors.values()],
+            self._on_start, [*given, self.answered],
+            [self.progress, self.answers, self.traces, self.go, self.halt, self.answered, *self.errors.values()],
             concurrency_limit=None, **private,
         )  # fmt: skip
         self.halt.click(self._on_stop, None, self.halt, queue=False, **private)
 
+    async def _on_given(self, file: str | None, pictures: list[str] | None, question: str, strategy: str) -> str:
+        """What the batch would cost, or "" while something is missing or wrong."""
+        try:
+            questions = await asyncio.to_thread(read_batch, file, pictures or [], question, self.limits)
+            plan = await asyncio.to_thread(self.service.colm.plan, questions.unopened, strategy=strategy)
+        except ColmError:  # `_on_start` tells it
+            return ""
+        right = f", {len(questions.truths)} with a right answer" if questions.truths else ""
+        words = f"{len(questions):,} questions{right}; at most {plan.total:,} model calls."
+        return draw.tag("p", draw.text(words), "cv-aside")
+
     async def _on_start(
-        self, file: str | None, pictures: list[str] | None, question: str, strategy: str, request: gr.Request
-    ) -> AsyncGenerator[Updates, None]:
+        self, file: str | None, pictures: list[str] | None, question: str, strategy: str, earlier: Answered | None,
+        request: gr.Request,
+    ) -> AsyncGenerator[Updates, None]:  # fmt: skip
         visit = f"batch {request.session_hash}"
         clear: Updates = dict.fromkeys(self.errors.values(), "")
         try:
@@ -101,13 +138,20 @@ class BatchTab:
         yield clear | self._buttons(working=True) | {
             self.answers: gr.update(visible=False), self.traces: gr.update(visible=False),
         }  # fmt: skip
-        begun, done = time.monotonic(), list[Trace]()
+        kept = earlier.of(questions, strategy) if earlier else {}
+        asked, begun, done = questions.without(kept), time.monotonic(), list(kept.values())
         try:
-            async with aclosing(self.service.batch(visit, questions, {"strategy": strategy})) as progress:
-                async for done in progress:
+            async with aclosing(self.service.batch(visit, asked, {"strategy": strategy})) as progress:
+                async for fresh in progress:
+                    questions.skipped = asked.skipped
+                    done = [*kept.values(), *fresh]
                     yield {self.progress: _progress(done, questions, time.monotonic() - begun, over=False)}
+            place = {line.id: number for number, line in enumerate(questions.lines)}
+            done.sort(key=lambda trace: place[trace.id])
             drawn = {self.progress: _progress(done, questions, time.monotonic() - begun, over=True)}
-            yield drawn | self._buttons(working=False) | await self._files(done)
+            yield drawn | self._buttons(working=False) | await self._files(done) | {
+                self.answered: Answered(questions.lines, strategy, done),
+            }  # fmt: skip
         except Exception as error:
             yield {self.progress: draw.error(in_words(error))} | self._buttons(working=False)
 

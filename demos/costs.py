@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -154,6 +155,24 @@ def comparison(rows: Sequence[Compared], truth: str, waiting: Sequence[str] = ()
     table = tag("table", caption + tag("thead", head) + tag("tbody", body), "cv-compare")
     words = tag("p", text(_conclusion(rows, truth)), "cv-by") if not waiting else ""
     return tag("div", table, "cv-scroll", tabindex="0", role="region", aria_label="Strategies compared") + words
+
+
+def blind_comparison(traces: Sequence[Trace]) -> str:
+    """The different answers in a random order, each with the number of strategies that gave it, and without names."""
+    answers: list[list[Trace]] = []
+    for trace in traces:
+        group = next((group for group in answers if same(group[0].answer, trace.answer)), None)
+        if group is None:
+            answers.append([trace])
+        else:
+            group.append(trace)
+    random.shuffle(answers)
+    said = (labelled(group[0].choice, group[0].answer) if group[0].answer else "no answer" for group in answers)
+    rows = (
+        tag("li", tag("span", text(one), "cv-said", dir="auto") + text(f" from {len(group)} of {len(traces)}"))
+        for one, group in zip(said, answers, strict=True)
+    )
+    return tag("ol", "".join(rows), "cv-blind", aria_label="Answers without names")
 
 
 def _compared_row(row: Compared, truth: str) -> str:

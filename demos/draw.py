@@ -106,6 +106,11 @@ def columns(view: View) -> str:
     return tag("section", "".join(parts), "cv-board", aria_label="How the team worked")
 
 
+def disclosed(label: str, content: str) -> str:
+    """HTML that is shown after a click on `label`."""
+    return tag("details", tag("summary", text(label)) + content, "cv-code")
+
+
 def error(words: str) -> str:
     """An error message beside a field."""
     return tag("p", text(words), "cv-error", role="alert") if words else ""
@@ -386,4 +391,15 @@ def _of_round(round: int, what: str) -> str:
     return f"{what}, round {round}" if round > 1 else what
 
 
-__all__: Sequence[str] = ["answer", "clamped", "columns", "error", "labelled", "pictures", "status", "tag", "text"]
+__all__: Sequence[str] = [
+    "answer",
+    "clamped",
+    "columns",
+    "disclosed",
+    "error",
+    "labelled",
+    "pictures",
+    "status",
+    "tag",
+    "text",
+]

@@ -65,19 +65,24 @@ def serve(
             if isinstance(member.options, EndpointOptions):
                 member.options.key()  # a missing key is an error now, not for the first visitor
         with _uploads():
-            launch(colm, host, port, feedback, at_once, line)
+            loaded = threading.Event()
+            launch(colm, host, port, feedback, at_once, line, loaded)
             typer.echo(f"colm-vl: http://{host}:{port}  (Ctrl-C ends it)")
-            if not lazy:
-                threading.Thread(target=_load, args=(colm,), daemon=True).start()
+            if lazy:
+                loaded.set()
+            else:
+                threading.Thread(target=_load, args=(colm, loaded), daemon=True).start()
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
 
 
-def _load(colm: CoLM) -> None:
+def _load(colm: CoLM, loaded: threading.Event) -> None:
     try:
         colm.load()
     except ColmError as error:  # every question will report it
         logger.error("%s", error)
+    finally:
+        loaded.set()
 
 
 @contextlib.contextmanager
@@ -89,7 +94,10 @@ def _uploads() -> Iterator[None]:
         yield
 
 
-def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16) -> Any:
+def launch(
+    colm: CoLM, host: str, port: int, feedback: Path | None = None, at_once: int = 4, line: int = 16,
+    loaded: threading.Event | None = None,
+) -> Any:  # fmt: skip
     """Start serving in the background and return the page; its `close` stops the server. Raises `MissingPackage`."""
     require("gradio", "demo")
     from .page import Options, build, examples_for
@@ -97,7 +105,7 @@ def launch(colm: CoLM, host: str, port: int, feedback: Path | None = None, at_on
     from .theme import ICON, SCRIPT, css, theme
 
     examples = examples_for(colm.team)
-    page = build(colm, Options(at_once, line, feedback), examples)
+    page = build(colm, Options(at_once, line, feedback, loaded=loaded), examples)
     # Only a safeguard: it is far above the limits of the waiting line.
     page.queue(max_size=200, default_concurrency_limit=None, api_open=False)
     page.launch(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +25,14 @@ from .waiting import WaitingLine
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`width` questions are answered at the same time, and up to `line` more can wait."""
+    """`width` questions are answered at the same time, and up to `line` more can wait. `loaded` is set once the local
+    models are loaded; until then, the page tells that they are being loaded."""
 
     width: int = 4
     line: int = 16
     feedback: Path | None = None
     limits: Limits = Limits()
+    loaded: threading.Event | None = None
 
 
 def examples_for(team: Team) -> Sequence[Example]:
@@ -38,9 +42,22 @@ def examples_for(team: Team) -> Sequence[Example]:
 def build(colm: CoLM, options: Options, examples: Sequence[Example]) -> gr.Blocks:
     """The page for a team. `colm` answers the questions; the caller closes it."""
     service = Service(colm, WaitingLine(options.width, options.line), options.limits)
+    if options.loaded:
+        service.loaded = options.loaded
     feedback = FeedbackFile(options.feedback) if options.feedback else None
     with gr.Blocks(title="colm-vl", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)) as page:
         gr.HTML(_masthead(colm.team), elem_id="masthead")
+        loading = gr.HTML(elem_id="loading")
+
+        async def tell_of_loading() -> AsyncGenerator[str, None]:
+            if not service.loaded.is_set():
+                yield draw.tag("p", "The models are being loaded. The first answer takes longer.", "cv-aside cv-busy")
+                while not service.loaded.is_set():  # noqa: ASYNC110 - an event of threads cannot be awaited
+                    await asyncio.sleep(0.5)
+            yield ""
+
+        page.load(tell_of_loading, None, loading, api_visibility="private", show_progress="hidden",
+                  concurrency_limit=None)  # fmt: skip
         with gr.Tabs():
             with gr.Tab("Ask", id="ask"):
                 AskTab(service, feedback, examples).lay_out(page)

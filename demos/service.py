@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -62,6 +63,9 @@ class Service:
         self.colm = colm
         self.waiting = waiting
         self.limits = limits or Limits()
+        self.loaded = threading.Event()
+        """Set once the local models are loaded, or will be at the first question."""
+        self.loaded.set()
         self._decoding = asyncio.Semaphore(DECODED_AT_ONCE)
         self._stops: dict[str, asyncio.Event] = {}
 

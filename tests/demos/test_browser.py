@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Served
+from .conftest import ROOT, Served, environment, free_port, wait_until_listening
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-browser")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -336,6 +338,7 @@ def test_a_batch_is_answered_stopped_and_downloaded(visitor: Visitor, tmp_path: 
     file.write_text("\n".join(map(json.dumps, rows)))
     visitor.page.set_input_files("#batch-file input[type=file]", file)
     visitor.see("#batch-file", re.compile(r"questions\s*\.jsonl"))
+    visitor.see("#batch-estimate", "6 questions, 6 with a right answer; at most 42 model calls.")
     visitor.page.click("#batch-start")
     visitor.see("#batch-progress", "6 of 6 answered in")
     visitor.see("#batch-progress", "6 of 6 right: 100% (95 % interval 61% to 100%)")
@@ -355,6 +358,49 @@ def test_a_batch_is_answered_stopped_and_downloaded(visitor: Visitor, tmp_path: 
     visitor.see("#batch-progress", "0 of 1 answered")
     visitor.page.click("#batch-stop")
     visitor.see("#batch-progress", "Stopped")
+
+
+def test_a_stopped_batch_goes_on_where_it_stopped(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.page.get_by_role("tab", name="Batch").click()
+    file = tmp_path / "mixed.csv"
+    file.write_text("id,question\nq1,Whose is amber?\nq2,Whose is violet?\nq3,Take your time\n")
+    visitor.page.set_input_files("#batch-file input[type=file]", file)
+    visitor.see("#batch-estimate", "3 questions; at most 21 model calls.")
+    visitor.page.click("#batch-start")
+    visitor.see("#batch-progress", "2 of 3 answered")
+    visitor.page.click("#batch-stop")
+    visitor.see("#batch-progress", "Stopped: 2 of 3 answered")
+    visitor.page.click("#batch-start")
+    visitor.see("#batch-progress .cv-busy", "2 of 3 answered")
+    visitor.page.click("#batch-stop")
+    visitor.see("#batch-progress", "Stopped: 2 of 3 answered")
+    visitor.page.click("#batch-file [aria-label=Clear]")
+
+
+def test_strategies_are_compared_without_their_names(visitor: Visitor) -> None:
+    visitor.try_example(0)
+    visitor.see_end()
+    visitor.page.check("#blind input")
+    visitor.page.click("#compare")
+    blind = visitor.see("#comparison .cv-blind")
+    assert "solo" not in blind.inner_text()
+    visitor.page.click("text=Show which is which")
+    visitor.see("#comparison table", "solo:shapes")
+    visitor.page.uncheck("#blind input")
+
+
+def test_the_page_tells_that_the_server_has_gone(browser: Any, team_file: Path, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    command = [sys.executable, "-m", "demos.image_qa", "--team", str(team_file), "--port", str(port)]
+    with log.open("w") as written:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=written, stderr=written, env=environment())
+    wait_until_listening(process, port, log)
+    visitor = Visitor(browser, f"http://127.0.0.1:{port}")
+    visitor.ask("Take your time")
+    process.terminate()
+    process.wait(20)
+    visitor.see("#cv-gone", "The server does not answer. Your question is kept")
+    visitor.context.close()
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, served: Served) -> None:
