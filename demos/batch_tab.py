@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -158,7 +159,8 @@ class BatchTab:
     async def _files(self, done: Sequence[Trace]) -> Updates:
         if not done:
             return {}
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="colm-vl-page-"))
+        # In the folder that is removed when the server ends.
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=os.environ.get("GRADIO_TEMP_DIR")))
         try:
             written = await asyncio.to_thread(_write, folder, done)
             # For the download, Gradio copies the files to unguessable paths.
