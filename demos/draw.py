@@ -20,13 +20,13 @@ from .view import Mark, QueuePosition, ReplyKey, View
 
 _CONFIDENCE_SOURCE = {"logprobs": "measured", "stated": "stated", "unknown": ""}
 """Measured from the probabilities of its tokens, or stated by the model."""
-_CLAMPED = 320
+_CLAMPED, _CLAMPED_IN_CARD = 320, 120
 """Longer texts show this many characters, and the rest after a click."""
 _MARKS: dict[Mark, tuple[str, str]] = {
     "kept": ("✓", "kept its answer"),
     "corrected": ("↗", "corrected its answer"),
     "changed": ("↻", "changed its answer"),
-    "unread": ("–", "gave no readable answer, so its earlier one counts"),
+    "unread": ("–", "gave no readable answer"),
 }
 _JOINERS = "\u200c\u200d"
 """Invisible, and part of the spelling of Persian, of Indian scripts and of emoji."""
@@ -80,12 +80,12 @@ def pictures(uris: Iterable[str]) -> str:
     return tag("div", "".join(each), "cv-thumbs") if shown else ""
 
 
-def clamped(said: str) -> str:
+def clamped(said: str, most: int = _CLAMPED) -> str:
     """A text, of which a long one shows its beginning only, until it is clicked."""
-    if len(said) <= _CLAMPED + 40:
+    if len(said) <= most + 40:
         return text(said)
-    cut = said.rfind(" ", _CLAMPED // 2, _CLAMPED)
-    cut = cut if cut > 0 else _CLAMPED
+    cut = said.rfind(" ", most // 2, most)
+    cut = cut if cut > 0 else most
     more = tag("span", "more", "cv-more-word") + tag("span", "less", "cv-less-word")
     start = tag("span", text(said[:cut]) + tag("span", " … ", "cv-dots"))
     return tag("details", tag("summary", start + more) + tag("span", text(said[cut:])), "cv-clamped")
@@ -193,8 +193,11 @@ def _dissent(view: View, settlement: Settlement) -> Sequence[str]:
     winner = settlement.choice or settlement.answer
     against = [(said, names) for said, names in settlement.votes.items() if said != winner]
     if view.samples:
-        return [f"{len(names)} say {said}" if len(names) > 1 else f"1 says {said}" for said, names in against]
-    return [f"{name} says {said}" for said, names in against for name in names]
+        return [
+            f"{len(names)} say {_short(said)}" if len(names) > 1 else f"1 says {_short(said)}"
+            for said, names in against
+        ]
+    return [f"{name} says {_short(said)}" for said, names in against for name in names]
 
 
 def _changes(view: View) -> str:
@@ -254,9 +257,12 @@ def _story(view: View, name: str) -> str:
     return tag("p", arrow.join(tag("span", text(_brief(reply))) for reply in replies), "cv-story", dir="auto")
 
 
+def _short(said: str) -> str:
+    return said if len(said) <= 40 else f"{said[:39]}…"
+
+
 def _brief(reply: ClientReply) -> str:
-    said = labelled(reply.choice, reply.answer)
-    said = said if len(said) <= 40 else f"{said[:39]}…"
+    said = _short(labelled(reply.choice, reply.answer))
     return said if reply.confidence.value is None else f"{said} {reply.confidence.value * 100:.0f} %"
 
 
@@ -284,9 +290,12 @@ def _refined(view: View, reply: Refinement) -> str:
     mark = view.mark(reply)
     sign, words = _MARKS[mark]
     before = view.before(reply)
-    said = words + (
-        f", before: {labelled(before.choice, before.answer) or 'unreadable'}" if reply.changed and before else ""
-    )
+    earlier = labelled(before.choice, before.answer) if before else ""
+    said = words
+    if mark == "unread":
+        said += ", so its earlier one counts" if earlier else ""
+    elif reply.changed and before:
+        said += f", before: {_short(earlier) or 'unreadable'}"
     icon = tag("span", sign, aria_hidden="true")
     told = tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark)
     return _reply(view, reply, told, before.text if before else "")
@@ -297,7 +306,7 @@ def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", earlier: st
     if not reply.answer:
         prose = tag("div", clamped(reply.text.strip()), "cv-prose", dir="auto")
         return tag("p", "no readable answer", "cv-said cv-warn") + prose + mark
-    said = clamped(labelled(reply.choice, reply.answer)) + _rightness(view, reply.answer)
+    said = clamped(labelled(reply.choice, reply.answer), _CLAMPED_IN_CARD) + _rightness(view, reply.answer)
     parts = [tag("div", said, "cv-said", dir="auto"), _confidence(reply.confidence), mark]
     if reply.caption:
         parts.append(tag("div", clamped(reply.caption), "cv-caption", dir="auto"))

@@ -141,7 +141,7 @@ class FeedbackFile:
 def pictures_of(entries: Sequence[Entry]) -> str:
     """A style sheet that shows each question's first picture in the selection list."""
     rules = (
-        f"#history label:nth-of-type({number})::before {{ background-image: url({entry.thumbnails[0]}); }}"
+        f"#history label:nth-of-type({number}) {{ --cv-picture: url({entry.thumbnails[0]}); }}"
         for number, entry in enumerate(entries, 1)
         if entry.thumbnails and re.fullmatch(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+", entry.thumbnails[0])
     )

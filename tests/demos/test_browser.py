@@ -230,6 +230,11 @@ def test_a_picture_is_enlarged_and_the_theme_is_switched(visitor: Visitor) -> No
 def test_a_question_is_edited_and_asked_again_with_its_pictures(visitor: Visitor) -> None:
     visitor.try_example(0)
     visitor.see_end()
+    visitor.page.click("#history-part button")
+    visitor.see("#history", "In which month")
+    first = "getComputedStyle(document.querySelector('#history label'), '::before').backgroundImage"
+    assert visitor.page.evaluate(first).startswith('url("data:image/')
+    visitor.page.click("#history-part button")
     visitor.page.click("#pictures [aria-label=Clear]")
     visitor.page.fill("#question textarea", "")
     visitor.page.click("#again")
