@@ -302,7 +302,8 @@ class AskTab:
         self, shown: Shown | None, names: list[str], blind: bool, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         if shown is None or shown.asked is None or not names:
-            yield {self.table: draw.error("Choose at least one strategy.")}
+            words = "Choose at least one strategy." if shown and shown.asked else "Ask a question first."
+            yield {self.table: draw.error(words)}
             return
         # In the order of the list, from one model to many, not in the order of ticking.
         chosen = [name for name in self._comparable() if name in names]
@@ -332,6 +333,8 @@ class AskTab:
 
     async def _on_leave(self, request: gr.Request) -> None:
         self.service.stop(visit_of(request))
+        # Gradio itself keeps the state of a visitor for an hour.
+        request.request.app.state_holder.delete_state(visit_of(request))
 
     async def _on_pictures(self, pictures: Any, choices: str, truth: str, known: Known | None) -> Updates:
         """Check pictures as soon as they are added, not only when the question is asked."""

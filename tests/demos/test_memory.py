@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -73,17 +74,22 @@ class Visitor:
     session: str = field(default_factory=lambda: f"{random.getrandbits(60):x}")
 
     def ask(self, question: str) -> str:
-        """What the last update of the page holds."""
-        with httpx.Client(base_url=f"{self.page.url}/gradio_api", trust_env=False, timeout=120) as http:
+        """What the updates of the page hold."""
+        with self._http() as http:
             (path,) = http.post("/upload", files={"files": ("photo.jpg", self.photo, "image/jpeg")}).json()
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "photo.jpg"}
+        return self.click("ask", pictures=[{"image": file, "caption": None}], question=question)
+
+    def click(self, button: str, **fields: object) -> str:
+        """What the updates of the page hold after a click. Other fields have their first values."""
+        with self._http() as http:
             config = http.get("/../config").json()
             ids = {one["props"].get("elem_id"): one["id"] for one in config["components"]}
-            call = next(one for one in config["dependencies"] if [ids["ask"], "click"] in one["targets"])
+            call = next(one for one in config["dependencies"] if [ids[button], "click"] in one["targets"])
             values = {one["id"]: one["props"].get("value") for one in config["components"]}
-            file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "photo.jpg"}
-            values |= {ids["pictures"]: [{"image": file, "caption": None}], ids["question"]: question}
+            values |= {ids[name]: value for name, value in fields.items()}
             data = [values.get(one) for one in call["inputs"]]
-            begun = {"data": data, "fn_index": call["id"], "session_hash": self.session, "trigger_id": ids["ask"]}
+            begun = {"data": data, "fn_index": call["id"], "session_hash": self.session, "trigger_id": ids[button]}
             http.post("/queue/join", json=begun).raise_for_status()
             last = ""
             with http.stream("GET", "/queue/data", params={"session_hash": self.session}) as events:
@@ -95,6 +101,14 @@ class Visitor:
                             assert event["success"], event
                             return last
         raise AssertionError("the page ended the stream")
+
+    def leave(self) -> None:
+        """Open the connection by which the server knows that a tab is open, and close it."""
+        with self._http() as http, http.stream("GET", f"/heartbeat/{self.session}") as beats:
+            next(beats.iter_raw())
+
+    def _http(self) -> httpx.Client:
+        return httpx.Client(base_url=f"{self.page.url}/gradio_api", trust_env=False, timeout=120)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -129,3 +143,16 @@ def photograph(seed: int) -> bytes:
     file = BytesIO()
     small.resize((4000, 3000)).save(file, "JPEG", quality=70)
     return file.getvalue()
+
+
+def test_a_visitors_question_is_forgotten_when_the_page_is_left(page: Running) -> None:
+    visitor = Visitor(page, photograph(0))
+    visitor.ask("How many?")
+    assert "cv-compare" in visitor.click("compare")
+    visitor.leave()
+    for _ in range(50):
+        compared = visitor.click("compare")
+        if "cv-compare" not in compared:
+            break
+        time.sleep(0.2)  # the server notices at its next beat
+    assert "Ask a question first" in compared
