@@ -23,17 +23,17 @@ from .run_folder import read_evaluation
 def evaluate(
     questions: Source,
     *,
-    team: Team | str | Path | None = None,
-    strategies: Sequence[str] = ("vote", "colm"),
-    metric: str = "",
-    answer_column: str = "answer",
-    group_columns: Sequence[str] = (),
-    columns: Mapping[str, str] | None = None,
-    out: str | Path | None = None,
-    concurrency: int = 16,
+    team: Team | str | Path | None,
+    strategies: Sequence[str],
+    metric: str,
+    answer_column: str,
+    group_columns: Sequence[str],
+    columns: Mapping[str, str] | None,
+    out: str | Path | None,
+    concurrency: int,
     **policy: Any,
 ) -> Report:
-    """See `colm_vl.evaluate`."""
+    """See `colm_vl.evaluate`, which has the defaults."""
     if isinstance(strategies, str) or not strategies:
         raise InputError(f"strategies is {strategies!r}, expected a list of names", hint='such as ["vote", "colm"]')
     rows = Questions(questions, columns=columns).repeatable()

@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from colm_vl import AsyncCoLM, Query, Team
+from colm_vl import AsyncCoLM, Query, Team, evaluate
 
 from ..capacity.measured import Measured, Step, measured
 from ..capacity.simulation import Load, Simulated, server_seconds, simulate
 from ..durations import Percentiles
-from ..evaluate import evaluate
 from ..report.plots import arrivals_plot
 from ..run_folder import read_evaluation
 from .endpoints import team_at
