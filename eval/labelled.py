@@ -10,7 +10,9 @@ from typing import Any
 
 from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.readers import listed
-from colm_vl.errors import InputError
+from colm_vl.errors import ImageError, InputError
+from processors.images import DEFAULT_MAX_PIXELS
+from processors.sources import read
 
 from .benchmarks.base import letter_of
 from .metrics.base import Gold
@@ -100,12 +102,22 @@ def _check_question(row: Row) -> None:
 
 def _check_pictures(row: Row) -> None:
     for picture in row.pictures:
-        if not isinstance(picture, str) or picture.startswith("data:") or "://" in picture:
+        if isinstance(picture, str) and picture.startswith("data:"):
+            _check_data_uri(picture, row.where)
+            continue
+        if not isinstance(picture, str) or "://" in picture:
             continue
         if not Path(picture).is_file():
             raise InputError(
                 f"{row.where}: no such picture: {picture}", hint="relative paths start at the folder of the file"
             )
+
+
+def _check_data_uri(picture: str, where: str) -> None:
+    try:
+        read(picture, DEFAULT_MAX_PIXELS)
+    except ImageError as error:
+        raise InputError(f"{where}: {error}", hint=error.hint) from None
 
 
 def _gold(row: Row, column: str) -> Gold | None:

@@ -117,7 +117,12 @@ def _tsv(path: Path, question: str) -> Iterator[Record]:
         if record.fields.get("index") in shared and not _refers(record.fields)
     }
     for record in rows():
-        yield record if record.problem else record._replace(fields=_vlmevalkit(dict(record.fields), pictures))
+        image = str(record.fields.get("image", ""))
+        if not record.problem and _refers(record.fields) and image not in pictures:
+            problem, hint = f"its image is row {image}, which has none", "give the file as it was published"
+            yield record._replace(fields=_vlmevalkit(dict(record.fields), {}), problem=problem, hint=hint)
+        else:
+            yield record if record.problem else record._replace(fields=_vlmevalkit(dict(record.fields), pictures))
 
 
 def _refers(fields: Mapping[str, Any]) -> bool:

@@ -69,7 +69,12 @@ class _Function(GradingMetric):
 
     @override
     def grade(self, reply: str, gold: Gold) -> float:
-        value = self._function(reply, list(gold.accepted))
+        try:
+            value = self._function(reply, list(gold.accepted))
+        except Exception as error:
+            raise InputError(
+                f"metric {self._name!r} raised {type(error).__name__}: {error}", hint=f"for the reply {reply[:80]!r}"
+            ) from error
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InputError(f"metric {self._name!r} returned {value!r}", hint="it must return a number from 0 to 1")
         return float(value)

@@ -87,6 +87,15 @@ def test_a_table_of_vlmevalkit(tmp_path: Path) -> None:
     assert colours(file) == [BLUE]
 
 
+def test_a_picture_of_another_row_that_has_none_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "bench.tsv").write_text("index\timage\tquestion\n0\t0\tWhich?\n1\t99\tWhich?\n")
+    rows = list(Questions(tmp_path / "bench.tsv"))
+    assert [row.problem for row in rows] == [
+        "its image is row 0, which has none",
+        "its image is row 99, which has none",
+    ]
+
+
 def test_a_plain_table_with_tabs(tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_text('id\tquestion\tchoices\nq1\tWhich, "then"?\tcat|dog\n'.replace('"', ""))
     (row,) = Questions(tmp_path / "mine.tsv")

@@ -210,13 +210,23 @@ def test_check_names_pictures_that_are_missing(
     rows: list[dict[str, Any]] = [
         {"question": "Which?", "images": ["absent.png"], "answer": "x"},
         {"question": "Which?", "answer": {}},
+        {"question": "Which?", "images": ["data:image/png;base64,!!!"], "answer": "x"},
     ]
     assert run(monkeypatch, "check", write(tmp_path / "questions.jsonl", rows)) == 2
     printed = capsys.readouterr()
-    first, second = printed.err.splitlines()
+    first, second, third = printed.err.splitlines()
     assert "questions.jsonl, line 1: no such picture" in first
     assert "questions.jsonl, line 2: answer is {}" in second
-    assert "0 questions can be asked; 2 rows cannot be used" in printed.out
+    assert "questions.jsonl, line 3: the data URI" in third
+    assert "0 questions can be asked; 3 rows cannot be used" in printed.out
+
+
+def test_a_function_that_raises_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, said: str
+) -> None:
+    file = write(tmp_path / "questions.jsonl", QUESTIONS)
+    assert run(monkeypatch, "score", file, "--predictions", said, "--metric", "json:loads") == 2
+    assert "metric 'json:loads' raised TypeError" in capsys.readouterr().err
 
 
 def test_a_group_column_that_no_row_has_is_refused(
