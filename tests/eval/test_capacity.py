@@ -13,14 +13,13 @@ import pytest
 from scipy.optimize import brentq
 from typer.testing import CliRunner
 
-from colm_vl import Query
+from colm_vl import Query, evaluate
 from colm_vl.errors import InputError
 from colm_vl.team import Team
 from eval.bench.capacity import validate
 from eval.capacity.measured import ClientCall, Step
 from eval.capacity.simulation import Load, simulate
 from eval.cli import app
-from eval.evaluate import evaluate
 
 # --- queueing theory ---
 
