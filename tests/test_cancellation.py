@@ -115,9 +115,10 @@ async def test_a_local_model_keeps_all_places_of_its_batches(
 async def test_cancelled_requests_take_no_place_in_a_batch(
     tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = TransformersBackend(Options(model=str(tiny("llama")), dtype="float32", max_batch=PLACES, batch_wait=0.3))
+    backend = TransformersBackend(Options(model=str(tiny("llama")), dtype="float32", max_batch=PLACES, batch_wait=2))
     calls = await spied(backend, monkeypatch)
-    doomed = [asyncio.create_task(backend.generate(ask(number))) for number in range(PLACES + 1)]
+    # One fewer than a batch, which would begin at once.
+    doomed = [asyncio.create_task(backend.generate(ask(number))) for number in range(PLACES - 1)]
     await asyncio.sleep(0)
     for task in doomed:
         task.cancel()
