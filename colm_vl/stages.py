@@ -182,7 +182,7 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
 def gate(run: Run, replies: Replies, *, round: int) -> Decision:
     """Decide with the policy's gate whether to ask the server. With `shadow`, it is asked even if the gate skips it;
     with `audit`, in a share of these questions."""
-    void = run.policy.gate.void_for(run.team.infos)
+    void = run.policy.gate.void_for(run.team.infos, run.policy)
     if void and round == 1:
         run.record(Note(void))
     decided = Decision(True, void) if void else run.policy.gate.decide(replies)

@@ -21,8 +21,9 @@ class Gate(BaseModel, ABC):
     reads_files: ClassVar[bool] = False
     """Whether its settings name files. Such a gate cannot be chosen by a request to a service."""
 
-    def void_for(self, members: Sequence[MemberInfo]) -> str:
-        """Why the gate cannot be used for a team of these members, or "" if it can. The server is then always asked."""
+    def void_for(self, members: Sequence[MemberInfo], policy: BaseModel) -> str:
+        """Why the gate cannot be used for a team of these members under this `Policy`, or "" if it can. The server is
+        then always asked."""
         return ""
 
     @abstractmethod

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, model_validator
 from typing_extensions import override
 
 from colm_vl.errors import ConfigError
@@ -18,8 +18,8 @@ from colm_vl.types import ClientReply, Decision, MemberInfo
 class CalibratedGate(Gate):
     """Skips the server if the score of the drafts reaches the threshold of the certificate in the file `calibrated`.
 
-    If the members or their prompts are not those with which it was calibrated, it is void and the server is always
-    asked. `sha256` can be set to accept only one certificate.
+    If the members, their prompts or the policy are not those with which it was calibrated, it is void and the server is
+    always asked. `sha256` can be set to accept only one certificate.
     """
 
     reads_files = True
@@ -43,8 +43,8 @@ class CalibratedGate(Gate):
         return {**data, "sha256": certificate.digest, "certificate": certificate}
 
     @override
-    def void_for(self, members: Sequence[MemberInfo]) -> str:
-        reason = self.certificate.void_for(members)
+    def void_for(self, members: Sequence[MemberInfo], policy: BaseModel) -> str:
+        reason = self.certificate.void_for(members, policy)
         return f"the certificate is void: {reason}; calibrate again" if reason else ""
 
     @override

@@ -12,9 +12,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from colm_vl._tables import Table, validate
 from colm_vl.answers import normalize, same_reply
@@ -25,6 +25,16 @@ Source = Literal["logprobs", "stated", "unknown"]
 
 Signal = Literal["agreement", "margin", "least_confidence", "mean_confidence", "dissent", "words"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
+
+_FREE = frozenset(
+    {
+        *("gate", "audit", "shadow"),  # what the certificate is for
+        *("timeouts", "max_loaded", "prefetch"),  # the answers do not depend on them
+        *("strategy", "samples", "layers"),  # of strategies without a gate
+        *("prompts", "seed"),  # prompts are compared by member; other seeds give replies of the same distribution
+    }
+)
+"""Fields of a policy that may change while a certificate holds."""
 
 
 class Scorer(Table):
@@ -97,6 +107,7 @@ class Certificate(Table):
     groups: Mapping[str, Sequence[str]] = Field(default_factory=dict)
     source: Source
     members: tuple[CertifiedMember, ...]
+    policy: Mapping[str, Any] = Field(default_factory=dict)
     scorer: Scorer
 
     @classmethod
@@ -123,10 +134,23 @@ class Certificate(Table):
         return f"at most {self.risk:.1%} of accuracy lost, with {self.confidence:.0%} confidence".replace("%", " %")
 
     def as_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), indent=1)
+        without = None if self.policy else {"policy"}  # keeps the digests of earlier certificates
+        return json.dumps(self.model_dump(mode="json", exclude=without), indent=1)
 
-    def void_for(self, members: Sequence[MemberInfo]) -> str:
-        """Why it does not hold for a team of these members, or "" if it does."""
+    def void_for(self, members: Sequence[MemberInfo], policy: BaseModel) -> str:
+        """Why it does not hold for a team of these members under this policy, or "" if it does."""
+        return self._void_for_members(members) or self._void_for_policy(policy)
+
+    def _void_for_policy(self, policy: BaseModel) -> str:
+        now = certified_policy(policy.model_dump(mode="json"))
+        if not self.policy or now == self.policy:  # certificates of earlier versions have no policy
+            return ""
+        # Fields that a version added after the certificate had their defaults then.
+        then = {**certified_policy(type(policy)().model_dump(mode="json")), **self.policy}
+        changed = [name for name, value in now.items() if value != then[name]]
+        return f"the policy {', '.join(changed)} changed since it was calibrated" if changed else ""
+
+    def _void_for_members(self, members: Sequence[MemberInfo]) -> str:
         now, then = ({one.name: one for one in team} for team in (map(CertifiedMember.of, members), self.members))
         if now.keys() != then.keys():
             return f"it was calibrated with the members {', '.join(then)}"
@@ -140,6 +164,11 @@ class Certificate(Table):
         )
         what = "prompts" if prompts else "model or settings"
         return f"the {what} of {', '.join(changed)} changed since it was calibrated"
+
+
+def certified_policy(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a policy, as plain JSON, that must be unchanged for a certificate to hold."""
+    return {name: value for name, value in policy.items() if name not in _FREE}
 
 
 def signals(replies: Mapping[str, ClientReply], source: Source) -> Mapping[str, float] | None:

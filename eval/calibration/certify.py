@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from colm_vl.batch.folder import RUN
 from colm_vl.batch.lines import replace_file
 from colm_vl.errors import InputError
 from colm_vl.extras import require
 from colm_vl.gates import Gate
 from colm_vl.gates.calibrated import CalibratedGate
-from colm_vl.gates.certificate import SIGNALS, Certificate, CertifiedMember, Scorer
+from colm_vl.gates.certificate import SIGNALS, Certificate, CertifiedMember, Scorer, certified_policy
 from colm_vl.types import MemberInfo
 
 from ..run_folder import Evaluation
@@ -86,6 +87,7 @@ def calibrate(
         groups={column: tuple(by_group(testing, column)) for column in promise.groups},
         source=found.source,
         members=_members(evaluation, strategy),
+        policy=_policy(evaluation),
         scorer=scorer,
     )
     return Calibration(
@@ -235,3 +237,8 @@ def _members(evaluation: Evaluation, strategy: str) -> tuple[CertifiedMember, ..
             hint="run it again in another folder",
         )
     return tuple(map(CertifiedMember.of, members))
+
+
+def _policy(evaluation: Evaluation) -> Mapping[str, Any]:
+    record = json.loads((evaluation.folder / RUN).read_bytes())
+    return certified_policy(record["settings"]["policy"])

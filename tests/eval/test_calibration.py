@@ -146,12 +146,13 @@ def test_a_run_gives_a_certificate_and_a_gate_that_uses_it(
     assert "score 0.9" in traces[0].gates[0].reason
 
 
-def test_changed_members_or_prompts_make_it_void(shadow: Evaluation, tmp_path: Path) -> None:
+def test_changed_members_prompts_or_policies_make_it_void(shadow: Evaluation, tmp_path: Path) -> None:
     gate = tmp_path / "gate.json"
     gate.write_text(calibrate(shadow, Promise()).certificate.as_json())
     question = Query("Question number 5000?")
     for policy, reason in (
         ({"prompts": "pocket"}, "the prompts of one, two, server changed"),
+        ({"share": "captions", "rounds": 2}, "the policy rounds, share changed"),
         ({}, "it was calibrated with the members one, two, server"),
     ):
         clients = {"one": client, "two": client} if policy else {"one": client}
@@ -161,6 +162,23 @@ def test_changed_members_or_prompts_make_it_void(shadow: Evaluation, tmp_path: P
         assert trace.gates[0].asked
         assert reason in trace.gates[0].reason
         assert any(reason in note for note in trace.notes)
+
+
+def test_policies_on_which_no_answer_depends_may_change(shadow: Evaluation, tmp_path: Path) -> None:
+    gate = tmp_path / "gate.json"
+    gate.write_text(calibrate(shadow, Promise()).certificate.as_json())
+    changes = {"audit": 0.5, "seed": 3, "prefetch": True, "max_loaded": 1, "timeouts": {"draft": 5}}
+    with team(gate={"calibrated": str(gate)}, **changes) as colm:
+        assert colm.ask(Query("Question number 5001?")).gates[0].certificate
+
+
+def test_a_certificate_of_an_earlier_version_has_no_policy(shadow: Evaluation, tmp_path: Path) -> None:
+    record = json.loads(calibrate(shadow, Promise()).certificate.as_json())
+    del record["policy"]
+    (tmp_path / "gate.json").write_text(json.dumps(record, indent=1))
+    assert Certificate.read(tmp_path / "gate.json", "gate.json").as_json() == json.dumps(record, indent=1)
+    with team(gate={"calibrated": str(tmp_path / "gate.json")}, blind=True) as colm:
+        assert colm.ask(Query("Question number 5001?")).gates[0].certificate
 
 
 def test_errors_say_why_nothing_can_be_certified(shadow: Evaluation) -> None:
