@@ -26,6 +26,7 @@ from colm_vl.backends.base import (
     TokenLogprob,
 )
 from colm_vl.batch import BatchStats, Plan, Source
+from colm_vl.batch.merging import MergedShards, merge_shards
 from colm_vl.batch.planning import PlannedCall
 from colm_vl.batch.stats import StageStats
 from colm_vl.colm import CoLM
@@ -126,6 +127,7 @@ __all__ = [
     "Member",
     "MemberInfo",
     "Memory",
+    "MergedShards",
     "Message",
     "MissingPackage",
     "ModelNotFound",
@@ -174,4 +176,5 @@ __all__ = [
     "Verdict",
     "__version__",
     "evaluate",
+    "merge_shards",
 ]

@@ -12,10 +12,24 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
+from typing_extensions import override
 
-from colm_vl import CoLM, ConfigError, InputError, NoAnswer, Team, Trace, __version__, pocket, policies, strategies
+from colm_vl import (
+    CoLM,
+    ConfigError,
+    InputError,
+    NoAnswer,
+    Team,
+    Trace,
+    __version__,
+    merge_shards,
+    pocket,
+    policies,
+    strategies,
+)
 from colm_vl.batch import ANSWERS, BatchStats, answered_in
-from colm_vl.batch.progress import BatchProgress, batch_summary, plan_summary
+from colm_vl.batch.progress import BatchProgress, batch_summary, merge_summary, plan_summary
 from colm_vl.batch.questions import read_columns
 from colm_vl.display import Conversation, HealthProgress, health_table, summary
 from colm_vl.engine import answered
@@ -29,8 +43,19 @@ from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
 
 _USER_ERRORS = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
 
+
+class _Commands(TyperGroup):
+    """Finds commands of two words, such as `batch merge`, before those of one."""
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        two_words = " ".join(args[:2])
+        return super().resolve_command(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
+
+
 app = typer.Typer(
     name="colm-vl",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,6 +94,13 @@ MapOption = Annotated[
         "--map",
         metavar="FIELD=COLUMN,…",
         help="Columns of the file with other names, as in question=query,images=picture.",
+    ),
+]
+
+ShardOption = Annotated[
+    str,
+    typer.Option(
+        metavar="INDEX/COUNT", help="Answer one of several parts of the questions, such as 3/16. See `batch merge`."
     ),
 ]
 
@@ -148,6 +180,7 @@ def batch(
     ] = 16,
     limit: Annotated[int | None, typer.Option(min=1, help="Process only the first N questions.")] = None,
     mapping: MapOption = "",
+    shard: ShardOption = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report the number of calls and tokens without calling any model.")
     ] = False,
@@ -174,7 +207,7 @@ def batch(
     policy = _policy(settings, strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     with CoLM.from_team(team, **policy) as colm:
         columns = read_columns(mapping)
-        plan = colm.plan(questions, strategy=strategy, limit=limit, columns=columns)
+        plan = colm.plan(questions, strategy=strategy, limit=limit, columns=columns, shard=shard or None)
         if dry_run:
             typer.echo(plan_summary(plan, answered_in(out) if out else 0))
             return
@@ -182,8 +215,8 @@ def batch(
             raise ConfigError("--out is missing", hint="name a folder for calls, traces and answers")
         stats = BatchStats()
         traces = colm.batch(
-            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, columns=columns, fresh=fresh,
-            stats=stats,
+            questions, out, strategy=strategy, concurrency=concurrency, limit=limit, columns=columns,
+            shard=shard or None, fresh=fresh, stats=stats,
         )  # fmt: skip
         with BatchProgress(Console(stderr=True, highlight=False, soft_wrap=True), stats, plan) as progress:
             try:
@@ -194,11 +227,39 @@ def batch(
             else:
                 interrupted = False
     typer.echo(batch_summary(stats, progress.seconds))
-    typer.echo(f"answers: {out / ANSWERS}")
+    typer.echo(
+        f"answers of shard {shard}: join them with `colm-vl batch merge {out}`"
+        if shard
+        else f"answers: {out / ANSWERS}"
+    )
     if interrupted:
         typer.echo("interrupted: run the same command again to resume", err=True)
         raise typer.Exit(INTERRUPTED)
     if stats.failed:
+        raise typer.Exit(NOT_ANSWERED)
+
+
+@app.command("batch merge")
+def merge(
+    folder: Annotated[Path, typer.Argument(help="The run folder of the shards.")],
+    others: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders of shards that had other folders.", show_default=False)
+    ] = None,
+) -> None:
+    """Join the answers of shards, in the order of the questions.
+
+    [bold]for i in 1 2 3; do colm-vl batch questions.jsonl --out runs/x --shard $i/3 & done; wait[/bold]
+    [bold]colm-vl batch merge runs/x[/bold]
+
+    The content of the first folder's shards is moved to its own files. The content of other folders is copied to the
+    first one. The merge can be repeated: after an interruption, or when further shards have ended.
+
+    Exit status: 0 if all questions are answered, 1 if some failed or are missing, 2 if a shard is still running or the
+    folders do not belong together.
+    """
+    merged = merge_shards(folder, *(others or ()))
+    typer.echo(merge_summary(merged))
+    if not merged.complete:
         raise typer.Exit(NOT_ANSWERED)
 
 

@@ -107,6 +107,7 @@ class CoLM:
         concurrency: int = 16,
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
+        shard: str | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
@@ -125,6 +126,7 @@ class CoLM:
                 concurrency=concurrency,
                 limit=limit,
                 columns=columns,
+                shard=shard,
                 fresh=fresh,
                 stats=stats,
                 **policy,
@@ -141,11 +143,12 @@ class CoLM:
         strategy: str | Iterable[str] | None = None,
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
+        shard: str | None = None,
         **policy: Any,
     ) -> Plan:
         """Estimate the calls and tokens that `batch` would need, without calling any model."""
         return self._running().run(
-            lambda: self._engine.plan(source, strategy=strategy, limit=limit, columns=columns, **policy)
+            lambda: self._engine.plan(source, strategy=strategy, limit=limit, columns=columns, shard=shard, **policy)
         )
 
     def check(self, on_result: Callable[[Health], None] | None = None) -> Sequence[Health]:

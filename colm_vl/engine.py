@@ -16,6 +16,7 @@ from colm_vl._following import follow
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend
 from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, ready_traces, traces
+from colm_vl.batch.shards import Shard
 from colm_vl.errors import ConfigError, InputError, NoAnswer
 from colm_vl.events import Event
 from colm_vl.health import Health, check_team
@@ -112,6 +113,7 @@ class AsyncCoLM:
         concurrency: int = 16,
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
+        shard: str | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
@@ -129,6 +131,9 @@ class AsyncCoLM:
         questions, clients or another policy, `InputError` is raised; with `fresh`, its content is moved aside and the
         batch starts over. If the server or a prompt has changed, only the calls affected are made again.
         `concurrency` is the number of questions processed at the same time. `stats` is updated while the batch runs.
+
+        `shard`, such as `"3/16"`, answers one of 16 parts of the questions, which can run at the same time on several
+        machines, with one folder or with several; `merge_shards` joins their answers.
         """
         job = self._job(
             source,
@@ -137,6 +142,7 @@ class AsyncCoLM:
             concurrency=concurrency,
             limit=limit,
             columns=columns,
+            shard=shard,
             fresh=fresh,
             stats=stats,
             **policy,
@@ -150,11 +156,12 @@ class AsyncCoLM:
         strategy: str | Iterable[str] | None = None,
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
+        shard: str | None = None,
         **policy: Any,
     ) -> Plan:
         """Estimate the calls and tokens that `batch` would need, without calling any model."""
         chosen = self._choose_all(strategy, policy)
-        return await plan(_questions(source, limit, columns), chosen)
+        return await plan(_questions(source, limit, columns, shard), chosen)
 
     async def check(self, on_result: Callable[[Health], None] | None = None) -> Sequence[Health]:
         """Ask every member an easy question, about a tiny picture unless it takes none, and report what works.
@@ -212,13 +219,16 @@ class AsyncCoLM:
         concurrency: int = 16,
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
+        shard: str | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
     ) -> Job:
         """The arguments of `batch`, checked."""
         self._check_open()
-        chosen, questions = self._choose_all(strategy, policy), _questions(source, limit, columns)
+        chosen, questions = self._choose_all(strategy, policy), _questions(source, limit, columns, shard)
+        if shard and fresh:
+            raise ConfigError("a shard cannot start over: the others use the same folder", hint="choose another folder")
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
         folder = Path(out) if out is not None else None
@@ -295,10 +305,10 @@ def read_query(question: str | Query, images: Images, choices: Iterable[str] | N
     return Query(question, tuple(Image.open(image) for image in _listed(images)), tuple(choices or ()))
 
 
-def _questions(source: Source, limit: int | None, columns: Mapping[str, str] | None) -> Questions:
+def _questions(source: Source, limit: int | None, columns: Mapping[str, str] | None, shard: str | None) -> Questions:
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, expected at least 1", hint="leave it out for all questions")
-    return Questions(source, limit=limit, columns=columns)
+    return Questions(source, limit=limit, columns=columns, shard=Shard.read(shard) if shard else None)
 
 
 def _listed(images: Images) -> Iterable[ImageSource]:

@@ -26,6 +26,7 @@ from .cli_options import (
     MetricOption,
     ReplyColumnOption,
     SetOption,
+    ShardOption,
     SplitOption,
     SubjectsOption,
     TeamOption,
@@ -224,12 +225,18 @@ def run(
     limit: LimitOption = None,
     settings: SetOption = None,
     concurrency: ConcurrencyOption = 16,
+    shard: ShardOption = "",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again from the beginning. The old run is kept beside the new one.")
     ] = False,
 ) -> None:
-    """Run a benchmark or your own questions on a team, with several strategies on the same drafts."""
+    """Run a benchmark or your own questions on a team, with several strategies on the same drafts.
+
+    With --shard, one of several parts of the questions is asked, on this machine or another. Afterwards,
+    [bold]colm-vl batch merge OUT[/bold] joins the answers. Then the same command without --shard asks what is missing.
+    """
     from colm_vl import CoLM
+    from colm_vl.batch.shards import Shard
     from colm_vl.policies import read_settings
 
     from .evaluator import plan
@@ -245,17 +252,22 @@ def run(
         else _benchmark(benchmark, metric, group_column)
     )
     planned = plan(chosen, data, split, split_commas(subjects), limit)
+    part = Shard.read(shard) if shard else Shard(1, 1)
+    expected = max(1, round(len(planned.items) * len(names) / part.count))
     try:
         # The strategy in the team file is not used here, and may need a server that the team does not have.
         policy = read_settings(settings or ()) | {"strategy": names[0]}
-        with CoLM.from_team(team, **policy) as colm, ProgressBar(len(planned.items) * len(names)) as progress:
-            traces = run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh)
+        with CoLM.from_team(team, **policy) as colm, ProgressBar(expected, about=bool(shard)) as progress:
+            traces = run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh, shard=shard or None)
             answered = sum(map(progress.count, traces))
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to resume", err=True)
         raise typer.Exit(130) from None
-    Console().print(results_summary(out))
-    if not answered:
+    if shard:
+        typer.echo(f"answers of shard {part}: join them with `colm-vl batch merge {out}`")
+    else:
+        Console().print(results_summary(out))
+    if not answered and not shard:
         sys.exit(1)
 
 

@@ -35,6 +35,9 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="A key of the policy, such as rounds=2; can be given several times."
     ),
 ]
+ShardOption = Annotated[
+    str, typer.Option(metavar="INDEX/COUNT", help="Ask one of several parts of the questions, such as 3/16.")
+]
 ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Number of questions processed at a time.")]
 SplitOption = Annotated[str, typer.Option(help="The split; by default the benchmark's first.")]
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from colm_vl.batch import CALLS
+from colm_vl.batch.shards import files
 from colm_vl.types import Call, Sent, Trace, Usage
 
 CallId = tuple[str, str, str, int, int, int, int]
@@ -161,7 +162,7 @@ class Journal:
     """The journal of a run. It is read when it is first needed, since most runs made all of their calls themselves."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / CALLS
+        self._folder = folder
 
     @cached_property
     def seconds(self) -> Mapping[JournalId, float]:
@@ -170,19 +171,18 @@ class Journal:
         The journal does not name a call's question. Calls that are alike in everything that it does keep share the mean
         of their durations, so that sums are right.
         """
-        if not self._path.exists():
-            return {}
         totals: dict[JournalId, tuple[float, int]] = {}
-        with self._path.open("rb") as lines:
-            for line in lines:
-                try:
-                    row = json.loads(line)
-                    position = (row["member"], row["stage"], row["round"], row["sample"])
-                    key = (*position, Usage(*row["usage"]), Sent(*row["sent"]))
-                    total, count = totals.get(key, (0.0, 0))
-                    totals[key] = total + row["seconds"], count + 1
-                except (ValueError, LookupError, TypeError):  # the last line of a run that was killed
-                    continue
+        for path in files(self._folder, CALLS):
+            with path.open("rb") as lines:
+                for line in lines:
+                    try:
+                        row = json.loads(line)
+                        position = (row["member"], row["stage"], row["round"], row["sample"])
+                        key = (*position, Usage(*row["usage"]), Sent(*row["sent"]))
+                        total, count = totals.get(key, (0.0, 0))
+                        totals[key] = total + row["seconds"], count + 1
+                    except (ValueError, LookupError, TypeError):  # the last line of a run that was killed
+                        continue
         return {key: total / count for key, (total, count) in totals.items()}
 
 

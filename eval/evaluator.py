@@ -88,18 +88,25 @@ def run(
     *,
     concurrency: int = 16,
     fresh: bool = False,
+    shard: str | None = None,
     **policy: Any,
 ) -> Iterator[Trace]:
-    """Yield traces as they finish. `out` gets all that a report needs. The same call resumes an interrupted run."""
+    """Yield traces as they finish. `out` gets all that a report needs. The same call resumes an interrupted run.
+
+    With `shard`, only the first turns of its questions are asked. The second turns of some benchmarks and their answer
+    files need the answers of all shards: merge these, and run again without `shard`.
+    """
     check_evaluation(out, plan.benchmark, plan.split)
     options = {"concurrency": concurrency, "fresh": fresh, **policy}
-    traces = iter(colm.batch(plan.questions, out, strategy=strategies, **options))
+    traces = iter(colm.batch(plan.questions, out, strategy=strategies, shard=shard, **options))
     first = list(islice(traces, 1))
     # Only now has the batch accepted the folder: a refused run must not overwrite the files of an earlier one.
     write_evaluation(out, plan.benchmark, plan.split, plan.items, plan.questions.source)
     write_certificate(colm.team.with_policy(**policy).policy.gate, out)
     yield from first
     yield from traces
+    if shard:
+        return
     for strategy in strategies:
         if isinstance(plan.benchmark, JudgedBenchmark):
             yield from _follow_up(colm, plan, plan.benchmark, strategy, out, options)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl.batch import ANSWERS
+from colm_vl.batch.shards import files
 from colm_vl.errors import InputError
 
 from .dataset import Row, Source, json_lines, open_rows, read_json
@@ -64,10 +65,13 @@ def read_predictions(
 
 def strategies_in(path: Path) -> tuple[str, ...]:
     """The strategies of a batch folder. ("",) for predictions that do not come from strategies."""
-    own = path / ANSWERS
-    if not own.exists():
-        return ("",)
-    return tuple(dict.fromkeys(str(row.get("strategy", "")) for row in json_lines(own)))
+    return tuple(dict.fromkeys(str(row.get("strategy", "")) for row in _rows_of_run(path))) or ("",)
+
+
+def _rows_of_run(folder: Path) -> Sequence[Mapping[str, Any]]:
+    """The answers of a run, including those of shards that are not merged yet."""
+    rows = [row for path in files(folder, ANSWERS) for row in json_lines(path)]
+    return list({(row.get("id"), row.get("strategy")): row for row in reversed(rows)}.values())[::-1]
 
 
 def _is_same(path: Path, gold: Path) -> bool:
@@ -97,17 +101,16 @@ def _folder(path: Path, strategy: str, column: str) -> Iterator[tuple[str, Reply
         for output in outputs:
             yield from _json(read_json(output), output, column)
         return
-    own = path / ANSWERS
-    if not own.exists():
+    if not files(path, ANSWERS):
         raise InputError(
             f"{path}: no predictions in this folder", hint=f"expected <Subject>/output.json, or {ANSWERS} of a run"
         )
-    yield from _own(own, strategy)
+    yield from _own(path, strategy)
 
 
 def _own(path: Path, strategy: str) -> Iterator[tuple[str, Reply]]:
     """The answers of a run, of one or several strategies."""
-    rows = list(json_lines(path))
+    rows = _rows_of_run(path)
     strategies = list(dict.fromkeys(str(row.get("strategy", "")) for row in rows))
     if strategy and strategy not in strategies:
         raise InputError(f"{path}: no answers of strategy {strategy!r}", hint=f"one of: {', '.join(strategies)}")

@@ -18,9 +18,13 @@ from .tables import between
 
 
 class ProgressBar:
-    """A progress bar on standard error. If that is not a terminal, a line for each tenth of the answers."""
+    """A progress bar on standard error. If that is not a terminal, a line for each tenth of the answers.
 
-    def __init__(self, total: int) -> None:
+    `about`: the total is an estimate.
+    """
+
+    def __init__(self, total: int, *, about: bool = False) -> None:
+        self._about = "about " if about else ""
         self._console = Console(stderr=True)
         self._bar = Progress(console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("answers", total=total)
@@ -33,7 +37,7 @@ class ProgressBar:
         self._bar.advance(self._task)
         tenth = 10 * self._done // self._total != 10 * (self._done - 1) // self._total
         if tenth and not self._console.is_terminal:
-            self._console.print(f"{self._done} of {self._total} answers")
+            self._console.print(f"{self._done} of {self._about}{max(self._total, self._done)} answers")
         return trace.settlement is not None
 
     def __enter__(self) -> ProgressBar:

@@ -9,6 +9,7 @@ from typing import Any
 
 from colm_vl.batch import TRACES
 from colm_vl.batch.lines import dump, replace_file
+from colm_vl.batch.shards import files
 from colm_vl.errors import InputError
 from colm_vl.types import Trace
 
@@ -92,7 +93,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         )
     record = read_json(folder / EVALUATION)
     items = {item.id: item for item in map(_as_item, json_lines(folder / ITEMS))}
-    traces = stored_traces(folder / TRACES, items)
+    traces = stored_traces(folder, items)
     if not traces:
         raise InputError(f"{folder}: no answers yet", hint="wait for the run, or start it again")
     return Evaluation(folder.resolve().name, folder, _benchmark(record, folder), record.get("split", ""), items, traces)
@@ -114,8 +115,7 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 
 def read_traces(folder: Path) -> Iterator[Trace]:
-    path = folder / TRACES
-    if path.exists():
+    for path in files(folder, TRACES):
         yield from (Trace.from_dict(row) for row in json_lines(path))
 
 

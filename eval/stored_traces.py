@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import weakref
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, overload
+from typing import IO, NamedTuple, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import override
 
+from colm_vl.batch import TRACES
+from colm_vl.batch.shards import files as files_of_run
 from colm_vl.errors import InputError
 from colm_vl.types import Trace
 
@@ -21,9 +23,9 @@ from colm_vl.types import Trace
 class StoredTraces(Sequence[Trace]):
     """Traces in a file, of which only the places are kept in memory. Each access reads and parses a line."""
 
-    def __init__(self, file: _File, offsets: Sequence[int]) -> None:
-        self._file = file
-        self._offsets = array("Q", offsets)
+    def __init__(self, files: Sequence[_File], places: Iterable[_Place]) -> None:
+        self._files = files
+        self._places = array("Q", (place.offset * len(files) + place.file for place in places))
 
     @overload
     def __getitem__(self, index: int) -> Trace: ...
@@ -32,39 +34,47 @@ class StoredTraces(Sequence[Trace]):
     @override
     def __getitem__(self, index: int | slice) -> Trace | StoredTraces:
         if isinstance(index, slice):
-            return StoredTraces(self._file, self._offsets[index])
-        return self._file.read(self._offsets[index])
+            return StoredTraces(self._files, map(self._place, self._places[index]))
+        return self._read(self._places[index])
 
     @override
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._places)
 
     @override
     def __iter__(self) -> Iterator[Trace]:
-        return map(self._file.read, self._offsets)
+        return map(self._read, self._places)
+
+    def _read(self, place: int) -> Trace:
+        file, offset = self._place(place)
+        return self._files[file].read(offset)
+
+    def _place(self, place: int) -> _Place:
+        offset, file = divmod(place, len(self._files))
+        return _Place(file, offset)
 
 
-def stored_traces(path: Path, ids: Collection[str]) -> Mapping[str, StoredTraces]:
+class _Place(NamedTuple):
+    file: int
+    offset: int
+
+
+def stored_traces(folder: Path, ids: Collection[str]) -> Mapping[str, StoredTraces]:
     """The traces of these questions by strategy, in the order of `ids`. The last one of a question counts.
 
-    A last line that a run is still writing is ignored. Raises `InputError` for a line that is not a trace.
+    Shards that are not merged yet are read, too. A last line that a run is still writing is ignored. Raises
+    `InputError` for a line that is not a trace.
     """
-    if not path.exists():
-        return {}
-    known = frozenset(ids)
-    found: dict[str, dict[str, int]] = {}
-    offset = 0
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.endswith(b"\n"):
-                head = _head(path, number, line)
-                if head.id in known:
-                    found.setdefault(head.strategy, {})[head.id] = offset
-            offset += len(line)
-    file = _File(path)
+    files = [_File(path) for path in files_of_run(folder, TRACES)]
+    found: dict[str, dict[str, _Place]] = {}
+    for number, file in enumerate(files):
+        for strategy, offsets in file.offsets(frozenset(ids)).items():
+            places = found.setdefault(strategy, {})
+            for key, offset in offsets.items():
+                places.setdefault(key, _Place(number, offset))  # files of newer shards come first
     return {
-        strategy: StoredTraces(file, [offsets[key] for key in ids if key in offsets])
-        for strategy, offsets in found.items()
+        strategy: StoredTraces(files, (places[key] for key in ids if key in places))
+        for strategy, places in found.items()
     }
 
 
@@ -75,6 +85,18 @@ class _File:
         self._path = path
         self._file: IO[bytes] = path.open("rb")
         weakref.finalize(self, self._file.close)
+
+    def offsets(self, ids: Collection[str]) -> Mapping[str, Mapping[str, int]]:
+        """The places of these questions by strategy and id."""
+        found: dict[str, dict[str, int]] = {}
+        offset = 0
+        for number, line in enumerate(self._file, 1):
+            if line.endswith(b"\n"):
+                head = _head(self._path, number, line)
+                if head.id in ids:
+                    found.setdefault(head.strategy, {})[head.id] = offset
+            offset += len(line)
+        return found
 
     def read(self, offset: int) -> Trace:
         self._file.seek(offset)

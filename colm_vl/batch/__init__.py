@@ -13,6 +13,9 @@ progress      progress display of the command line
 folder        the output folder: traces and answers
 settings      the settings with which a folder was made
 journal       finished calls
+heads         what identifies lines of traces; traces of other shards
+shards        parts of a batch that run at the same time
+merging       joins the answers of shards
 lines         append-only files that survive a kill
 locking       one run at a time in a folder
 cancellation  waiting for work that must end, even if the caller is cancelled

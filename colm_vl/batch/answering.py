@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from colm_vl.backend_pool import BackendPool
-from colm_vl.batch.folder import Folder, Key
+from colm_vl.batch.folder import Folder
+from colm_vl.batch.heads import Key
 from colm_vl.batch.pictures import Pictures
 from colm_vl.batch.questions import Row
 from colm_vl.batch.scheduling import ModelSchedule, Postponed, StrategyCalls

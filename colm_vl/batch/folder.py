@@ -5,30 +5,35 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from colm_vl._trace_schema import SCHEMA_VERSION
 from colm_vl.batch import settings as records
+from colm_vl.batch.heads import UNREADABLE, Key, OtherTraces, check_version, read_head
 from colm_vl.batch.journal import Journal
-from colm_vl.batch.lines import DamageNotes, Lines, dump, replace_file
+from colm_vl.batch.lines import DamageNotes, LineReader, Lines, dump, replace_file
 from colm_vl.batch.locking import locked
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings, difference
+from colm_vl.batch.shards import (
+    RECORD,
+    Progress,
+    Shard,
+    check_no_shard_runs,
+    check_other_shards,
+    files,
+    lock_shards,
+    shard_folders,
+)
 from colm_vl.errors import InputError
 from colm_vl.types import Trace
 
 RUN, CALLS, TRACES, ANSWERS = "run.json", "calls.jsonl", "traces.jsonl", "answers.jsonl"
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # what damaged JSON may raise
-
-
-class Key(NamedTuple):
-    """Identifies a trace: there is one for each question and strategy."""
-
-    id: str
-    strategy: str
+_PATIENCE = 10.0
+"""Seconds for which a shard waits for others that are being opened."""
+_GLANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +42,48 @@ class _Place:
     answered: bool
 
 
-class _Head(NamedTuple):
-    """The identifying fields of a line of traces or answers. Lines of answers have no version."""
-
-    key: Key
-    answered: bool
-    version: int
-
-
 class Folder:
     """The folder of a batch, locked while it is open. `notes` are messages for the user about the folder's content.
 
     Traces are appended as questions are finished. A later trace replaces an earlier one with the same key. `close`
     sorts the files by the order of the questions and leaves one line for each key.
+
+    A shard writes to files of its own, in `shards/INDEX-of-COUNT`, and reads those of the other shards and of earlier
+    runs. A run that is not a shard moves the content of all shards to its own files first.
     """
 
-    def __init__(self, path: Path, settings: Settings, *, fresh: bool = False, notes: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        *,
+        fresh: bool = False,
+        notes: list[str] | None = None,
+        shard: Shard | None = None,
+    ) -> None:
         """Raises `InputError` if another run uses the folder, or if it was made with other settings or a newer version.
 
         Messages can be appended to `notes` at any time, since damaged lines are found when they are read.
         """
         self.path = path
         self.notes = [] if notes is None else notes
+        self._own = path / shard.folder if shard else path
         try:
             with ExitStack() as stack:
-                path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(path))
-                self._check_earlier_run(settings, fresh)
-                replace_file(path / RUN, [json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"])
-                self.journal = Journal(path / CALLS, self.notes)
+                self._own.mkdir(parents=True, exist_ok=True)
+                # A shard that starts looks for a moment whether others are locked.
+                stack.enter_context(locked(self._own, patience=_GLANCE if shard else 0.0))
+                if shard is None:
+                    lock_shards(path, stack)
+                    self._check_earlier_run(settings, fresh)
+                else:
+                    with locked(path, patience=_PATIENCE):
+                        check_other_shards(path, shard)
+                        self._check_earlier_run(settings, fresh)
+                self.journal = Journal(self._own / CALLS, self.notes, self._of_others(CALLS))
                 stack.callback(self.journal.close)
+                self._others = OtherTraces(self._of_others(TRACES))
+                stack.callback(self._others.close)
                 self._open_files()
                 self._stack = stack.pop_all()
         except OSError as error:
@@ -75,13 +92,23 @@ class Folder:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def keys(self) -> Sequence[Key]:
+        """In the order of the file. Without those of other shards."""
+        return list(self._places)
+
+    @property
+    def answered(self) -> int:
+        """The number of answered questions, once for each strategy. Without those of other shards."""
+        return sum(place.answered for place in self._places.values())
+
     def finished(self, row: Row, strategy: str) -> Trace | None:
         """The trace of the row's question, if it was answered and the question has not changed."""
         key = Key(row.id, strategy)
         place = self._places.get(key)
-        if place is None or not place.answered:
-            return None
-        trace = self._sound(key)
+        trace = self._sound(key) if place is not None and place.answered else None
+        if trace is None or not row.is_of(trace):
+            trace = self._others.find(key)
         return trace if trace is not None and row.is_of(trace) else None
 
     def __contains__(self, key: Key) -> bool:
@@ -89,6 +116,8 @@ class Folder:
 
     def trace(self, key: Key) -> Trace:
         """The latest trace, with or without an answer."""
+        if key not in self._places and (trace := self._others.find(key)) is not None:
+            return trace
         return self._read(self._places[key])
 
     def record(self, trace: Trace) -> None:
@@ -107,11 +136,12 @@ class Folder:
         for file in (self.journal, self._traces, self._answers):
             file.check_place()
 
-    def close(self, order: Sequence[Key] = (), *, complete: bool = False) -> None:
+    def close(self, order: Sequence[Key] = (), *, complete: bool = False, progress: Progress | None = None) -> None:
         """Sort the files by `order`, followed by all other traces, and release the lock.
 
         `complete`: `order` contains all questions. Unanswered traces of other questions are then removed; an example is
-        a row that could not be read and was corrected before this run. Raises `OutputError` like `sync`.
+        a row that could not be read and was corrected before this run. `progress` is written for the merge of shards.
+        Raises `OutputError` like `sync`.
         """
         with self._stack, ExitStack() as files:
             files.callback(self._close_files)
@@ -121,16 +151,22 @@ class Folder:
                 key for key, place in self._places.items() if key not in known and (place.answered or not complete)
             ]
             self._arrange([*(key for key in order if key in self._places), *others])
+            if progress is not None:
+                progress.write(self._own)
 
     # --- content of an earlier run ---
 
     def _check_earlier_run(self, settings: Settings, fresh: bool) -> None:
-        before = _read_record(self.path / RUN)
+        before = read_record(self.path / RUN)
         if fresh:
-            self._move_aside((TRACES, ANSWERS, CALLS, RUN), "--fresh: the earlier content")
-            return
-        if before is None:
-            return
+            self._move_aside((TRACES, ANSWERS, CALLS, RECORD, RUN), "--fresh: the earlier content")
+        elif before is not None:
+            self._check_settings(before, settings)
+        record = json.dumps(settings.record, ensure_ascii=False, indent=2).encode() + b"\n"
+        if not (self.path / RUN).exists() or (self.path / RUN).read_bytes() != record:
+            replace_file(self.path / RUN, [record])
+
+    def _check_settings(self, before: Mapping[str, Any], settings: Settings) -> None:
         differences = difference(before, settings.record)
         if differences.others:
             raise InputError(
@@ -138,34 +174,83 @@ class Folder:
                 hint="--fresh (fresh=True) moves the content aside and starts over; or choose another folder",
             )
         if differences.answers:
+            if self._own != self.path:
+                check_no_shard_runs(self.path, self._own, "; ".join(differences.answers))
             # Unaffected calls are reused: they stay in calls.jsonl.
             self._move_aside((TRACES, ANSWERS, RUN), f"changed: {'; '.join(differences.answers)}; earlier answers")
 
     def _move_aside(self, names: Sequence[str], what: str) -> None:
-        present = [name for name in names if (self.path / name).exists()]
+        present = [path for name in names for path in files(self.path, name)]
         if not present:
             return
         number = 1
         while (beside := self.path.with_name(f"{self.path.name}.{number}")).exists():
             number += 1
-        beside.mkdir()
-        for name in present:
-            shutil.move(self.path / name, beside / name)
+        for path in present:
+            target = beside / path.relative_to(self.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
         self.notes.append(f"{what} moved to {beside}")
+
+    # --- shards ---
+
+    def _absorb_shards(self) -> None:
+        """Move the content of all shards to the files of the run. If this is interrupted, it can be repeated."""
+        for leftover in self.path.glob("*.new"):  # of a process that was killed; all others are locked out
+            leftover.unlink(missing_ok=True)
+        folders = shard_folders(self.path)
+        if not _present(folders, CALLS) and not _present(folders, TRACES):
+            return
+        progress = Progress.read(self.path)
+        for folder in folders:
+            self.take_in(folder)
+            progress |= Progress.read(folder)
+        self._arrange(list(self._places))
+        self.journal.sync()
+        progress.write(self.path)
+        for folder in folders:
+            for name in (CALLS, TRACES, ANSWERS, RECORD):
+                (folder / name).unlink(missing_ok=True)
+
+    def _of_others(self, name: str) -> list[Path]:
+        """For a shard, the files of other shards and of the run. A run takes its shards' content in instead."""
+        if self._own == self.path:
+            return []
+        return [file for file in files(self.path, name) if file.parent != self._own]
+
+    def take_in(self, folder: Path) -> None:
+        """Append the calls and traces of another folder. Its answers replace those of this folder."""
+        for path in _present([folder], CALLS):
+            self.journal.take_in(path)
+        for path in _present([folder], TRACES):
+            reader = LineReader(path)
+            with closing(reader):
+                for number, _, line in reader:
+                    head = read_head(line)
+                    if head is None:
+                        continue  # its question is asked again
+                    check_version(head, path, number)
+                    before = self._places.get(head.key)
+                    if before is None or head.answered or not before.answered:
+                        self._places.pop(head.key, None)
+                        self._places[head.key] = _Place(self._traces.append(line), head.answered)
+                        self._superseded = True
 
     # --- traces and answers ---
 
     def _open_files(self) -> None:
-        self._traces = Lines(self.path / TRACES)
-        self._answers = Lines(self.path / ANSWERS)
+        self._traces = Lines(self._own / TRACES)
+        self._answers = Lines(self._own / ANSWERS)
         self._damage = DamageNotes(
             self.notes,
-            self.path / TRACES,
+            self._own / TRACES,
             "dropped a damaged line; its question is asked again",
             "dropped {count} damaged lines{first}; their questions are asked again",
         )
         try:
             self._read_files()
+            if self._own == self.path:
+                self._absorb_shards()
         except BaseException:
             self._close_files()
             raise
@@ -177,21 +262,17 @@ class Folder:
         self._superseded = False
         damaged = []
         for number, offset, line in self._traces:
-            found = _head(line)
+            found = read_head(line)
             if found is None:
                 damaged.append(number)
                 continue
-            if found.version > SCHEMA_VERSION:
-                raise InputError(
-                    f"{self.path / TRACES}, line {number}: has format {found.version}, expected {SCHEMA_VERSION}",
-                    hint="resume with the version of colm-vl that wrote it",
-                )
+            check_version(found, self._own / TRACES, number)
             self._superseded |= self._places.pop(found.key, None) is not None
             self._places[found.key] = _Place(offset, found.answered)
         self._damage.opened(damaged)
         self._superseded |= bool(damaged)
         # The two files differ if a run was killed after writing only one of them.
-        answers = [found.key for line in self._answers if (found := _head(line.data))]
+        answers = [found.key for line in self._answers if (found := read_head(line.data))]
         self._superseded |= answers != list(self._places)
         self._arrange(list(self._places))
 
@@ -205,10 +286,10 @@ class Folder:
         if not self._superseded and order == list(self._places):
             return
         sound: list[Key] = []
-        replace_file(self.path / ANSWERS, self._answers_in(order, sound))
-        replace_file(self.path / TRACES, (self._traces.read(self._places[key].offset) for key in sound))
+        replace_file(self._own / ANSWERS, self._answers_in(order, sound))
+        replace_file(self._own / TRACES, (self._traces.read(self._places[key].offset) for key in sound))
         self._close_files()
-        self._traces, self._answers = Lines(self.path / TRACES), Lines(self.path / ANSWERS)
+        self._traces, self._answers = Lines(self._own / TRACES), Lines(self._own / ANSWERS)
         self._superseded = False
         self._places = {
             key: _Place(line.offset, self._places[key].answered) for key, line in zip(sound, self._traces, strict=True)
@@ -227,7 +308,7 @@ class Folder:
         place = self._places[key]
         try:
             return self._read(place)
-        except (InputError, *_UNREADABLE):
+        except (InputError, *UNREADABLE):
             del self._places[key]
             self._superseded = True
             self._damage.found(place.offset)
@@ -238,25 +319,18 @@ class Folder:
 
 
 def answered_in(path: Path) -> int:
-    """The number of answers in the folder, without incomplete and damaged lines. Does not lock or change the folder."""
-    if not (path / TRACES).exists():
-        return 0
-    with (path / TRACES).open("rb") as file:
-        heads = (_head(line) for line in file if line.endswith(b"\n"))
-        return sum({head.key: head.answered for head in heads if head}.values())
+    """The number of answers in the folder and its shards, without incomplete and damaged lines. Does not lock or change
+    the folder."""
+    answered: dict[Key, bool] = {}
+    for traces in files(path, TRACES):
+        with closing(LineReader(traces)) as lines:
+            heads = (read_head(line.data) for line in lines)
+            answered |= {head.key: head.answered or answered.get(head.key, False) for head in heads if head}
+    return sum(answered.values())
 
 
-def _head(line: bytes) -> _Head | None:
-    """None for a damaged line."""
-    try:
-        data = json.loads(line)
-        id_, strategy, version = data["id"], data["strategy"], data.get("schema_version", 1)
-        answered = data.get("settlement") is not None
-    except _UNREADABLE:
-        return None
-    if not isinstance(id_, str) or not isinstance(strategy, str) or not isinstance(version, int):
-        return None
-    return _Head(Key(id_, strategy), answered, version)
+def _present(folders: Sequence[Path], name: str) -> list[Path]:
+    return [path for folder in folders if (path := folder / name).exists()]
 
 
 def _answer_line(trace: Trace) -> bytes:
@@ -277,7 +351,7 @@ def _answer_line(trace: Trace) -> bytes:
     )
 
 
-def _read_record(path: Path) -> Mapping[str, Any] | None:
+def read_record(path: Path) -> Mapping[str, Any] | None:
     try:
         record = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NotRequired
@@ -11,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict, override
 
 from colm_vl.backends.base import Generation, TokenLogprob
-from colm_vl.batch.lines import DamageNotes, Lines, dump
+from colm_vl.batch.lines import DamageNotes, Line, LineReader, Lines, dump
 from colm_vl.errors import InputError
 from colm_vl.store import CallKey, CallsUnderWay, Outcome
 from colm_vl.types import Failure, Sent, Timing, Usage
@@ -31,56 +33,62 @@ class Journal(CallsUnderWay):
 
     Only the offsets of the lines are kept in memory. Failed calls are not written, so the next run retries them;
     `keep_failures` keeps them in memory until this run ends. Damaged lines are reported in `notes`, and their calls are
-    made again.
+    made again. The calls in the files `others` are known, too; nothing is written to these.
     """
 
-    def __init__(self, path: Path, notes: list[str] | None = None) -> None:
-        """Raises `InputError` if the journal has a newer format."""
+    def __init__(self, path: Path, notes: list[str] | None = None, others: Sequence[Path] = ()) -> None:
+        """Raises `InputError` if a journal has a newer format."""
         super().__init__()
         self.notes = [] if notes is None else notes
         self.keep_failures = False
         self._failures: dict[str, Failure] = {}
         self._lines = Lines(path)
         self.torn = self._lines.torn
-        # Keyed by the first 60 bits of the digest, which take half the memory; `_get` compares the whole digest.
+        self._files: list[LineReader] = [self._lines]
+        # Keyed by the first 60 bits of the digest, which take half the memory; `_get` compares the whole digest. A
+        # place is an offset and the number of its file, in one integer.
         self._places: dict[int, int] = {}
-        self._damage = DamageNotes(
-            self.notes,
-            path,
-            "is damaged; its call is made again",
-            "{count} lines are damaged{first}; their calls are made again",
-        )
-        damaged = []
-        for number, offset, line in self._lines:
-            digest, rest = line[len(_PREFIX) : _AFTER_DIGEST], line[_AFTER_DIGEST:]
-            if not line.startswith(_PREFIX) or not _is_hex(digest):
-                damaged.append(number)
-                continue
-            if rest.startswith(_VERSION) and not rest.startswith(_THIS_VERSION):
-                self._lines.close()
-                raise InputError(
-                    f"{path}, line {number}: has a newer format than {SCHEMA_VERSION}",
-                    hint="resume with the version of colm-vl that wrote it",
-                )
-            self._places[_short(digest.decode())] = offset
-        self._damage.opened(damaged)
+        self._number_of_files = 1 + len(others)
+        try:
+            self._files += [LineReader(other) for other in others]
+            self._damages = [_damage_notes(self.notes, file.path) for file in self._files]
+            for index, (file, damage) in enumerate(zip(self._files, self._damages, strict=True)):
+                damaged: list[int] = []
+                for digest, line in _sound_lines(file, damaged):
+                    self._places[_short(digest)] = line.offset * self._number_of_files + index
+                damage.opened(damaged)
+        except BaseException:
+            self.close()
+            raise
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def take_in(self, other: Path) -> None:
+        """Append the calls of another journal that are not known. Raises `InputError` if it has a newer format."""
+        file, damaged = LineReader(other), list[int]()
+        try:
+            for digest, line in _sound_lines(file, damaged):
+                if _short(digest) not in self._places:
+                    self._places[_short(digest)] = self._lines.append(line.data) * self._number_of_files
+        finally:
+            file.close()
+        _damage_notes(self.notes, other).opened(damaged)
 
     @override
     async def _get(self, key: CallKey) -> Outcome | None:
         digest = key.digest
         if digest in self._failures:
             return self._failures[digest]
-        offset = self._places.get(_short(digest))
-        if offset is None:
+        place = self._places.get(_short(digest))
+        if place is None:
             return None
+        offset, file = divmod(place, self._number_of_files)
         try:
-            line = _line_adapter().validate_python(json.loads(self._lines.read(offset)))
+            line = _line_adapter().validate_python(json.loads(self._files[file].read(offset)))
         except (ValueError, RecursionError):  # the line is damaged
             del self._places[_short(digest)]
-            self._damage.found(offset)
+            self._damages[file].found(offset)
             return None
         return _generation(line) if line["key"] == digest else None
 
@@ -91,7 +99,8 @@ class Journal(CallsUnderWay):
             if self.keep_failures:
                 self._failures[digest] = outcome
         else:
-            self._places[_short(digest)] = self._lines.append(dump(_line(digest, key, outcome)))
+            offset = self._lines.append(dump(_line(digest, key, outcome)))
+            self._places[_short(digest)] = offset * self._number_of_files
 
     def sync(self) -> None:
         self._lines.sync()
@@ -100,7 +109,34 @@ class Journal(CallsUnderWay):
         self._lines.check_place()
 
     def close(self) -> None:
-        self._lines.close()
+        with ExitStack() as stack:
+            for file in self._files:
+                stack.callback(file.close)
+
+
+def _damage_notes(notes: list[str], path: Path) -> DamageNotes:
+    return DamageNotes(
+        notes,
+        path,
+        "is damaged; its call is made again",
+        "{count} lines are damaged{first}; their calls are made again",
+    )
+
+
+def _sound_lines(file: LineReader, damaged: list[int]) -> Iterator[tuple[str, Line]]:
+    """The lines of a journal with their digests. Appends the numbers of damaged lines to `damaged`. Raises `InputError`
+    if the journal has a newer format."""
+    for line in file:
+        digest, rest = line.data[len(_PREFIX) : _AFTER_DIGEST], line.data[_AFTER_DIGEST:]
+        if not line.data.startswith(_PREFIX) or not _is_hex(digest):
+            damaged.append(line.number)
+            continue
+        if rest.startswith(_VERSION) and not rest.startswith(_THIS_VERSION):
+            raise InputError(
+                f"{file.path}, line {line.number}: has a newer format than {SCHEMA_VERSION}",
+                hint="resume with the version of colm-vl that wrote it",
+            )
+        yield digest.decode(), line
 
 
 def _short(digest: str) -> int:

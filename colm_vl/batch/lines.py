@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from typing_extensions import override
 
 from colm_vl.errors import OutputError
 
@@ -25,30 +28,43 @@ class Line(NamedTuple):
     data: bytes
 
 
-class Lines:
+class LineReader:
+    """The complete lines of a file, to which another process may be appending."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._in = path.open("rb")
+
+    def __iter__(self) -> Iterator[Line]:
+        """All lines. Lines may be read or appended during the iteration; appended ones are included."""
+        offset, number = 0, 1
+        while (data := self.read(offset)).endswith(b"\n"):
+            yield Line(number, offset, data)
+            offset, number = offset + len(data), number + 1
+
+    def read(self, offset: int) -> bytes:
+        self._in.seek(offset)
+        return self._in.readline()
+
+    def close(self) -> None:
+        self._in.close()
+
+
+class Lines(LineReader):
     """A file to which whole lines are appended, and from which any line can be read.
 
     If a crash left an incomplete last line, it is removed when the file is opened, and `torn` is True.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._end = _whole_length(path)
         self.torn = path.exists() and path.stat().st_size > self._end
         # Unbuffered, so that written lines survive if this process is killed.
         self._out = path.open("ab", buffering=0)
         if self.torn:
             self._out.truncate(self._end)
-        self._in = path.open("rb")
         self._dirty = False
-
-    def __iter__(self) -> Iterator[Line]:
-        """All lines. Lines may be read or appended during the iteration; appended ones are included."""
-        with self.path.open("rb") as file:
-            offset = 0
-            for number, data in enumerate(file, 1):
-                yield Line(number, offset, data)
-                offset += len(data)
+        super().__init__(path)
 
     def append(self, data: bytes) -> int:
         """Append a line and return its offset. `data` must end with its only line feed. If writing fails, the file is
@@ -64,10 +80,6 @@ class Lines:
         self._end += len(data)
         self._dirty = True
         return offset
-
-    def read(self, offset: int) -> bytes:
-        self._in.seek(offset)
-        return self._in.readline()
 
     def number(self, offset: int) -> int:
         """The number of the line at `offset`, counted from 1. Reads the file up to there."""
@@ -95,11 +107,12 @@ class Lines:
             except OSError as error:
                 raise _unwritable(self.path, error) from None
 
+    @override
     def close(self) -> None:
         try:
             self.sync()
         finally:
-            self._in.close()
+            super().close()
             self._out.close()
 
 
@@ -140,7 +153,8 @@ def dump(data: Mapping[str, Any]) -> bytes:
 
 def replace_file(path: Path, content: Iterable[bytes]) -> None:
     """Replace the file at `path` atomically: a reader sees either the old or the new content."""
-    new = path.with_name(f"{path.name}.new")
+    # Shards on several machines may write the same file at the same time.
+    new = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.new")
     try:
         with new.open("wb") as file:
             file.writelines(content)

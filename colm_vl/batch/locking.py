@@ -19,24 +19,34 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTS
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Hold the folder's lock. The operating system releases it when the process ends or is killed.
 
     If the file system does not support locks, a file with the process id and the host name is used instead; it is taken
-    over if its process was on this host and has ended. Raises `InputError` if another run holds the lock.
+    over if its process was on this host and has ended. Raises `InputError` if another run holds the lock for more than
+    `patience` seconds.
     """
-    lock = _acquire(folder)
+    lock = _acquire(folder, patience)
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquire(folder: Path) -> BaseFileLock:
+def is_locked(folder: Path) -> bool:
+    """Whether a run holds the folder's lock now."""
+    try:
+        with locked(folder):
+            return False
+    except InputError:
+        return True
+
+
+def _acquire(folder: Path, patience: float) -> BaseFileLock:
     # Not thread-local: a folder is opened in one thread and closed in another.
     lock: BaseFileLock = FileLock(folder / _LOCK, thread_local=False, fallback_to_soft=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise InputError(
             f"another run is using {folder}", hint="wait until it ends, or choose another folder"
@@ -44,14 +54,14 @@ def _acquire(folder: Path) -> BaseFileLock:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return _acquire_marker(folder / _MARKER)
+        return _acquire_marker(folder / _MARKER, patience)
     return lock
 
 
-def _acquire_marker(path: Path) -> BaseFileLock:
+def _acquire_marker(path: Path, patience: float) -> BaseFileLock:
     lock = SoftFileLock(path, thread_local=False)
     try:
-        lock.acquire(timeout=_MARKER_SECONDS)
+        lock.acquire(timeout=max(patience, _MARKER_SECONDS))
     except Timeout:
         raise InputError(
             f"another run{_holder(path)} is using {path.parent}, or was killed there",

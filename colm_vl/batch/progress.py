@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from colm_vl.batch.folder import ANSWERS
+from colm_vl.batch.merging import MergedShards
 from colm_vl.batch.planning import Plan
 from colm_vl.batch.stats import BatchStats
 from colm_vl.display import clean
@@ -17,6 +19,7 @@ from colm_vl.types import STAGE_TITLES, Stage
 
 REFRESH_SECONDS = 0.25
 LINE_SECONDS = 10.0
+_SHOWN = 20
 
 
 class BatchProgress:
@@ -140,4 +143,19 @@ def plan_summary(plan: Plan, finished: int) -> str:
     lines.append(f"about {plan.usage.prompt_tokens:,} prompt tokens and {plan.usage.completion_tokens:,} reply tokens")
     if finished:
         lines.append(f"answered already: {finished:,} (their calls are not repeated)")
+    return "\n".join(lines)
+
+
+def merge_summary(merged: MergedShards) -> str:
+    """The result of a merge in a few lines."""
+    lines = [f"note: {clean(note)}" for note in merged.notes]
+    lines.append(f"{merged.answered:,} answered, {merged.failed:,} failed: {merged.folder / ANSWERS}")
+    if merged.missing is None:
+        lines.append("no shard has come to the end of the questions, so it is unknown how many are missing")
+    elif merged.missing:
+        lines.append(f"{merged.missing:,} questions are missing")
+    if merged.unfinished:
+        shown = ", ".join(merged.unfinished[:_SHOWN])
+        more = f" and {len(merged.unfinished) - _SHOWN} more" if len(merged.unfinished) > _SHOWN else ""
+        lines.append(f"not finished: shards {shown}{more}; run them again, then merge again")
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic import TypeAdapter
 
 from colm_vl.batch.readers import HEADS, READERS, SAVED, Reader, Record, is_saved
+from colm_vl.batch.shards import Shard
 from colm_vl.errors import InputError
 from colm_vl.types import EarlierTurn, Query, Trace
 from processors.images import Image, ImageSource
@@ -31,7 +32,10 @@ _KINDS = f"a file ({', '.join(READERS)}), a folder of save_to_disk, or an iterab
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question with unopened pictures. `where` names file and line. `problem` is the reason if it cannot be asked."""
+    """A question with unopened pictures. `where` names file and line. `problem` is the reason if it cannot be asked.
+
+    `number` is its place in the source, from 1, in a batch that is divided into shards, and 0 otherwise.
+    """
 
     id: str
     where: str
@@ -42,6 +46,7 @@ class Row:
     problem: str = ""
     hint: str = ""
     history: tuple[EarlierTurn, ...] = ()
+    number: int = field(default=0, compare=False)
 
     def query(self, images: Iterable[Image]) -> Query:
         """A `Query` with the opened pictures. Raises `InputError` if it is invalid."""
@@ -65,22 +70,39 @@ def read_columns(written: str) -> dict[str, str]:
 
 
 class Survey(NamedTuple):
-    """The number of questions, and the number of those that cannot be asked, as far as the file alone shows."""
+    """The number of questions, and the number of those that cannot be asked, as far as the file alone shows.
+
+    `exact` is False for a shard of a file with pictures, which are not read to count: the numbers are then the average
+    of a shard.
+    """
 
     total: int
     unusable: int
+    exact: bool = True
 
 
 class Questions:
-    """The first `limit` questions of a source. Raises `InputError` if a file cannot be read.
+    """The first `limit` questions of a source, or those of them in `shard`.
+
+    Raises `InputError` if a file cannot be read.
 
     `columns` maps the fields of a question to columns of the file that have other names: `{"question": "query"}`.
 
-    Each iteration starts from the first question, unless the source itself is an iterator.
+    Each iteration starts from the first question, unless the source itself is an iterator. `passed` counts the
+    questions that it has read, also those of other shards.
     """
 
-    def __init__(self, source: Source, *, limit: int | None = None, columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        limit: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        shard: Shard | None = None,
+    ) -> None:
         self._limit = limit
+        self.shard = shard
+        self.passed = 0
         unknown = [name for name in columns or () if name not in _KNOWN]
         if unknown:
             raise InputError(f"{unknown[0]!r} is no field of a question", hint=f"one of: {', '.join(sorted(_KNOWN))}")
@@ -110,12 +132,13 @@ class Questions:
         return self._limit is not None
 
     def __iter__(self) -> Iterator[Row]:
-        return islice(self._all(), self._limit)
+        rows = islice(self._all(), self._limit)
+        return rows if self.shard is None else self._own(rows, self.shard)
 
     def repeatable(self) -> Questions:
         """Questions that can be iterated over several times. Those of an iterator are kept in memory."""
         if not isinstance(self._source, _File) and not isinstance(self._source, Sequence):
-            return Questions(list(islice(self._source, self._limit)), limit=self._limit)
+            return Questions(list(islice(self._source, self._limit)), limit=self._limit, shard=self.shard)
         return self
 
     def survey(self) -> Survey | None:
@@ -124,14 +147,25 @@ class Questions:
             return None
         total = unusable = 0
         heads = replace(self._source, read=HEADS.get(self._source.read, self._source.read))
-        for row in islice(_unique(heads.rows()), self._limit):
+        exact = self.shard is None or heads == self._source
+        rows = islice(_unique(heads.rows()), self._limit)
+        for row in rows if self.shard is None or not exact else self._own(rows, self.shard):
             total += 1
             unusable += bool(row.problem)
-        return Survey(total, unusable)
+        if self.shard is None or exact:
+            return Survey(total, unusable)
+        return Survey(round(total / self.shard.count), round(unusable / self.shard.count), exact=False)
 
     def checked(self) -> Iterator[Row]:
         """The rows, like an iteration, but an id that occurs twice is a problem of its row, and raises nothing."""
         return islice(_repeats_marked(self._rows()), self._limit)
+
+    def _own(self, rows: Iterable[Row], shard: Shard) -> Iterator[Row]:
+        self.passed = 0
+        folder = self.path.parent if self.path is not None and not self.path.is_dir() else self.path
+        for self.passed, row in enumerate(rows, 1):
+            if shard.holds(row, folder):
+                yield replace(row, number=self.passed)
 
     def _all(self) -> Iterator[Row]:
         return _unique(self._rows())

@@ -19,11 +19,13 @@ from typing import Self
 from colm_vl.backend_pool import BackendPool
 from colm_vl.batch.answering import Answering, Outcome
 from colm_vl.batch.cancellation import in_thread, wait_until_done
-from colm_vl.batch.folder import Folder, Key
+from colm_vl.batch.folder import Folder
+from colm_vl.batch.heads import Key
 from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.rows import RowReader
 from colm_vl.batch.scheduling import ModelSchedule
 from colm_vl.batch.settings import Settings
+from colm_vl.batch.shards import Progress
 from colm_vl.batch.stats import BatchStats
 from colm_vl.strategies import Choice
 from colm_vl.team import Member, Team
@@ -123,7 +125,7 @@ class _BatchTask:
 
 async def _run(job: Job, pool: BackendPool, emit: Callable[[Trace], Awaitable[None]]) -> None:
     survey = await asyncio.to_thread(job.questions.survey)
-    job.stats.total = survey.total * len(job.choices) if survey else None
+    job.stats.total = survey.total * len(job.choices) if survey and survey.exact else None
     await _connect(job.choices, pool)
     async with _opened(job, pool) as batch:
         await batch.run(emit)
@@ -139,7 +141,7 @@ async def _opened(job: Job, pool: BackendPool) -> AsyncGenerator[Batch, None]:
             path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
         settings = Settings.of(job.team, job.strategies, job.questions.name)
-        work = partial(Folder, path, settings, fresh=job.fresh, notes=job.stats.notes)
+        work = partial(Folder, path, settings, fresh=job.fresh, notes=job.stats.notes, shard=job.questions.shard)
         opening = asyncio.get_running_loop().run_in_executor(None, work)
         try:
             await wait_until_done([opening])
@@ -164,11 +166,14 @@ async def _connect(choices: Sequence[Choice], pool: BackendPool) -> None:
 
 
 class Batch:
-    """A running job. `order` are the keys of the questions read so far; `complete`: these are all questions."""
+    """A running job. `order` are the keys of the questions read so far; `complete`: these are all questions. `places`
+    are the places of a shard's questions in the source."""
 
     def __init__(self, job: Job, pool: BackendPool, folder: Folder) -> None:
         self.order: list[Key] = []
         self.complete = False
+        self.places: dict[str, int] = {}
+        self._exhausted = False
         self._job = job
         self._pool = pool
         self._folder = folder
@@ -193,11 +198,20 @@ class Batch:
 
     async def close(self) -> None:
         """Close the folder, in a thread. This is not interrupted by cancellation."""
-        close = partial(self._folder.close, self.order, complete=self.complete)
+        close = partial(self._folder.close, self.order, complete=self.complete, progress=self._progress())
         if sys.is_finalizing() or not threading.main_thread().is_alive():
             close()  # the interpreter is shutting down and cannot start threads
         else:
             await in_thread(close)
+
+    def _progress(self) -> Progress | None:
+        """What a shard has read of the source."""
+        questions = self._job.questions
+        if questions.shard is None:
+            return None
+        if not self._exhausted:
+            return Progress(self.places)
+        return Progress(self.places, questions.passed, frozenset({questions.shard}))
 
     # --- passes over the questions ---
 
@@ -234,6 +248,7 @@ class Batch:
                     self._changed.clear()
                     await self._changed.wait()
                 else:
+                    self._exhausted = True
                     self.complete = not self._job.questions.limited
                     return
         finally:
@@ -246,6 +261,8 @@ class Batch:
 
     def _begin(self, row: Row) -> asyncio.Task[Sequence[Outcome]]:
         self.order += [Key(row.id, strategy) for strategy in self._job.strategies]
+        if self._job.questions.shard is not None:
+            self.places[row.id] = row.number
         task = asyncio.create_task(self._answering.answer(row, self._ended))
         self._under_way += 1
         task.add_done_callback(self._finish)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from colm_vl.batch import TRACES
+from colm_vl.batch.shards import files
 from colm_vl.errors import InputError
 from colm_vl.types import Trace, Usage
 
@@ -51,7 +52,7 @@ def _answers(evaluation: Evaluation, strategy: str, rule: Rule) -> StrategyAnswe
         benchmark=benchmark.name,
         split=evaluation.split,
         strategy=strategy,
-        finished=datetime.fromtimestamp((evaluation.folder / TRACES).stat().st_mtime, UTC),
+        finished=datetime.fromtimestamp(max(path.stat().st_mtime for path in files(evaluation.folder, TRACES)), UTC),
         ids=tuple(replies),
         usage=usage,
         results=results,

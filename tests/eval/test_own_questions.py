@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from colm_vl import merge_shards
 from tests.eval.test_score_command import run
 
 TEAM = """
@@ -194,3 +195,24 @@ def test_a_folder_holds_one_evaluation(here: Path, command: Command, capsys: pyt
     assert command("run", "mine.jsonl", *options) == 0
     assert command("run", "other.jsonl", *options) == 2
     assert "mine holds a run of 'mine.jsonl', not of 'other.jsonl'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_shards_are_scored_before_and_after_their_merge(here: Path, command: Command) -> None:
+    Path("mine.jsonl").write_text("\n".join(map(json.dumps, rows("text"))))
+    members = team("red", "blue")
+    asked = ("run", "mine.jsonl", "--team", members, "--strategies", "vote,colm")
+    assert command(*asked, "--out", "whole") == 0
+    for index in (1, 2, 3):
+        assert command(*asked, "--out", "shards", "--shard", f"{index}/3") == 0
+
+    def reported(folder: str) -> Any:
+        assert command("report", folder, "--out", f"report-{folder}") == 0
+        (found,) = json.loads(Path(f"report-{folder}", "report.json").read_text())["runs"]
+        return [(one["name"], one["accuracy"], one["cost"]["calls"], one["cost"]["tokens"]) for one in found["strategies"]]
+
+    whole = reported("whole")
+    assert reported("shards") == whole
+    assert command("score", "mine.jsonl", "--predictions", "shards", "--strategy", "colm") == 0
+    merge_shards("shards")
+    assert reported("shards") == whole
+    assert Path("shards/answers.jsonl").read_bytes() == Path("whole/answers.jsonl").read_bytes()

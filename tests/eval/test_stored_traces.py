@@ -20,7 +20,7 @@ def test_traces_come_in_the_order_of_the_items_and_the_last_one_counts(tmp_path:
     path = tmp_path / "traces.jsonl"
     lines = [line("b", "1"), line("a", "2"), line("other", "3"), line("a", "4", "solo"), line("b", "5")]
     path.write_bytes(b"".join(lines) + b'{"id": "a", "strategy": "vote", "cut o')
-    found = stored_traces(path, ["a", "b", "c"])
+    found = stored_traces(tmp_path, ["a", "b", "c"])
     assert {name: [trace.answer for trace in traces] for name, traces in found.items()} == {
         "vote": ["2", "5"],
         "solo": ["4"],
@@ -32,7 +32,7 @@ def test_traces_come_in_the_order_of_the_items_and_the_last_one_counts(tmp_path:
 def test_a_run_that_ends_meanwhile_may_sort_the_file(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(line("b", "longer than the other") + line("a", "1"))
-    found = stored_traces(path, ["a", "b"])
+    found = stored_traces(tmp_path, ["a", "b"])
     (tmp_path / "new").write_bytes(line("a", "1") + line("b", "longer than the other"))
     (tmp_path / "new").replace(path)
     assert [trace.answer for trace in found["vote"]] == ["1", "longer than the other"]
@@ -46,4 +46,4 @@ def test_a_line_that_is_not_a_trace_is_an_error(tmp_path: Path, bad: bytes, told
     path = tmp_path / "traces.jsonl"
     path.write_bytes(line("a", "1") + bad)
     with pytest.raises(InputError, match=f"traces.jsonl.*{told}"):
-        list(stored_traces(path, ["a", "b"])["vote"])
+        list(stored_traces(tmp_path, ["a", "b"])["vote"])
