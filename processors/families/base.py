@@ -30,8 +30,9 @@ class Source:
     offline: bool = False
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments for `from_pretrained`."""
-        return {"revision": self.revision or "main", "local_files_only": self.offline}
+        """Keyword arguments for `from_pretrained`. Code in a model's repository is never run; without
+        `trust_remote_code`, transformers asks on the terminal whether to run it."""
+        return {"revision": self.revision or "main", "local_files_only": self.offline, "trust_remote_code": False}
 
 
 @dataclass(frozen=True, slots=True)

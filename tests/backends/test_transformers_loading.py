@@ -64,6 +64,15 @@ async def test_a_folder_without_a_model(connect: Connect, tmp_path: Path) -> Non
         await connect(tmp_path).generate(ask("Hi"))
 
 
+async def test_code_in_a_models_folder_is_not_run(connect: Connect, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "config.json").write_text('{"model_type": "odd", "auto_map": {"AutoConfig": "odd.OddConfig"}}')
+    (tmp_path / "odd.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\n")
+    with pytest.raises(LoadFailed, match="custom code"):
+        await connect(tmp_path).generate(ask("Hi"))
+    assert not ran.exists()
+
+
 async def test_a_missing_hub_model_while_offline() -> None:
     backend = TransformersBackend(Options(model="nobody/nothing", offline=True))
     with pytest.raises(ModelNotFound, match="'nobody/nothing' is not on this machine, and offline is set") as caught:
