@@ -1,18 +1,16 @@
-"""The keys of a policy: the table for `--help` and README, and the parser of `--set key=value`.
-
-`python -m colm_vl.policies` prints README's table.
-"""
+"""The keys of a policy, for `--help` and docs/policies.md, and the parser of `--set key=value`."""
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from colm_vl._allowed import allowed
 from colm_vl.errors import ConfigError
 from colm_vl.gates import Gate, plain
 from colm_vl.prompts import Profile
@@ -24,10 +22,11 @@ _HINT = "such as --set rounds=2 or --set timeouts.draft=20; --help lists the key
 
 @dataclass(frozen=True, slots=True)
 class PolicyKey:
-    """`name` is a dotted key in which STAGE stands for any of `stages`."""
+    """`name` is a dotted key in which STAGE stands for any of `stages`. `values` says which values it takes."""
 
     name: str
     about: str
+    values: str
     default: str
     stages: Sequence[str] = ()
 
@@ -35,20 +34,23 @@ class PolicyKey:
 def policy_keys() -> Sequence[PolicyKey]:
     grouped: dict[tuple[str, ...], dict[str, Any]] = {}
     about: dict[tuple[str, ...], str] = {}
-    for path, description, default in _leaves(Policy()):
+    values: dict[tuple[str, ...], str] = {}
+    for path, field, description, default in _leaves(Policy()):
         stage = path[1] if len(path) > 1 and path[1] in get_args(Stage) else ""
         key = (path[0], "STAGE", *path[2:]) if stage else path
         grouped.setdefault(key, {})[stage] = default
         about.setdefault(key, description)
+        values.setdefault(key, allowed(field))
     return [
-        PolicyKey(".".join(key), about[key], _default(defaults), [stage for stage in defaults if stage])
+        PolicyKey(".".join(key), about[key], values[key], _default(defaults), [stage for stage in defaults if stage])
         for key, defaults in grouped.items()
     ]
 
 
 def as_markdown() -> str:
-    lines = ["| key | what it does | default |", "| --- | --- | --- |"]
-    return "\n".join([*lines, *(f"| `{key.name}` | {key.about} | {key.default} |" for key in policy_keys())])
+    lines = ["| key | what it does | values | default |", "| --- | --- | --- | --- |"]
+    rows = (f"| `{key.name}` | {key.about} | {key.values} | {key.default} |" for key in policy_keys())
+    return "\n".join([*lines, *rows])
 
 
 def as_help() -> str:
@@ -90,22 +92,23 @@ def _value(text: str) -> Any:
         return text
 
 
-def _leaves(model: BaseModel, *path: str) -> Iterator[tuple[tuple[str, ...], str, Any]]:
+def _leaves(model: BaseModel, *path: str) -> Iterator[tuple[tuple[str, ...], FieldInfo, str, Any]]:
+    """Yields path, field, description and default of each key."""
     for name, field in type(model).model_fields.items():
         value, about = getattr(model, name), field.description or ""
         table = next((kind for kind in get_args(field.annotation) if _is_table(kind)), None)
         if isinstance(value, Gate):
-            yield (*path, name), about, plain(value)
+            yield (*path, name), field, about, plain(value)
         elif isinstance(value, Profile):
-            yield (*path, name), about, value.name
+            yield (*path, name), field, about, value.name
         elif isinstance(value, BaseModel):
             yield from _leaves(value, *path, name)
         elif path and value is None:  # the stage has the same values as the one named in its description
             as_other = about.removesuffix(" if not set")
-            for inner in table.model_fields if table else [None]:
-                yield (*path, name, *filter(None, [inner])), about, as_other
+            for inner, kind in (table.model_fields if table else {"": field}).items():
+                yield (*path, name, *filter(None, [inner])), kind, about, as_other
         else:
-            yield (*path, name), about, value
+            yield (*path, name), field, about, value
 
 
 def _is_table(kind: Any) -> TypeGuard[type[BaseModel]]:
@@ -126,7 +129,3 @@ def _shown(value: Any) -> str:
     if value is None:
         return "not set"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(as_markdown() + "\n")

@@ -64,7 +64,7 @@ class Timeouts(Table):
 class Policy(Table):
     """How the members work together. Each field can be set in the team file under `[policy]`, or for one question.
 
-    `--help` and the README list the fields with these descriptions (`policies.py`).
+    `--help` and docs/policies.md list the fields with these descriptions (`policies.py`).
     """
 
     strategy: str = Field(
@@ -170,11 +170,15 @@ class Policy(Table):
         return validate(Policy, merged(own, changes), "policy", folder)
 
 
-class _MemberSettings(Table):
+class MemberSettings(Table):
     """Settings of a member that override those of the policy."""
 
-    prompts: Annotated[Profile | None, BeforeValidator(profiles.read)] = None
-    reply_format: Literal["auto", "json", "lines"] | None = None
+    prompts: Annotated[Profile | None, BeforeValidator(profiles.read)] = Field(
+        default=None, description="prompt profile of this member; that of the policy if not set"
+    )
+    reply_format: Literal["auto", "json", "lines"] | None = Field(
+        default=None, description="reply format of this member; that of the policy if not set"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +336,8 @@ def _read_member(
         if key == "name" and not value.strip().isprintable():  # names begin lines in terminals and in prompts
             raise ConfigError(f"{where}: name is {short(value)}, expected one line of printable characters")
         texts[key] = value.strip()
-    own = tuple(_MemberSettings.model_fields)
-    shared = validate(_MemberSettings, {key: settings.pop(key) for key in own if key in settings}, where, folder)
+    own = tuple(MemberSettings.model_fields)
+    shared = validate(MemberSettings, {key: settings.pop(key) for key in own if key in settings}, where, folder)
     options_class = registry.options_class(texts["backend"])
     refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty", *own))
     options = validate(options_class, _resolve_model(settings, folder), where)

@@ -103,8 +103,9 @@ class Image:
     ) -> Image:
         """Open and decode `source`. Raises `ImageError` if it cannot be read or decoded.
 
-        source: a path, a data URI, the bytes of a file, a binary file object (read from its current position, not
-            closed), a Pillow image (which is copied), or an `Image`; with `fetch`, also an `https://` URL.
+        `source` is a path, a data URI, the bytes of a file, a binary file object (read from its current position, not
+        closed), a Pillow image (which is copied), or an `Image`; with `fetch`, also an `https://` URL.
+
         max_pixels: larger pictures are refused, before they are decoded.
         pipes: whether to accept the path of a pipe, which can be read only once.
         """

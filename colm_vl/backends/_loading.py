@@ -38,12 +38,21 @@ class Options(base.Options):
     in_process: ClassVar[bool] = True
     neutral = frozenset({"max_batch", "keep_mb", "batch_wait"})
 
+    model: str = Field(
+        min_length=1, description="a Hugging Face hub id, or a folder: absolute, or relative to the team file"
+    )
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
     offline: bool = Field(default=False, description="use only files on this machine")
-    quantization: Literal["nf4", "int8"] | None = Field(default=None, description="needs the extra 'quant'")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="auto: as saved")
+    quantization: Literal["nf4", "int8"] | None = Field(
+        default=None, description="quantize the weights when they are loaded; needs the extra 'quant'"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="number format of the weights; auto: as saved"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0, mps, or a device map of accelerate")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
+        default=None, description="implementation of attention; that of transformers if not set"
+    )
     min_pixels: int | None = Field(
         default=None, ge=1, description="smaller pictures are enlarged to this size (Qwen-VL only)"
     )

@@ -236,7 +236,7 @@ class Options(BaseModel):
     """Options that do not affect replies, such as retry and timeout settings. Finished calls remain valid if they
     change."""
 
-    model: str = Field(min_length=1)
+    model: str = Field(min_length=1, description="name or id of the model")
     max_pixels: int | None = Field(default=None, ge=28 * 28, description="larger pictures are reduced to this size")
     max_images: int | None = Field(default=None, ge=0, description="maximum number of pictures in a request")
     context: int | None = Field(default=None, ge=64, description="maximum number of tokens of prompt and reply")

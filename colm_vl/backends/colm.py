@@ -25,7 +25,7 @@ class Options(_http_options.Options):
 
     is_guide = True
 
-    model: str = Field(default="guidance service", min_length=1)
+    model: str = Field(default="guidance service", min_length=1, description="a label for traces")
     base_url: str = Field(description="the address of the service, such as http://gpu-box:8700")
 
     @field_validator("base_url")

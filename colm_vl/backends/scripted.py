@@ -51,7 +51,7 @@ class Reply(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = ""
+    text: str = Field(default="", description="the reply, or the message of the error")
     when: str | tuple[str, ...] = Field(
         default=(), description="texts that the conversation must contain, case-sensitive"
     )
@@ -59,10 +59,14 @@ class Reply(BaseModel):
     delay: float = Field(default=0.0, ge=0, description="seconds before the reply or the error")
     error: str | None = Field(default=None, description="the kind of error to raise, such as timed_out")
     retry_after: float | None = Field(default=None, ge=0, description="seconds, for the error rate_limited")
-    finish_reason: Literal["stop", "length"] = "stop"
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    cached_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    finish_reason: Literal["stop", "length"] = Field(default="stop", description="length: the reply is cut off")
+    prompt_tokens: int | None = Field(
+        default=None, ge=0, description="reported tokens of the prompt; its words if not set"
+    )
+    cached_tokens: int = Field(default=0, ge=0, description="reported tokens of the prompt that were cached")
+    completion_tokens: int | None = Field(
+        default=None, ge=0, description="reported tokens of the reply; its words if not set"
+    )
     probability: float | None = Field(default=None, gt=0, le=1, description="probability of each word")
 
     @field_validator("error")
@@ -86,7 +90,9 @@ class Reply(BaseModel):
 class Options(base.Options):
     """`model` is only a label. `context` is in words."""
 
-    replies: tuple[str | Reply, ...] = Field(min_length=1)
+    replies: tuple[str | Reply, ...] = Field(
+        min_length=1, description="texts, or tables with the conditions under which a text is the reply"
+    )
     probability: float | None = Field(
         default=None, gt=0, le=1, description="default probability of each word; no log-probabilities if not set"
     )
