@@ -2,6 +2,8 @@
 # make test           the same, then run all checks
 # make check          run lint, type checks and tests in an existing .venv
 # make format         format the code
+# make docs           build the documentation in docs/_build/html, in an environment of its own
+# make docs-serve     the same, then serve it on http://127.0.0.1:8800
 # make test-browser   test the web page in headless Chromium; installs it if possible
 # make test-llamacpp  ask a real small model behind llama.cpp 100 questions, or the first N with QUESTIONS=N
 # make test-clients   test colm-vl serve with published clients and schemathesis, in an environment of their own
@@ -12,6 +14,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LLAMA  := .venv-llamacpp
+DOCS   := .venv-docs
 CLIENTS := .venv-clients
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo -n )apt-get -qq
@@ -19,7 +22,7 @@ GET_CHROMIUM := { $(APT) update && $(APT) install -y --no-install-recommends chr
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit format test-browser test-clients test-llamacpp test-vllm clean
+.PHONY: ask test check lint types unit format docs docs-serve docs-tables test-browser test-clients test-llamacpp test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -42,6 +45,22 @@ unit:
 format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Warnings are errors: among them, links and anchors that do not exist, and files that a page would load from another host.
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
+
+docs-serve: docs
+	$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8800
+
+# Write the tables of settings in docs/policies.md and docs/team-file.md from the code.
+docs-tables: $(STAMP)
+	$(BIN)/python docs/_ext/reference.py
+
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 # Tests that need Chromium or axe-core are skipped with a message if these are missing.
 test-browser: $(STAMP)
@@ -77,4 +96,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) $(LLAMA) $(CLIENTS) .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(DOCS) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage

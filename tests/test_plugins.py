@@ -1,4 +1,4 @@
-"""Plug-ins of other packages, each one module and an entry point: the examples of CONTRIBUTING.md."""
+"""Plug-ins of other packages, each one module and an entry point: the examples of docs/extending.md."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 
 from processors.families import Budget, Source
 
-CONTRIBUTING = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
-EXAMPLES = dict(re.findall(r"```python\n# my_package/(\w+)\.py\n(.*?)```", CONTRIBUTING, re.DOTALL))
+EXTENDING = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
+EXAMPLES = dict(re.findall(r"```python\n# my_package/(\w+)\.py\n(.*?)```", EXTENDING, re.DOTALL))
 """Source by module."""
 ENTRY_POINTS: dict[str, dict[str, str]] = tomllib.loads(
-    re.search(r"```toml\n(.*?)```", CONTRIBUTING, re.DOTALL)[1]  # type: ignore[index]
+    re.search(r"```toml\n(.*?)```", EXTENDING, re.DOTALL)[1]  # type: ignore[index]
 )["project"]["entry-points"]
 FAMILY = """
 MODEL_TYPES = frozenset({"tiny_vl", "llava"})
@@ -64,7 +64,7 @@ print(json.dumps({
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder with installed packages: `my_package` with the examples of CONTRIBUTING.md, and `mine`."""
+    """A folder with installed packages: `my_package` with the examples of docs/extending.md, and `mine`."""
     for package in ("my_package", "mine"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()

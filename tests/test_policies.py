@@ -1,4 +1,4 @@
-"""Policy keys in README, `--help` and on the command line."""
+"""Policy keys in `--help` and on the command line."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ import pytest
 
 from colm_vl import ConfigError, Policy
 from colm_vl.gates.disagreement import DisagreementGate
-from colm_vl.policies import as_markdown, policy_keys, read_settings
+from colm_vl.policies import policy_keys, read_settings
 from colm_vl.strategies import known
 from tests.test_cli import CLIENT, SERVER, colm_vl
-
-README = Path(__file__).parents[1] / "README.md"
-
-
-def test_readme_lists_every_key_as_the_code_has_it() -> None:
-    assert as_markdown() in README.read_text(encoding="utf-8"), "python -m colm_vl.policies prints README's table"
 
 
 def test_every_key_is_described_and_every_strategy_named() -> None:
