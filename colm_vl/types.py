@@ -6,6 +6,7 @@ displays it. `to_dict` and `from_dict` convert it to and from JSON, with a schem
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -418,6 +419,24 @@ class Trace:
             first = error.errors()[0]
             where = ".".join(str(step) for step in first["loc"])
             raise InputError(f"not a trace: {where}: {first['msg']}") from None
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Trace:
+        """Like `from_dict(json.loads(data))`, and faster. Raises `InputError` also if `data` is not JSON."""
+        try:
+            trace = _trace_adapter().validate_json(data)
+        except ValidationError:
+            pass  # of an earlier version, not a trace, or with half of a surrogate pair, which only `json` reads
+        else:
+            if trace.schema_version == SCHEMA_VERSION:
+                return trace
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"not a trace: not JSON ({error})") from None
+        if not isinstance(found, dict):
+            raise InputError(f"not a trace: is a {type(found).__name__}, expected an object")
+        return cls.from_dict(found)
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Trace:
         return replace(self, metadata=dict(metadata))

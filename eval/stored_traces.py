@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, NamedTuple, overload
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 from typing_extensions import override
 
 from colm_vl.batch import TRACES
@@ -101,7 +100,7 @@ class _File:
     def read(self, offset: int) -> Trace:
         self._file.seek(offset)
         try:
-            return Trace.from_dict(from_json(self._file.readline()))
+            return Trace.from_json(self._file.readline())
         except InputError as error:
             raise InputError(f"{self._path}: {error}", hint=error.hint) from None
 

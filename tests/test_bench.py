@@ -9,7 +9,7 @@ import pytest
 
 from colm_vl.errors import MissingPackage
 from eval.bench import __main__ as command
-from eval.bench import calls, endpoints, fairness, load, prefetch, stragglers
+from eval.bench import calls, endpoints, fairness, load, prefetch, sharded, stragglers
 from eval.bench.figures import HEADING, Figure, write
 
 
@@ -61,6 +61,14 @@ def test_fairness_is_measured_with_a_real_service() -> None:
     assert wait.value.endswith("service times")
     assert (minute.met, at_once.met, tokens.met) == (True, True, True)  # these do not depend on the machine
     assert lost.value.startswith("0 calls go on")
+
+
+def test_resuming_and_merging_are_measured() -> None:
+    figures = sharded.sharded(400)
+    assert [figure.name for figure in figures][:3] == [
+        "resuming a finished shard", "merging shards", "resuming a finished run",
+    ]  # fmt: skip
+    assert all(figure.met for figure in figures[:3])
 
 
 def test_stragglers_are_measured() -> None:

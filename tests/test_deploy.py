@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 from typer.testing import CliRunner
 
 from colm_vl import Team
+from colm_vl.batch.shards import Shard
 from colm_vl.cli import app
+from tests.batch.runs import write_questions
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -60,3 +65,48 @@ def test_compose_starts_the_image_beside_an_engine_that_the_team_names() -> None
     served = services["engine"]["command"][services["engine"]["command"].index("--model") + 1]
     assert {member.options.model for member in team.members} == {served}
     assert {member.options.base_url for member in team.members} == {"http://engine:8000/v1"}  # type: ignore[attr-defined]
+
+
+def test_the_slurm_array_answers_every_shard_and_joins_them_once(tmp_path: Path) -> None:
+    """With stand-ins for Slurm's commands: `srun` runs its command, and `sbatch` notes its arguments."""
+    write_questions(tmp_path, 20)
+    member = 'backend = "scripted"\nmodel = "m"\nreplies = ["Answer: 5"]'
+    (tmp_path / "team.toml").write_text(f'[[clients]]\nname = "near"\n{member}\n', "utf-8")
+    for name, script in (
+        ("srun", 'exec "$@"'),
+        ("sbatch", 'printf "%s\\n" "$@" >> submitted'),
+        ("colm-vl", f'exec "{sys.executable}" -m colm_vl.cli "$@"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+        (tmp_path / name).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "SHARDS": "3"}
+    array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_JOB_ID": "77"}
+    for index in (1, 2, 3):
+        subprocess.run(
+            ["bash", DEPLOY / "slurm-array.sh", "questions.jsonl", "runs/x", "--team", "team.toml", "-s", "vote"],
+            env=os.environ | path | array | {"SLURM_ARRAY_TASK_ID": str(index)}, cwd=tmp_path, check=True,
+        )  # fmt: skip
+    submitted = (tmp_path / "submitted").read_text().splitlines()
+    assert [line for line in submitted if line.startswith("--dependency")] == ["--dependency=afterany:77"]
+    (merge,) = (line.removeprefix("--wrap=") for line in submitted if line.startswith("--wrap="))
+    subprocess.run(["sh", "-c", merge], env=os.environ | path, cwd=tmp_path, check=True)
+    assert len((tmp_path / "runs/x/answers.jsonl").read_text().splitlines()) == 20
+
+
+def test_the_kubernetes_job_has_one_pod_for_each_shard() -> None:
+    job = yaml.safe_load((DEPLOY / "kubernetes-job.yaml").read_text("utf-8"))
+    spec = job["spec"]
+    assert (job["apiVersion"], job["kind"], spec["completionMode"]) == ("batch/v1", "Job", "Indexed")
+    (container,) = spec["template"]["spec"]["containers"]
+    (command,) = container["args"]
+    shards = []
+    for index in range(spec["completions"]):
+        shell = command.replace("exec colm-vl", "printf '%s\\n'")
+        done = subprocess.run(
+            ["sh", "-c", shell], env={"JOB_COMPLETION_INDEX": str(index)}, capture_output=True, text=True, check=True
+        )
+        words = done.stdout.split()
+        shards.append(Shard.read(words[words.index("--shard") + 1]))
+    assert shards == [Shard(index + 1, spec["completions"]) for index in range(spec["completions"])]
+    shown = CliRunner().invoke(app, ["batch", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert [word for word in words if word.startswith("--") and word not in shown] == []

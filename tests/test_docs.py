@@ -124,6 +124,8 @@ def check_command(words: Sequence[str], *, whole: bool = True) -> None:
     command: Any = typer.main.get_command(app)
     given = list(words[1:])
     while given and given[0] in getattr(command, "commands", {}):
+        if (two_words := " ".join(given[:2])) in command.commands:
+            given[:2] = [two_words]
         command = command.commands[given.pop(0)]
     assert not hasattr(command, "commands") or not given or given == ["--help"] or not whole, f"{words}: no command"
     options = {name: one for one in command.params for name in one.opts if one.param_type_name == "option"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl.batch import settings as records
-from colm_vl.batch.heads import UNREADABLE, Key, OtherTraces, check_version, read_head
+from colm_vl.batch.heads import Key, OtherTraces, check_version, read_head
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import DamageNotes, LineReader, Lines, dump, replace_file
 from colm_vl.batch.locking import locked
@@ -260,13 +260,13 @@ class Folder:
         self.notes += [f"{name}: removed an incomplete last line" for name, was in torn.items() if was]
         self._places: dict[Key, _Place] = {}
         self._superseded = False
-        damaged = []
+        damaged, path = list[int](), self._own / TRACES
         for number, offset, line in self._traces:
             found = read_head(line)
             if found is None:
                 damaged.append(number)
                 continue
-            check_version(found, self._own / TRACES, number)
+            check_version(found, path, number)
             self._superseded |= self._places.pop(found.key, None) is not None
             self._places[found.key] = _Place(offset, found.answered)
         self._damage.opened(damaged)
@@ -308,14 +308,14 @@ class Folder:
         place = self._places[key]
         try:
             return self._read(place)
-        except (InputError, *UNREADABLE):
+        except InputError:
             del self._places[key]
             self._superseded = True
             self._damage.found(place.offset)
             return None
 
     def _read(self, place: _Place) -> Trace:
-        return Trace.from_dict(json.loads(self._traces.read(place.offset)))
+        return Trace.from_json(self._traces.read(place.offset))
 
 
 def answered_in(path: Path) -> int:

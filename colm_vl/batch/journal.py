@@ -144,7 +144,7 @@ def _short(digest: str) -> int:
 
 
 def _is_hex(digest: bytes) -> bool:
-    return len(digest) == _DIGEST_LENGTH and all(char in b"0123456789abcdef" for char in digest)
+    return len(digest) == _DIGEST_LENGTH and not digest.strip(b"0123456789abcdef")
 
 
 class _Line(TypedDict):

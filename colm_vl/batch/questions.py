@@ -325,6 +325,8 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata as plain JSON. Values that JSON does not have (dates, NaN) become text; bytes are replaced by their
     number, since they may be large. Raises `InputError` for keys that are not strings and for circular references.
     """
+    if not metadata:
+        return {}
     try:
         text = json.dumps(dict(metadata), default=lambda v: f"{len(v)} bytes" if isinstance(v, bytes) else str(v))
         plain: dict[str, Any] = json.loads(text, parse_constant=str)

@@ -20,6 +20,7 @@ from colm_vl.pocket import team_file
 
 from . import calls as calls_
 from . import endpoints
+from . import sharded as sharded_
 from .figures import Figure, write
 
 app = typer.Typer(
@@ -68,6 +69,15 @@ def memory(
 ) -> None:
     """Measure the memory of a long batch of large pictures, and how often each picture is decoded and encoded."""
     _finish(endpoints.memory(questions), f"memory --questions {questions}", save)
+
+
+@app.command()
+def shards(
+    questions: QuestionsOption = 100_000,
+    save: WriteOption = False,
+) -> None:
+    """Measure the merge of shards, and resuming a finished run."""
+    _finish(sharded_.sharded(questions), f"shards --questions {questions}", save)
 
 
 @app.command()

@@ -106,7 +106,7 @@ def memory(questions: int) -> Sequence[Figure]:
     ):
         path = _write_pictures(Path(folder), questions)
         stats = BatchStats()
-        with _Memory(stats) as used:
+        with Memory(stats) as used:
             for trace in colm.batch(path, Path(folder) / "out", concurrency=16, stats=stats):
                 assert trace.answer, trace.failures
     what = f"{questions:,} questions with a picture of 1 megapixel each"
@@ -122,7 +122,7 @@ def memory(questions: int) -> Sequence[Figure]:
     ]
 
 
-def _growth(used: _Memory, what: str) -> Figure:
+def _growth(used: Memory, what: str) -> Figure:
     name, target = "growth of resident memory", "≤ 150 MB"
     if not used.base:
         return Figure(name, "not measured", target, None, f"{what}; needs Linux and more than {_WARM_UP} questions")
@@ -191,7 +191,7 @@ def _counted() -> Iterator[Counter[str]]:
 
 
 @dataclass
-class _Memory:
+class Memory:
     """The resident memory of this process while a batch runs, in bytes. `base` is its value after the warm-up; 0 if the
     batch ended earlier, or without /proc."""
 
@@ -199,7 +199,7 @@ class _Memory:
     base: int = 0
     peak: int = 0
 
-    def __enter__(self) -> _Memory:
+    def __enter__(self) -> Memory:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()

@@ -208,7 +208,9 @@ def test_shards_are_scored_before_and_after_their_merge(here: Path, command: Com
     def reported(folder: str) -> Any:
         assert command("report", folder, "--out", f"report-{folder}") == 0
         (found,) = json.loads(Path(f"report-{folder}", "report.json").read_text())["runs"]
-        return [(one["name"], one["accuracy"], one["cost"]["calls"], one["cost"]["tokens"]) for one in found["strategies"]]
+        return [
+            (one["name"], one["accuracy"], one["cost"]["calls"], one["cost"]["tokens"]) for one in found["strategies"]
+        ]
 
     whole = reported("whole")
     assert reported("shards") == whole
