@@ -11,11 +11,12 @@ from colm_vl import __version__  # noqa: E402
 project = "colm-vl"
 author = "the colm-vl authors"
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "pages", "check_site"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "pages", "check_site"]
 exclude_patterns = ["_build", "examples"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
+highlight_language = "none"  # of blocks that name no language
 suppress_warnings = ["misc.highlighting_failure"]  # TOML and JSON with placeholders such as …
 
 autodoc_member_order = "bysource"

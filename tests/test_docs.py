@@ -166,12 +166,17 @@ def check_value(option: Any, value: str, words: Sequence[str]) -> None:
         Policy().updated(changes)
 
 
-def generated() -> Any:
+def extension(name: str) -> Any:
+    """A module of the site's extensions."""
     sys.path.append(str(ROOT / "docs" / "_ext"))
     try:
-        return importlib.import_module("reference")
+        return importlib.import_module(name)
     finally:
         sys.path.pop()
+
+
+def generated() -> Any:
+    return extension("reference")
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -226,3 +231,27 @@ def links(page: Path) -> Mapping[str, Path]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_of_the_repository(page: Path) -> None:
     assert [target for target, path in links(page).items() if not path.exists()] == []
+
+
+def test_the_check_of_the_site_finds_broken_links_and_other_hosts(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top">A</h1><a href="#top">1</a><a href="b.html#there">2</a><a href="https://example.org/">3</a>'
+        '<a href="#gone">4</a><a href="b.html#gone">5</a><a href="gone.html">6</a>'
+        '<img src="gone.png"><script src="https://example.org/x.js"></script>'
+    )
+    (tmp_path / "b.html").write_text('<p id="there">B</p>')
+    (tmp_path / "site.css").write_text('@import "https://example.org/a.css"; p { background: url(b.png) }')
+    assert extension("check_site").findings(tmp_path) == [
+        "a.html: loads https://example.org/x.js from another host",
+        "a.html: #gone: no such anchor",
+        "a.html: b.html#gone: no such anchor",
+        "a.html: gone.html: no such file",
+        "a.html: gone.png: no such file",
+        "site.css: loads https://example.org/a.css from another host",
+    ]
+
+
+def test_links_of_the_repositorys_files_lead_to_pages_of_the_site() -> None:
+    text = "[a](docs/memory.md#x) [b](BENCHMARKS.md) [c](eval/README.md) [d](https://example.org/docs/a.md)"
+    shown = extension("pages").with_links(text, Path("CONTRIBUTING.md"))
+    assert shown == "[a](memory.md#x) [b](results.md) c [d](https://example.org/docs/a.md)"

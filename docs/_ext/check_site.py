@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sphinx.util import logging
-
-logger = logging.getLogger(__name__)
-
 _LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src"), ("video", "src")}
 _CSS_URL = re.compile(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""")
 
@@ -50,9 +46,11 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def _check(app: Any, error: Exception | None) -> None:
+    from sphinx.util import logging
+
     if error is None and app.builder.format == "html":
         for finding in findings(Path(app.outdir)):
-            logger.warning("%s", finding)
+            logging.getLogger(__name__).warning("%s", finding)
 
 
 def findings(site: Path) -> list[str]:

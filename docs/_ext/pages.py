@@ -50,7 +50,7 @@ def with_links(text: str, file: PurePosixPath) -> str:
         inside = PurePosixPath(target)
         if inside.parts[:1] == ("docs",):
             return f"{match[1]}{inside.relative_to('docs')}{match[3]}"
-        return match[0]
+        return f"{match[1]}../{target})"
 
     text = _LINK.sub(link, text)
     return re.sub(r"\[([^\]]+)\]\(\.\./[^)\s]+\)", r"\1", text)

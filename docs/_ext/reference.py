@@ -127,6 +127,7 @@ def _type(parameter: Any) -> str:
 def _prose(text: str) -> str:
     """Rich's markup as Markdown. Text in bold that is a command becomes code."""
     text = re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", text)
+    text = text.replace("(listed below)", "([list](policies.md))")
     return text.replace(r"\[", "[").replace("\b\n", "").replace("<", "&lt;").strip()
 
 
