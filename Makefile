@@ -48,7 +48,8 @@ format:
 
 # Warnings are errors: among them, links and anchors that do not exist, and files that a page would load from another host.
 docs: $(DOCS)/.installed
-	$(DOCS)/bin/python -m sphinx --fresh-env --write-all --fail-on-warning --keep-going -q -b html docs docs/_build/html
+	rm -rf docs/_build
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
 
 docs-serve: docs
 	$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8800

@@ -7,6 +7,7 @@ files of the repository lead to the pages that have their text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +24,8 @@ FILES = {
 _PAGES = {file: f"docs/{page}.md" for page, file in FILES.items()} | {"README.md": "docs/index.md"}
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _COMMANDS = "<!-- the commands -->"
+_FURTHER = "further pages"
+"""A line in a table of contents. It stands for the pages that no table of contents lists."""
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -35,9 +38,16 @@ def read(app: Any, page: str, source: list[str]) -> None:
     text = (ROOT / file).read_text("utf-8") if page in FILES else source[0]
     if page in FILES:
         app.env.note_dependency(str(ROOT / file))
+    if page == app.config.root_doc:
+        text = text.replace(_FURTHER, "\n".join(further_pages(text, app.env.found_docs)))
     if _COMMANDS in text:
         text = text.replace(_COMMANDS, reference.command_line())
     source[0] = with_links(text, PurePosixPath(file))
+
+
+def further_pages(index: str, pages: Iterable[str]) -> list[str]:
+    listed = {line.rstrip(">").rpartition("<")[2].strip() for line in index.splitlines()}
+    return sorted(set(pages) - listed - {"index"})
 
 
 def with_links(text: str, file: PurePosixPath) -> str:
