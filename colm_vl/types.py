@@ -74,6 +74,12 @@ class Query:
         for text in (self.question, *self.choices):
             if not isinstance(text, str):
                 raise InputError(f"a question or choice is a {type(text).__name__}, expected a text", hint="pass a str")
+        for image in self.images:
+            if not isinstance(image, Image):
+                raise InputError(
+                    f"a picture of a Query is a {type(image).__name__}, expected an Image",
+                    hint="open it first, such as Image.open(path)",
+                )
         if not self.question.strip():
             raise InputError("the question is empty", hint="say what you want to know")
         if len(self.choices) == 1 or len(self.choices) > MAX_CHOICES:

@@ -166,6 +166,8 @@ def test_bad_questions_are_refused_before_any_call() -> None:
         for question, choices in ((None, ()), (b"What?", ()), ("Which?", [1, 2])):
             with pytest.raises(InputError, match="expected a text"):
                 colm.ask(question, choices=choices)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="a picture of a Query is a str, expected an Image"):
+            Query("What?", images=["some.png"])  # type: ignore[arg-type]
         with pytest.raises(ImageError, match=r"none\.png"):
             colm.ask("What?", images=["none.png"])
         with pytest.raises(ConfigError, match="unknown key 'roundz'"):
