@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shlex
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +21,12 @@ import typer
 from pydantic import BaseModel
 
 import colm_vl
-from colm_vl import Policy, Team, strategies
+from colm_vl import CoLM, Policy, Team, strategies
 from colm_vl._tables import validate
 from colm_vl.cli import app
 from colm_vl.policies import read_settings
 from colm_vl.service.settings import Settings
+from tests.endpoint import Endpoint, Reply
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -255,3 +258,30 @@ def test_links_of_the_repositorys_files_lead_to_pages_of_the_site() -> None:
     text = "[a](docs/memory.md#x) [b](BENCHMARKS.md) [c](eval/README.md) [d](https://example.org/docs/a.md)"
     shown = extension("pages").with_links(text, Path("CONTRIBUTING.md"))
     assert shown == "[a](memory.md#x) [b](results.md) c [d](https://example.org/docs/a.md)"
+
+
+def test_the_private_recipe_sends_the_server_no_picture_and_nothing_about_the_file(tmp_path: Path) -> None:
+    """The team file of docs/private-data.md, with its questions, against endpoints on loopback."""
+    page = (ROOT / "docs/private-data.md").read_text("utf-8")
+    (file,) = [tomllib.loads(text) for language, text in _FENCE.findall(page) if language == "toml"]
+    (questions,) = [text for _, text in _FENCE.findall(page) if text.startswith('{"id"')]
+    for name in ("1.png", "2.png"):
+        shutil.copy(ROOT / "docs/examples/house.png", tmp_path / name)
+    (tmp_path / "questions.jsonl").write_text(questions.replace('"1.png"', '"1.png"], "secret": ["column"'))
+    drafts = ["Caption: a receipt\nAnswer: 41.50", "Caption: a bill\nAnswer: 14.50"]
+    clients = [Endpoint(Reply(text)) for text in drafts]
+    with Endpoint(Reply("Evidence: 41.50 fits\nCheck: the last line")) as server, clients[0], clients[1]:
+        addresses = [one.base_url for one in clients]
+        for table, address in zip((*file["clients"], file["server"]), (*addresses, server.base_url), strict=True):
+            table["base_url"] = address
+        del file["server"]["api_key_env"]
+        file["policy"]["reply_format"] = "lines"
+        with CoLM(Team.from_dict(file)) as colm:
+            traces = list(colm.batch(tmp_path / "questions.jsonl", tmp_path / "out", limit=1))
+    assert traces[0].answer
+    assert all(seen.pictures for client in clients for seen in client.seen)
+    assert len(server.seen) == 1
+    body = json.dumps(server.seen[0].body)
+    assert "What is the total?" in body
+    assert "a receipt" in body
+    assert [word for word in ("image_url", "data:", "1.png", "secret", "photos", str(tmp_path)) if word in body] == []
