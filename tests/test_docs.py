@@ -80,7 +80,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
-def test_settings_are_valid(block: Block) -> None:
+def test_settings_are_valid(block: Block, tmp_path: Path) -> None:
     data = tomllib.loads(block.text)
     if "project" in data:
         assert data["project"]["entry-points"].keys() <= ENTRY_POINTS
@@ -88,7 +88,8 @@ def test_settings_are_valid(block: Block) -> None:
         if "calibrated" in str(data.get("policy", {}).get("gate")):
             del data["policy"]["gate"]  # its file does not exist
         client = {"name": "any", "backend": "scripted", "model": "any", "replies": ["any"]}
-        Team.from_dict({"clients": [client], **data}, source=str(block))
+        shutil.copy(ROOT / "colm_vl/prompts/profiles/default.toml", tmp_path / "my-prompts.toml")
+        Team.from_dict({"clients": [client], **data}, source=str(block), folder=tmp_path)
     else:
         validate(Settings, data, str(block))
 
