@@ -30,6 +30,8 @@ _SAMPLED_BYTES = 1 << 16
 
 
 class SamplingPolicy(Table):
+    """How the replies of a stage are sampled."""
+
     max_tokens: int = Field(default=512, ge=1, description="maximum number of tokens in a reply")
     temperature: float = Field(default=0.0, ge=0, le=2, description="sampling temperature; 0 is greedy")
     top_p: float = Field(
@@ -38,6 +40,8 @@ class SamplingPolicy(Table):
 
 
 class StageSampling(Table):
+    """Sampling by stage."""
+
     select: SamplingPolicy = SamplingPolicy(max_tokens=64)
     draft: SamplingPolicy = SamplingPolicy()
     guide: SamplingPolicy = SamplingPolicy()
@@ -54,6 +58,8 @@ def _seconds(default: float) -> Any:
 
 
 class Timeouts(Table):
+    """Timeouts of calls by stage, in seconds."""
+
     select: float = _seconds(120)
     draft: float = _seconds(300)
     guide: float = _seconds(300)

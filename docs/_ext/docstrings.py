@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+_OF_THE_TYPE = ("str(object", "Represent a PEP 604")
 _ARGUMENT = re.compile(r"([a-z_]+): (\S.*)")
 
 
@@ -17,7 +18,7 @@ def setup(app: Any) -> dict[str, bool]:
 
 def process(app: Any, kind: str, name: str, of: object, options: object, lines: list[str]) -> None:
     """A type alias without a docstring would have that of its class."""
-    lines[:] = [] if kind == "data" and "\n".join(lines).startswith("str(object") else restructured(lines)
+    lines[:] = [] if kind == "data" and lines and lines[0].startswith(_OF_THE_TYPE) else restructured(lines)
 
 
 def signature(
