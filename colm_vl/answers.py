@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from colm_vl.types import ClientReply, Confidence
+from colm_vl.types import ClientReply, Confidence, Settlement, Verdict
 
 _NUMBER_WORDS = {
     "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
@@ -37,6 +37,17 @@ _WORD_FOLLOWS = re.compile(r"\s+(?!(?:is|because)\b)\w")
 _ASIDE_FOLLOWS = re.compile(r",\s+(?!(?:because|since|the|which)\b)[^,.;:\n]+,\s+[a-z]")
 _ABBREVIATED = re.compile(r"\.(?:[A-Za-z]\b|\s[a-z]\.)")
 _LISTED = re.compile(r"^[^\w\n]*([A-Za-z])[.):]\s", re.MULTILINE)
+_UNKNOWN = re.compile(
+    r"(?:(?:sorry|unfortunately),?\s+)?(?:but\s+)?"
+    r"(?:(?:i\s+)?(?:(?:really|just)\s+)?(?:do\s+not|don['’]?t)\s+know"
+    r"|(?:i\s+(?:am|['’]m)|i['’]m)\s+(?:not\s+(?:sure|certain)|unsure)|not\s+sure"
+    r"|(?:i\s+have\s+)?no\s+idea"
+    r"|(?:i\s+|it\s+)?(?:can\s*not|can['’]?t|could\s+not)\s+(?:be\s+)?(?:tell|say|see|answer(?:ed)?|determined?)"
+    r"|(?:i\s+am|i['’]m)\s+(?:not\s+able|unable)\s+to\s+(?:tell|say|see|answer|determine))"
+    r"(?:,?\s+(?:the|this|that|it|your|from|for|to|with|based|on|given|here|answer|question|pictures?|images?|photo|chart"
+    r"|certainty|sure|alone|information|provided)){0,8}"
+)
+_LONGEST_UNKNOWN = 120
 _LOOKED_AT = 200
 """How many characters at the start of a reply are searched for a label."""
 
@@ -72,17 +83,36 @@ def same(one: str, other: str) -> bool:
     return False
 
 
+def is_abstention(answer: str) -> bool:
+    """Whether an answer says nothing else than that the model does not know: "I don't know", "cannot be determined".
+
+    A guess that admits doubt ("not sure, maybe 4") is an answer, and so are single words that benchmarks have as right
+    answers ("unanswerable", "unknown").
+    """
+    return len(answer) <= _LONGEST_UNKNOWN and _UNKNOWN.fullmatch(normalize(answer)) is not None
+
+
+def abstains(reply: ClientReply | Verdict | Settlement) -> bool:
+    """Whether an answer is an abstention. A choice is an answer, whatever its text says."""
+    return reply.choice is None and is_abstention(reply.answer)
+
+
+def is_answer(reply: ClientReply) -> bool:
+    """Whether a reply has an answer that is not an abstention."""
+    return reply.readable and not abstains(reply)
+
+
 def same_reply(one: ClientReply, other: ClientReply) -> bool:
-    """Whether two clients chose the same letter or, without choices, gave the same answer."""
+    """Whether two clients chose the same letter or, without choices, gave the same answer. Abstentions are the same."""
     if one.choice or other.choice:
         return one.choice == other.choice
-    return same(one.answer, other.answer)
+    return same(one.answer, other.answer) or (abstains(one) and abstains(other))
 
 
 def all_agree(replies: Iterable[ClientReply]) -> bool:
-    """Whether all replies give the same answer. An unreadable reply agrees with none."""
+    """Whether all replies give the same answer. A reply that is unreadable or an abstention agrees with none."""
     first, *others = replies
-    return first.readable and all(same_reply(first, other) for other in others)
+    return is_answer(first) and all(same_reply(first, other) for other in others)
 
 
 def find_choice(text: str, choices: Sequence[str]) -> str | None:
@@ -167,12 +197,15 @@ def vote(ballots: Iterable[Ballot]) -> Count | None:
 
     A tie goes to the answer with the greater summed confidence if all confidences in the tie have the same source (a
     measured probability is not comparable with a stated one), and otherwise to the first. Empty answers are ignored.
-    None if there is no answer.
+    Abstentions count only if there is nothing else, and then as one answer, whatever their wording. None if there is no
+    answer.
     """
+    said = [ballot for ballot in ballots if normalize(ballot.answer)]
+    given = [ballot for ballot in said if not is_abstention(ballot.answer)]
+    if said and not given:
+        return Count(said[0].answer, {said[0].answer: tuple(ballot.voter for ballot in said)})
     groups: dict[str, list[Ballot]] = {}
-    for ballot in ballots:
-        if not normalize(ballot.answer):
-            continue
+    for ballot in given:
         known = next((answer for answer in groups if same(answer, ballot.answer)), ballot.answer)
         groups.setdefault(known, []).append(ballot)
     if not groups:

@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from colm_vl.answers import abstains, is_abstention
 from colm_vl.events import Delta, Event, Note, Queued, StageStarted
 from colm_vl.health import Health
 from colm_vl.team import Member
@@ -304,6 +305,8 @@ def _refinement(before: ClientReply | None, now: Refinement) -> RenderableType:
 def _answer_line(choice: str | None, answer: str, confidence: Confidence) -> Text:
     if not answer:
         return Text("no readable answer", style="yellow")
+    if choice is None and is_abstention(answer):
+        return Text(clean(answer), style="yellow")
     line = Text(_labelled(choice, answer), style="bold")
     if confidence.value is not None:
         line += Text(f"  {confidence.value:.0%} ({confidence.source})", style="dim")
@@ -327,6 +330,8 @@ def _of_round(round: int) -> str:
 def _behind(trace: Trace) -> str:
     assert trace.settlement is not None
     by = ", ".join(trace.settlement.by)
+    if abstains(trace.settlement):
+        return f"no member answers the question: {by}"
     against = [name for voters in trace.settlement.votes.values() for name in voters if name not in trace.settlement.by]
     how = {"asker": "answer of the asking client", "vote": "vote", "server": "answer of the server"}[
         trace.settlement.method

@@ -9,7 +9,7 @@ often it is evaluated (Waudby-Smith and Ramdas, "Estimating means of bounded ran
 
 from __future__ import annotations
 
-from colm_vl.answers import Ballot, same, vote
+from colm_vl.answers import Ballot, is_answer, same, vote
 from colm_vl.types import Draft, Trace
 
 ALPHA = 0.05
@@ -59,7 +59,7 @@ def settled_draft(trace: Trace) -> Draft | None:
     readable = [draft for draft in trace.drafts if draft.readable]
     if trace.settlement and trace.settlement.method == "asker":
         own = next((draft for draft in readable if draft.client in trace.settlement.by), None)
-        if own is not None:
+        if own is not None and (is_answer(own) or not any(map(is_answer, readable))):
             return own
     counted = vote(Ballot(draft.client, draft.choice or draft.answer, draft.confidence) for draft in readable)
     if counted is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from colm_vl import answers, prompts
 from colm_vl.backends.base import Generation
@@ -13,6 +14,7 @@ from colm_vl.team import Team
 from colm_vl.types import ClientReply, Confidence, Draft, Flaw
 
 NO_ANSWER = "no readable answer"
+DOES_NOT_KNOW = "says that it does not know"
 
 _FLAWS: Mapping[Flaw, str] = {"copied": "copied its prompt", "repeated": "repeated itself and was cut there"}
 
@@ -22,7 +24,20 @@ def read_draft(
 ) -> Draft:
     read = prompts.written_in(generation.text, reply_format).read_answer(generation.text, choices)
     confidence = _confidence(generation, read)
-    return Draft(client, generation.text, read.answer, read.choice, read.caption, confidence, sample, flaws=read.flaws)
+    draft = Draft(client, generation.text, read.answer, read.choice, read.caption, confidence, sample, flaws=read.flaws)
+    if answers.abstains(draft) and confidence.value is not None:
+        # The probability of these words says how sure the model is that it does not know.
+        return replace(draft, confidence=replace(confidence, value=0.0))
+    return draft
+
+
+def missing_in(reply: ClientReply, reply_format: ReplyFormat) -> str:
+    """What a user is told if a reply has no answer: that it could not be read, or that the model does not know."""
+    if answers.is_answer(reply):
+        return ""
+    # With choices, an abstention names none of them, and no answer was read.
+    said = reply.answer or prompts.written_in(reply.text, reply_format).read_answer(reply.text, ()).answer
+    return DOES_NOT_KNOW if answers.is_abstention(said) else "no answer could be read from its reply"
 
 
 def notes_on(member: str, flaws: Sequence[Flaw], missing: str = "") -> Sequence[Note]:
@@ -50,10 +65,10 @@ def by_heading(team: Team, replies: Mapping[str, ClientReply]) -> Mapping[str, s
 
 
 def distinct_answers(replies: Mapping[str, ClientReply]) -> Sequence[str]:
-    """The different answers, each in the words of the first client that gave it."""
+    """The different answers, each in the words of the first client that gave it, without abstentions."""
     first: list[ClientReply] = []
     for reply in replies.values():
-        if reply.readable and not any(answers.same_reply(reply, other) for other in first):
+        if answers.is_answer(reply) and not any(answers.same_reply(reply, other) for other in first):
             first.append(reply)
     return [f"({reply.choice}) {reply.answer}" if reply.choice else reply.answer for reply in first]
 

@@ -21,7 +21,7 @@ from colm_vl.backends.base import Message
 from colm_vl.events import Note
 from colm_vl.guides import Guide, guide_of, show
 from colm_vl.prompts import ReplyFormat
-from colm_vl.replies import by_heading, notes_on, read_draft
+from colm_vl.replies import DOES_NOT_KNOW, by_heading, missing_in, notes_on, read_draft
 from colm_vl.run import Prompt, Replies, Run, Turn
 from colm_vl.team import Member
 from colm_vl.types import (
@@ -172,9 +172,9 @@ async def verdict(run: Run, replies: Replies, *, round: int = 1) -> Verdict | No
     said = await guide.verdict(await run.server_query(), show(run, replies), round=round)
     if said is None:
         return None
-    for note in notes_on(guide.name, said.flaws):
-        run.record(note)
     verdict = Verdict(guide.name, said.text, said.answer, said.choice, said.caption, said.confidence, flaws=said.flaws)
+    for note in notes_on(guide.name, said.flaws, DOES_NOT_KNOW if answers.abstains(verdict) else ""):
+        run.record(note)
     run.record(verdict)
     return verdict
 
@@ -209,18 +209,22 @@ def enough(run: Run, replies: Replies) -> bool:
 
 
 def settle(run: Run, replies: Replies) -> Settlement | None:
-    """Settle on the asking client's answer, or on a vote over all. None if there is no readable answer."""
+    """Settle on the asking client's answer, or on a vote over all: also if the asking client says that it does not know
+    and another answers. None if there is no readable answer."""
     asker = run.asker.name
     if (run.policy.settle or ("asker" if run.policy.asker else "vote")) == "asker":
         own = replies.get(asker)
-        if own is not None and own.readable:
+        others_answer = any(answers.is_answer(reply) for reply in replies.values())
+        if own is not None and (answers.is_answer(own) or (own.readable and not others_answer)):
             return _settled(run, Settlement(own.answer, own.choice, "asker", (asker,)))
-        run.fall_back("vote", f"{asker}, which asks, has no readable answer")
+        problem = "does not know" if own is not None and answers.abstains(own) else "has no readable answer"
+        run.fall_back("vote", f"{asker}, which asks, {problem}")
     return settle_by_vote(run, list(replies.values()))
 
 
 def settle_by_vote(run: Run, replies: Sequence[ClientReply]) -> Settlement | None:
-    """Settle on the most frequent answer; confidence breaks ties. None if there is no readable answer."""
+    """Settle on the most frequent answer; confidence breaks ties. Replies that say that a client does not know count
+    only if there is no other answer. None if there is no readable answer."""
     counted = answers.vote(
         answers.Ballot(reply.client, reply.choice or reply.answer, reply.confidence) for reply in replies
     )
@@ -239,13 +243,16 @@ def settle_on(run: Run, verdict: Verdict) -> Settlement | None:
 
 
 async def settle_by_verdict(run: Run, replies: Replies, *, round: int = 1) -> Settlement | None:
-    """Ask the server for a verdict and settle on it. With too few drafts or without a readable verdict, settle on a
-    vote."""
+    """Ask the server for a verdict and settle on it. With too few drafts, without a readable verdict, or if the server
+    does not know and a client answers, settle on a vote."""
     if enough(run, replies):
         said = await verdict(run, replies, round=round)
-        if said is not None and (settlement := settle_on(run, said)):
+        if said is not None and answers.abstains(said) and any(answers.is_answer(reply) for reply in replies.values()):
+            run.fall_back("vote", "the server does not know")
+        elif said is not None and (settlement := settle_on(run, said)):
             return settlement
-        run.fall_back("vote", "the server gave no readable verdict")
+        else:
+            run.fall_back("vote", "the server gave no readable verdict")
     return settle_by_vote(run, list(replies.values()))
 
 
@@ -314,7 +321,7 @@ async def _recorded(run: Run, asked: Coroutine[Any, Any, _Reply | None]) -> _Rep
     reply = await asked
     if reply is not None:
         run.record(reply)
-        missing = "" if reply.readable else "no answer could be read from its reply"
+        missing = missing_in(reply, run.reply_format(run.team.client(reply.client)))
         for note in notes_on(reply.client, reply.flaws, missing):
             run.record(note)
     return reply

@@ -163,7 +163,7 @@ class Confidence:
 
     `logprobs`: with choices, the probability of the chosen letter among their letters, if the model or the endpoint
     gives theirs; else the mean probability of the answer's tokens. `stated`: the model wrote it. `unknown`: there is
-    none.
+    none. A client that says that it does not know has a confidence of 0, if it has one.
     """
 
     value: float | None = None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Settlement, Verdict
-from colm_vl.answers import same, same_reply
+from colm_vl.answers import abstains, same, same_reply
 from colm_vl.types import MemberInfo, Stage
 
 from .messages import failure_in_words
@@ -169,6 +169,8 @@ def _settled(view: View) -> str:
 def _behind(view: View) -> str:
     settlement = view.settlement
     assert settlement is not None
+    if abstains(settlement):
+        return text("No model answers the question")
     if settlement.method == "server":
         return text("The server's answer")
     if settlement.method == "asker":
@@ -263,7 +265,7 @@ def _short(said: str) -> str:
 
 def _brief(reply: ClientReply) -> str:
     said = _short(labelled(reply.choice, reply.answer))
-    return said if reply.confidence.value is None else f"{said} {reply.confidence.value * 100:.0f} %"
+    return said if abstains(reply) or reply.confidence.value is None else f"{said} {reply.confidence.value * 100:.0f} %"
 
 
 def _draft(view: View, name: str) -> str:
@@ -308,6 +310,8 @@ def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", earlier: st
         return tag("p", "no readable answer", "cv-said cv-warn") + prose + mark
     said = clamped(labelled(reply.choice, reply.answer), _CLAMPED_IN_CARD) + _rightness(view, reply.answer)
     parts = [tag("div", said, "cv-said", dir="auto"), _confidence(reply.confidence), mark]
+    if abstains(reply):
+        parts = [tag("div", said, "cv-said cv-warn", dir="auto"), mark]
     if reply.caption:
         parts.append(tag("div", clamped(reply.caption), "cv-caption", dir="auto"))
     return "".join([*parts, _as_written(reply.text, earlier)])

@@ -129,3 +129,37 @@ def test_a_label_counts_before_a_text(reply: str, choices: tuple[str, ...], lett
 )
 def test_words_of_one_letter_are_no_labels(reply: str, letter: str | None) -> None:
     assert answers.find_choice(reply, NINE) == letter
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I do not know",
+        "**I don't know.**",
+        "I don’t know the answer to this question",
+        "Sorry, I cannot tell from the picture.",
+        "It cannot be determined from the image",
+        "I'm not sure.",
+        "No idea",
+    ],
+)
+def test_an_answer_that_says_only_that_the_model_does_not_know_is_an_abstention(said: str) -> None:
+    assert answers.is_abstention(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "4", "not sure, maybe 4", "unanswerable", "unknown", "I do not know whether it is 4 or 5", "know", "no"],
+)
+def test_a_guess_and_what_benchmarks_have_as_right_answers_are_no_abstentions(said: str) -> None:
+    assert not answers.is_abstention(said)
+
+
+def test_abstentions_vote_only_where_nobody_answers() -> None:
+    ballots = [Ballot("a", "I do not know"), Ballot("b", "I don't know."), Ballot("c", "4")]
+    counted = answers.vote(ballots)
+    assert counted is not None
+    assert dict(counted.votes) == {"4": ("c",)}
+    nobody = answers.vote(ballots[:2])
+    assert nobody is not None
+    assert dict(nobody.votes) == {"I do not know": ("a", "b")}

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from colm_vl._tables import Table, validate
-from colm_vl.answers import normalize, same_reply
+from colm_vl.answers import is_answer, normalize, same_reply
 from colm_vl.errors import ConfigError
 from colm_vl.types import ClientReply, MemberInfo
 
@@ -172,14 +172,14 @@ def certified_policy(policy: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def signals(replies: Mapping[str, ClientReply], source: Source) -> Mapping[str, float] | None:
-    """Features of the drafts, to predict whether they are correct. None if no reply is readable or a confidence is not
-    of the certificate's source.
+    """Features of the drafts, to predict whether they are correct. Only answers count, not abstentions. None if there
+    is no answer or a confidence is not of the certificate's source.
 
     `agreement`: share of the clients that give the most frequent answer. `margin`: its lead over the next answer, as a
     share. `least_confidence`, `mean_confidence`: of the clients that give it. `dissent`: the greatest confidence of the
     others, 0 if there are none. `words`: logarithm of the number of words of the answer.
     """
-    readable = [reply for reply in replies.values() if reply.readable]
+    readable = [reply for reply in replies.values() if is_answer(reply)]
     if not readable or any(reply.confidence.source != source for reply in readable):
         return None
     groups: list[list[ClientReply]] = []
