@@ -176,7 +176,7 @@ class Policy(Table):
         return validate(Policy, merged(own, changes), "policy", folder)
 
 
-class MemberSettings(Table):
+class _MemberSettings(Table):
     """Settings of a member that override those of the policy."""
 
     prompts: Annotated[Profile | None, BeforeValidator(profiles.read)] = Field(
@@ -342,8 +342,8 @@ def _read_member(
         if key == "name" and not value.strip().isprintable():  # names begin lines in terminals and in prompts
             raise ConfigError(f"{where}: name is {short(value)}, expected one line of printable characters")
         texts[key] = value.strip()
-    own = tuple(MemberSettings.model_fields)
-    shared = validate(MemberSettings, {key: settings.pop(key) for key in own if key in settings}, where, folder)
+    own = tuple(_MemberSettings.model_fields)
+    shared = validate(_MemberSettings, {key: settings.pop(key) for key in own if key in settings}, where, folder)
     options_class = registry.options_class(texts["backend"])
     refuse_unknown(settings, tuple(options_class.model_fields), where, ("name", "backend", "specialty", *own))
     options = validate(options_class, _resolve_model(settings, folder), where)

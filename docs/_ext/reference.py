@@ -21,7 +21,7 @@ from pydantic_core import PydanticUndefined
 from colm_vl import policies
 from colm_vl._allowed import allowed
 from colm_vl.backends import base, registry, scripted
-from colm_vl.team import MemberSettings
+from colm_vl.team import _MemberSettings
 
 DOCS = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated from the code: {} -->", "<!-- end of the generated table -->"
@@ -34,7 +34,7 @@ def tables() -> Mapping[str, str]:
     common = set(base.Options.model_fields)
     found = {
         "policies": policies.as_markdown(),
-        "member": settings(MemberSettings.model_fields),
+        "member": settings(_MemberSettings.model_fields),
         "scripted replies": settings(scripted.Reply.model_fields),
     }
     for name in OWN:
