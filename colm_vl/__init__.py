@@ -26,6 +26,7 @@ from colm_vl.backends.base import (
     TokenLogprob,
 )
 from colm_vl.batch import BatchStats, Plan, Source
+from colm_vl.batch.executors import RayOptions
 from colm_vl.batch.merging import MergedShards, merge_shards
 from colm_vl.batch.planning import PlannedCall
 from colm_vl.batch.stats import StageStats
@@ -146,6 +147,7 @@ __all__ = [
     "QueuePlace",
     "Queued",
     "RateLimited",
+    "RayOptions",
     "Refinement",
     "Refused",
     "Request",

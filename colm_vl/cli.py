@@ -29,6 +29,8 @@ from colm_vl import (
     strategies,
 )
 from colm_vl.batch import ANSWERS, BatchStats, answered_in
+from colm_vl.batch.executors import cluster_summary, ray_options
+from colm_vl.batch.options import RayOption, WorkerCpusOption, WorkerGpusOption, WorkersOption
 from colm_vl.batch.progress import BatchProgress, batch_summary, merge_summary, plan_summary
 from colm_vl.batch.questions import read_columns
 from colm_vl.display import Conversation, HealthProgress, health_table, summary
@@ -181,6 +183,10 @@ def batch(
     limit: Annotated[int | None, typer.Option(min=1, help="Process only the first N questions.")] = None,
     mapping: MapOption = "",
     shard: ShardOption = "",
+    ray: RayOption = "",
+    workers: WorkersOption = None,
+    worker_gpus: WorkerGpusOption = None,
+    worker_cpus: WorkerCpusOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report the number of calls and tokens without calling any model.")
     ] = False,
@@ -205,18 +211,21 @@ def batch(
     _set_up_logging(debug)
     first = strategy.split(",")[0] if strategy else None
     policy = _policy(settings, strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
+    cluster = ray_options(ray, workers, worker_gpus, worker_cpus)
     with CoLM.from_team(team, **policy) as colm:
         columns = read_columns(mapping)
         plan = colm.plan(questions, strategy=strategy, limit=limit, columns=columns, shard=shard or None)
         if dry_run:
             typer.echo(plan_summary(plan, answered_in(out) if out else 0))
+            if cluster is not None:
+                typer.echo(cluster_summary(cluster, colm.team, concurrency))
             return
         if out is None:
             raise ConfigError("--out is missing", hint="name a folder for calls, traces and answers")
         stats = BatchStats()
         traces = colm.batch(
             questions, out, strategy=strategy, concurrency=concurrency, limit=limit, columns=columns,
-            shard=shard or None, fresh=fresh, stats=stats,
+            shard=shard or None, ray=cluster, fresh=fresh, stats=stats,
         )  # fmt: skip
         with BatchProgress(Console(stderr=True, highlight=False, soft_wrap=True), stats, plan) as progress:
             try:

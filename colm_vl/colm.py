@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from colm_vl._portal import Portal, Stream
 from colm_vl.backends.base import Backend
 from colm_vl.batch import BatchStats, Plan, Source
+from colm_vl.batch.executors import RayOptions
 from colm_vl.engine import AsyncCoLM, Images, read_query
 from colm_vl.events import Event
 from colm_vl.health import Health
@@ -108,6 +109,7 @@ class CoLM:
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
         shard: str | None = None,
+        ray: RayOptions | str | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
@@ -127,6 +129,7 @@ class CoLM:
                 limit=limit,
                 columns=columns,
                 shard=shard,
+                ray=ray,
                 fresh=fresh,
                 stats=stats,
                 **policy,

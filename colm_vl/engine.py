@@ -16,6 +16,7 @@ from colm_vl._following import follow
 from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend
 from colm_vl.batch import BatchStats, Job, Plan, Questions, Source, plan, ready_traces, traces
+from colm_vl.batch.executors import RayOptions
 from colm_vl.batch.shards import Shard
 from colm_vl.errors import ConfigError, InputError, NoAnswer
 from colm_vl.events import Event
@@ -114,6 +115,7 @@ class AsyncCoLM:
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
         shard: str | None = None,
+        ray: RayOptions | str | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
@@ -134,6 +136,9 @@ class AsyncCoLM:
 
         `shard`, such as `"3/16"`, answers one of 16 parts of the questions, which can run at the same time on several
         machines, with one folder or with several; `merge_shards` joins their answers.
+
+        `ray` is the address of a Ray cluster, such as `"auto"`, or `RayOptions`: its workers answer the questions, up
+        to `concurrency` each at the same time, while this process writes the folder. Needs the extra `ray`.
         """
         job = self._job(
             source,
@@ -143,6 +148,7 @@ class AsyncCoLM:
             limit=limit,
             columns=columns,
             shard=shard,
+            ray=ray,
             fresh=fresh,
             stats=stats,
             **policy,
@@ -220,6 +226,7 @@ class AsyncCoLM:
         limit: int | None = None,
         columns: Mapping[str, str] | None = None,
         shard: str | None = None,
+        ray: RayOptions | str | None = None,
         fresh: bool = False,
         stats: BatchStats | None = None,
         **policy: Any,
@@ -232,8 +239,9 @@ class AsyncCoLM:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}, expected at least 1")
         folder = Path(out) if out is not None else None
+        options = RayOptions(ray) if isinstance(ray, str) else ray
         team = self.team.with_policy(**policy) if policy else self.team
-        return Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats())
+        return Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats(), options)
 
     # --- execution ---
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from colm_vl import terminal
+from colm_vl.batch.options import RayOption, WorkerCpusOption, WorkerGpusOption, WorkersOption
 from colm_vl.errors import InputError
 
 from .cli_options import (
@@ -226,6 +227,10 @@ def run(
     settings: SetOption = None,
     concurrency: ConcurrencyOption = 16,
     shard: ShardOption = "",
+    ray: RayOption = "",
+    workers: WorkersOption = None,
+    worker_gpus: WorkerGpusOption = None,
+    worker_cpus: WorkerCpusOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again from the beginning. The old run is kept beside the new one.")
     ] = False,
@@ -236,6 +241,7 @@ def run(
     [bold]colm-vl batch merge OUT[/bold] joins the answers. Then the same command without --shard asks what is missing.
     """
     from colm_vl import CoLM
+    from colm_vl.batch.executors import ray_options
     from colm_vl.batch.shards import Shard
     from colm_vl.policies import read_settings
 
@@ -252,13 +258,16 @@ def run(
         else _benchmark(benchmark, metric, group_column)
     )
     planned = plan(chosen, data, split, split_commas(subjects), limit)
+    cluster = ray_options(ray, workers, worker_gpus, worker_cpus)
     part = Shard.read(shard) if shard else Shard(1, 1)
     expected = max(1, round(len(planned.items) * len(names) / part.count))
     try:
         # The strategy in the team file is not used here, and may need a server that the team does not have.
         policy = read_settings(settings or ()) | {"strategy": names[0]}
         with CoLM.from_team(team, **policy) as colm, ProgressBar(expected, about=bool(shard)) as progress:
-            traces = run_plan(colm, planned, names, out, concurrency=concurrency, fresh=fresh, shard=shard or None)
+            traces = run_plan(
+                colm, planned, names, out, concurrency=concurrency, fresh=fresh, shard=shard or None, ray=cluster
+            )
             answered = sum(map(progress.count, traces))
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to resume", err=True)

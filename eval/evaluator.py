@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from colm_vl import CoLM
+from colm_vl import CoLM, RayOptions
 from colm_vl.batch.questions import Row
 from colm_vl.errors import InputError
 from colm_vl.types import Query, Trace
@@ -89,6 +89,7 @@ def run(
     concurrency: int = 16,
     fresh: bool = False,
     shard: str | None = None,
+    ray: RayOptions | None = None,
     **policy: Any,
 ) -> Iterator[Trace]:
     """Yield traces as they finish. `out` gets all that a report needs. The same call resumes an interrupted run.
@@ -97,7 +98,7 @@ def run(
     files need the answers of all shards: merge these, and run again without `shard`.
     """
     check_evaluation(out, plan.benchmark, plan.split)
-    options = {"concurrency": concurrency, "fresh": fresh, **policy}
+    options = {"concurrency": concurrency, "fresh": fresh, "ray": ray, **policy}
     traces = iter(colm.batch(plan.questions, out, strategy=strategies, shard=shard, **options))
     first = list(islice(traces, 1))
     # Only now has the batch accepted the folder: a refused run must not overwrite the files of an earlier one.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from colm_vl.backend_pool import BackendPool
-from colm_vl.batch.folder import Folder
 from colm_vl.batch.heads import Key
 from colm_vl.batch.pictures import Pictures
 from colm_vl.batch.questions import Row
@@ -15,7 +15,7 @@ from colm_vl.batch.scheduling import ModelSchedule, Postponed, StrategyCalls
 from colm_vl.batch.stats import Account, BatchStats
 from colm_vl.errors import ColmError, InputError, OutputError
 from colm_vl.run import Run
-from colm_vl.store import MemoryStore
+from colm_vl.store import CallStore, MemoryStore
 from colm_vl.strategies import Choice
 from colm_vl.team import Team
 from colm_vl.types import Failure, Query, Trace
@@ -33,18 +33,35 @@ class Outcome:
     written: bool = False
 
 
+class Finished(Protocol):
+    """The traces of an earlier run."""
+
+    def finished(self, row: Row, strategy: str) -> Trace | None: ...
+
+
 class Answering:
     """Answers questions with the strategies in `choices`, except those answered in an earlier run."""
 
+    workers = 1
+    """How many processes answer questions. Each answers as many at the same time as the batch allows."""
+
     def __init__(
-        self, choices: Sequence[Choice], pool: BackendPool, folder: Folder, schedule: ModelSchedule, stats: BatchStats
+        self,
+        choices: Sequence[Choice],
+        pool: BackendPool,
+        calls: CallStore,
+        earlier: Finished,
+        schedule: ModelSchedule,
+        stats: BatchStats,
+        pictures: Pictures | None = None,
     ) -> None:
         self._choices = choices
         self._pool = pool
-        self._folder = folder
+        self._calls = calls
+        self._earlier = earlier
         self._schedule = schedule
         self._stats = stats
-        self._pictures = Pictures()
+        self._pictures = pictures or Pictures()
         self._accounts: dict[str, Account] = {}  # of questions that wait for another pass
 
     def close(self) -> None:
@@ -60,18 +77,19 @@ class Answering:
         finished = {} if row.problem else await self._finished(row, list(wanted))
         outcomes = [*finished.values()]
         unanswered = [choice for strategy, choice in wanted.items() if strategy not in finished]
-        if not unanswered:
-            return outcomes
+        return outcomes + await self._ask(row, unanswered) if unanswered else outcomes
+
+    async def _ask(self, row: Row, choices: Sequence[Choice]) -> list[Outcome]:
         try:
             if row.problem:
                 raise InputError(row.problem, hint=row.hint)
             query = row.query([await self._pictures.open(picture) for picture in row.pictures])
         except (InputError, ImageError) as error:
-            return outcomes + [Outcome(_refused(row, choice.team, error)) for choice in unanswered]
-        return outcomes + await self._asked(query, unanswered)
+            return [Outcome(refused(row, choice.team, error)) for choice in choices]
+        return await self._asked(query, choices)
 
     async def _asked(self, query: Query, choices: Sequence[Choice]) -> list[Outcome]:
-        memory = MemoryStore(self._folder.journal)
+        memory = MemoryStore(self._calls)
         account = self._accounts.pop(query.id, None) or Account(self._stats)
         outcomes = []
         for choice in choices:
@@ -104,7 +122,7 @@ class Answering:
     async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, Outcome]:
         """The answers of an earlier run, by strategy, if the question and its pictures have not changed. Their metadata
         is updated."""
-        found = {strategy: trace for strategy in strategies if (trace := self._folder.finished(row, strategy))}
+        found = {strategy: trace for strategy in strategies if (trace := self._earlier.finished(row, strategy))}
         kept = {trace.images for trace in found.values()}  # usually the same for all strategies
         same = {images: await self._pictures.same(row.pictures, images) for images in kept}
         outcomes = {}
@@ -126,7 +144,8 @@ def _failure(error: Exception, question: str) -> Failure:
     return Failure(None, "settle", "error", f"unexpected {type(error).__name__}")
 
 
-def _refused(row: Row, team: Team, error: InputError | ImageError) -> Trace:
+def refused(row: Row, team: Team, error: ColmError) -> Trace:
+    """The trace of a question that could not be asked."""
     return Trace(
         row.question,
         team.policy.strategy,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -55,7 +56,7 @@ class Journal(CallsUnderWay):
             for index, (file, damage) in enumerate(zip(self._files, self._damages, strict=True)):
                 damaged: list[int] = []
                 for digest, line in _sound_lines(file, damaged):
-                    self._places[_short(digest)] = line.offset * self._number_of_files + index
+                    self._places[short(digest)] = line.offset * self._number_of_files + index
                 damage.opened(damaged)
         except BaseException:
             self.close()
@@ -69,8 +70,8 @@ class Journal(CallsUnderWay):
         file, damaged = LineReader(other), list[int]()
         try:
             for digest, line in _sound_lines(file, damaged):
-                if _short(digest) not in self._places:
-                    self._places[_short(digest)] = self._lines.append(line.data) * self._number_of_files
+                if short(digest) not in self._places:
+                    self._places[short(digest)] = self._lines.append(line.data) * self._number_of_files
         finally:
             file.close()
         _damage_notes(self.notes, other).opened(damaged)
@@ -80,17 +81,17 @@ class Journal(CallsUnderWay):
         digest = key.digest
         if digest in self._failures:
             return self._failures[digest]
-        place = self._places.get(_short(digest))
+        place = self._places.get(short(digest))
         if place is None:
             return None
         offset, file = divmod(place, self._number_of_files)
+        line = self._files[file].read(offset)
         try:
-            line = _line_adapter().validate_python(json.loads(self._files[file].read(offset)))
+            return generation_of(line, digest)
         except (ValueError, RecursionError):  # the line is damaged
-            del self._places[_short(digest)]
+            del self._places[short(digest)]
             self._damages[file].found(offset)
             return None
-        return _generation(line) if line["key"] == digest else None
 
     @override
     async def _put(self, key: CallKey, outcome: Outcome) -> None:
@@ -99,8 +100,24 @@ class Journal(CallsUnderWay):
             if self.keep_failures:
                 self._failures[digest] = outcome
         else:
-            offset = self._lines.append(dump(_line(digest, key, outcome)))
-            self._places[_short(digest)] = offset * self._number_of_files
+            self.append(line_of(key, outcome))
+
+    def append(self, line: bytes) -> None:
+        """Append a line that `line_of` made. Raises `OutputError`."""
+        self._places[short(digest_of(line))] = self._lines.append(line) * self._number_of_files
+
+    def known(self) -> array[int]:
+        """The first 60 bits of the digests of all calls, in ascending order."""
+        return array("Q", sorted(self._places))
+
+    def lines(self, shorts: Iterable[int]) -> list[bytes]:
+        """The lines of those of these calls that are known."""
+        places = [self._places[key] for key in shorts if key in self._places]
+        return [self._files[place % self._number_of_files].read(place // self._number_of_files) for place in places]
+
+    @property
+    def files(self) -> list[Path]:
+        return [file.path for file in self._files]
 
     def sync(self) -> None:
         self._lines.sync()
@@ -139,7 +156,13 @@ def _sound_lines(file: LineReader, damaged: list[int]) -> Iterator[tuple[str, Li
         yield digest.decode(), line
 
 
-def _short(digest: str) -> int:
+def places_in(file: LineReader) -> dict[int, int]:
+    """The offsets of a journal's lines, by the first 60 bits of their digests."""
+    return {short(digest): line.offset for digest, line in _sound_lines(file, [])}
+
+
+def short(digest: str) -> int:
+    """The first 60 bits of a digest."""
     return int(digest[:15], 16)
 
 
@@ -167,6 +190,23 @@ class _Line(TypedDict):
 @cache
 def _line_adapter() -> TypeAdapter[_Line]:
     return TypeAdapter(_Line)
+
+
+def line_of(key: CallKey, generation: Generation) -> bytes:
+    """The line of a finished call in a journal."""
+    return dump(_line(key.digest, key, generation))
+
+
+def digest_of(line: bytes) -> str:
+    """The digest of the call whose line `line_of` made."""
+    return line[len(_PREFIX) : _AFTER_DIGEST].decode()
+
+
+def generation_of(line: bytes, digest: str) -> Generation | None:
+    """The reply in a line, None if the line is of another call. Raises `ValueError` or `RecursionError` if it is
+    damaged."""
+    fields = _line_adapter().validate_python(json.loads(line))
+    return _generation(fields) if fields["key"] == digest else None
 
 
 def _line(digest: str, key: CallKey, generation: Generation) -> dict[str, Any]:

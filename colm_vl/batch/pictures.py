@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -15,6 +16,7 @@ from threading import Thread
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from colm_vl.extras import require
 from colm_vl.types import ImageInfo
 from processors.errors import ImageError
 from processors.images import Image, ImageSource, file_digest
@@ -26,15 +28,18 @@ PICTURE_SECONDS = 60.0
 """Timeout for opening one picture. A file on an unreachable network share blocks its reader forever."""
 _AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 _RECENT = 2
+_MAX_REMOTE_BYTES = 64 << 20
 
 
 class Pictures:
     """Opens pictures just before they are used. A picture of several consecutive questions is decoded once.
 
-    Paths of pipes are refused, because a pipe cannot be read again.
+    Paths of pipes are refused, because a pipe cannot be read again. `remote`: addresses such as `s3://bucket/a.png` are
+    read with fsspec; they are refused otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, remote: bool = False) -> None:
+        self._remote = remote
         self._open: WeakValueDictionary[str | bytes, Image] = WeakValueDictionary()
         self._opening: dict[str | bytes, asyncio.Task[Image]] = {}
         self._recent: deque[Image] = deque(maxlen=_RECENT)
@@ -46,6 +51,8 @@ class Pictures:
         """Raises `ImageError`."""
         if not isinstance(source, str | bytes):
             return Image.open(source)
+        if self._remote and isinstance(source, str) and is_remote(source):
+            source = await self._in_time(source, partial(read_remote, source))
         key = source if isinstance(source, str) else hashlib.sha256(source).digest()
         image = self._open.get(key)
         if image is None:
@@ -80,6 +87,8 @@ class Pictures:
 
     async def _file_digest(self, source: ImageSource, kept: ImageInfo) -> str | None:
         """The digest of the source's file, or None if it is another picture than `kept`."""
+        if self._remote and isinstance(source, str) and is_remote(source):
+            source = await self._in_time(source, partial(read_remote, source))
         # Equal files have equal pixels, and reading a file is much faster than decoding it.
         if kept.file_digest and isinstance(source, str | bytes):
             digest = await self._in_time(source, partial(file_digest, source, pipes=False))
@@ -111,6 +120,28 @@ class Pictures:
             yield
         finally:
             self._waiting.discard(task)
+
+
+def is_remote(source: str) -> bool:
+    """Whether it is an address that fsspec reads. Web addresses and data URIs have their own ways."""
+    scheme, separator, _ = source.partition("://")
+    return bool(separator) and scheme.isalnum() and scheme not in ("http", "https", "data", "file")
+
+
+def read_remote(source: str) -> bytes:
+    """Raises `ImageError`. Packages such as s3fs read their own settings."""
+    fsspec = require("fsspec", "ray")
+    try:
+        with fsspec.open(source, "rb") as file:
+            content: bytes = file.read(_MAX_REMOTE_BYTES + 1)
+    except Exception as error:  # fsspec's file systems raise errors of their own packages
+        raise ImageError(
+            f"{source} cannot be read on {platform.node()} ({type(error).__name__})",
+            hint="check the address, and the package and the credentials for it on this machine",
+        ) from None
+    if len(content) > _MAX_REMOTE_BYTES:
+        raise ImageError(f"{source} is larger than {_MAX_REMOTE_BYTES >> 20} MB", hint="scale the picture down")
+    return content
 
 
 def _in_thread(work: Callable[[], _T]) -> Future[_T]:

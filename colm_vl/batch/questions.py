@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -22,7 +22,14 @@ from colm_vl.errors import InputError
 from colm_vl.types import EarlierTurn, Query, Trace
 from processors.images import Image, ImageSource
 
-Source: TypeAlias = "str | os.PathLike[str] | Iterable[Query | Row]"
+Source: TypeAlias = "str | os.PathLike[str] | Iterable[Query | Row] | RayDataset"
+
+
+class RayDataset(Protocol):
+    """A `ray.data.Dataset`, or what has its method."""
+
+    def iter_rows(self) -> Iterable[Mapping[str, Any]]: ...
+
 
 _METADATA = TypeAdapter(dict[str, Any])
 _KNOWN = frozenset({"id", "question", "image", "images", "choices"})
@@ -112,6 +119,8 @@ class Questions:
             self._source, self.name = _File(path, _reader(path), columns or {}), path.name
         elif columns:
             raise InputError("columns are given for questions that are not in a file", hint="leave them out")
+        elif hasattr(source, "iter_rows"):  # a Dataset of Ray
+            self._source, self.name = _Rows(source), "a dataset"
         elif isinstance(source, Iterable):
             self._source, self.name = source, "an iterable"
         else:
@@ -225,6 +234,23 @@ class _File:
         # A column that has the name of a mapped field, and is not it, is one of the others.
         kept = {name: value for name, value in record.fields.items() if name in given or name not in self.columns}
         return record._replace(fields={given.get(name, name): value for name, value in kept.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a `ray.data.Dataset`. Each iteration executes it again."""
+
+    dataset: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, fields in enumerate(self.dataset.iter_rows(), 1):
+            yield row_of(fields, number)
+
+
+def row_of(fields: Mapping[str, Any], number: int) -> Row:
+    """The question in a mapping with the fields of a file's row. Lists may be arrays."""
+    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+    return _row(Record(f"row {number}", plain), number, Path())
 
 
 def _reader(path: Path) -> Reader:

@@ -19,6 +19,7 @@ from typing import Self
 from colm_vl.backend_pool import BackendPool
 from colm_vl.batch.answering import Answering, Outcome
 from colm_vl.batch.cancellation import in_thread, wait_until_done
+from colm_vl.batch.executors import Executor, RayOptions, Work, executor
 from colm_vl.batch.folder import Folder
 from colm_vl.batch.heads import Key
 from colm_vl.batch.questions import Questions, Row
@@ -28,7 +29,7 @@ from colm_vl.batch.settings import Settings
 from colm_vl.batch.shards import Progress
 from colm_vl.batch.stats import BatchStats
 from colm_vl.strategies import Choice
-from colm_vl.team import Member, Team
+from colm_vl.team import Team
 from colm_vl.types import Trace
 
 GRACE_SECONDS = 8.0
@@ -40,7 +41,7 @@ _LOOK_AHEAD = 4  # times the concurrency: how far other questions can get ahead 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The input of a batch. Without `out`, nothing is left on disk."""
+    """The input of a batch. Without `out`, nothing is left on disk. `ray`: it is answered by a Ray cluster."""
 
     team: Team
     choices: Sequence[Choice]
@@ -49,6 +50,7 @@ class Job:
     concurrency: int = 16
     fresh: bool = False
     stats: BatchStats = field(default_factory=BatchStats)
+    ray: RayOptions | None = None
 
     @property
     def strategies(self) -> Sequence[str]:
@@ -126,13 +128,14 @@ class _BatchTask:
 async def _run(job: Job, pool: BackendPool, emit: Callable[[Trace], Awaitable[None]]) -> None:
     survey = await asyncio.to_thread(job.questions.survey)
     job.stats.total = survey.total * len(job.choices) if survey and survey.exact else None
-    await _connect(job.choices, pool)
-    async with _opened(job, pool) as batch:
-        await batch.run(emit)
+    async with executor(Work(job.team, job.choices, job.stats), pool, job.ray) as chosen:
+        await chosen.connect()
+        async with _opened(job, pool, chosen) as batch:
+            await batch.run(emit)
 
 
 @asynccontextmanager
-async def _opened(job: Job, pool: BackendPool) -> AsyncGenerator[Batch, None]:
+async def _opened(job: Job, pool: BackendPool, chosen: Executor) -> AsyncGenerator[Batch, None]:
     """The batch with its folder, which is temporary if there is no `out`."""
     async with AsyncExitStack() as stack:
         path = job.out
@@ -140,36 +143,28 @@ async def _opened(job: Job, pool: BackendPool) -> AsyncGenerator[Batch, None]:
             # Not a `TemporaryDirectory`: at interpreter shutdown it would be removed before the batch has ended.
             path = Path(tempfile.mkdtemp(prefix="colm-vl-"))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
+        schedule = chosen.schedule()
         settings = Settings.of(job.team, job.strategies, job.questions.name)
         work = partial(Folder, path, settings, fresh=job.fresh, notes=job.stats.notes, shard=job.questions.shard)
         opening = asyncio.get_running_loop().run_in_executor(None, work)
         try:
             await wait_until_done([opening])
         finally:  # also if cancelled: an open folder must be closed
-            batch = Batch(job, pool, opening.result())
+            folder = opening.result()
+            # Later passes of the same batch do not retry failed calls.
+            folder.journal.keep_failures = schedule.staged
+            batch = Batch(job, pool, folder, schedule, chosen.answering(folder, schedule))
             stack.push_async_callback(batch.close)
         yield batch
-
-
-async def _connect(choices: Sequence[Choice], pool: BackendPool) -> None:
-    """Connect all endpoints, so that an error such as a missing key is raised once, not for every question."""
-    for choice in choices:
-        strategy, team = choice.strategy, choice.team
-        clients: Sequence[Member] = ()
-        if strategy.needs_clients:
-            clients = [team.asker] if strategy.one_client else team.clients
-        server = [team.server] if team.server and strategy.needs_server else []
-        for member in (*clients, *server):
-            if not member.options.in_process:
-                async with pool.use(member):
-                    pass
 
 
 class Batch:
     """A running job. `order` are the keys of the questions read so far; `complete`: these are all questions. `places`
     are the places of a shard's questions in the source."""
 
-    def __init__(self, job: Job, pool: BackendPool, folder: Folder) -> None:
+    def __init__(
+        self, job: Job, pool: BackendPool, folder: Folder, schedule: ModelSchedule, answering: Answering
+    ) -> None:
         self.order: list[Key] = []
         self.complete = False
         self.places: dict[str, int] = {}
@@ -178,10 +173,8 @@ class Batch:
         self._pool = pool
         self._folder = folder
         self._stats = job.stats
-        self._schedule = _schedule(job.team, pool)
-        # Later passes of the same batch do not retry failed calls.
-        folder.journal.keep_failures = self._schedule.staged
-        self._answering = Answering(job.choices, pool, folder, self._schedule, job.stats)
+        self._schedule = schedule
+        self._answering = answering
         self._ended: set[Key] = set()
         self._under_way = 0
         self._error: BaseException | None = None
@@ -256,7 +249,7 @@ class Batch:
             await self._wind_up(window)
 
     def _has_place(self, window: Sequence[asyncio.Task[Sequence[Outcome]]]) -> bool:
-        concurrency = self._job.concurrency
+        concurrency = self._job.concurrency * self._answering.workers
         return len(window) < _LOOK_AHEAD * concurrency and self._under_way < concurrency
 
     def _begin(self, row: Row) -> asyncio.Task[Sequence[Outcome]]:
@@ -337,9 +330,3 @@ async def _sync_often(folder: Folder, over: asyncio.Event, batch: object) -> Non
             await asyncio.wait_for(over.wait(), SYNC_SECONDS)
         except TimeoutError:
             await in_thread(folder.sync)
-
-
-def _schedule(team: Team, pool: BackendPool) -> ModelSchedule:
-    limit = team.policy.max_loaded
-    local: Sequence[Member] = [member for member in team.members if pool.counts_as_loaded(member)]
-    return ModelSchedule(local, limit) if limit is not None and len(local) > limit else ModelSchedule()

@@ -71,7 +71,7 @@ class Shard:
 
     def holds(self, row: Row, folder: Path | None = None) -> bool:
         """Whether the question is in this shard. `folder` is that of the file from which it was read."""
-        return _digest(row, folder) % self.count == self.index - 1
+        return content_digest(row, folder) % self.count == self.index - 1
 
 
 def shard_folders(run: Path) -> list[Path]:
@@ -155,7 +155,8 @@ class Progress:
         return min(missing, key=len, default=[])
 
 
-def _digest(row: Row, folder: Path | None) -> int:
+def content_digest(row: Row, folder: Path | None = None) -> int:
+    """64 bits that identify the content of a question. Paths of pictures are relative to `folder`."""
     turns = [[turn.role, turn.text, turn.images] for turn in row.history]
     pictures = [_identity(picture, folder) for picture in row.pictures]
     content: list[Any] = [row.question, row.choices, turns, pictures]

@@ -26,6 +26,11 @@ class StageStats:
     def over(self) -> int:
         return self.made + self.avoided + self.failed
 
+    def add(self, other: StageStats) -> None:
+        self.made += other.made
+        self.avoided += other.avoided
+        self.failed += other.failed
+
 
 @dataclass(slots=True)
 class BatchStats:
@@ -58,6 +63,12 @@ class BatchStats:
 
     def stage(self, stage: Stage) -> StageStats:
         return self.stages.setdefault(stage, StageStats())
+
+    def add_calls(self, other: BatchStats) -> None:
+        """Add the calls that were made elsewhere."""
+        self.usage += other.usage
+        for stage, calls in other.stages.items():
+            self.stage(stage).add(calls)
 
     def count(self, trace: Trace) -> None:
         """Count a question that was finished in this run."""

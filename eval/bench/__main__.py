@@ -19,7 +19,7 @@ from colm_vl.errors import ColmError
 from colm_vl.pocket import team_file
 
 from . import calls as calls_
-from . import endpoints
+from . import endpoints, ray_cluster
 from . import sharded as sharded_
 from .figures import Figure, write
 
@@ -78,6 +78,19 @@ def shards(
 ) -> None:
     """Measure the merge of shards, and resuming a finished run."""
     _finish(sharded_.sharded(questions), f"shards --questions {questions}", save)
+
+
+@app.command()
+def ray(
+    questions: Annotated[int, typer.Option(min=10, help="Number of questions for each worker.")] = 300,
+    memory: Annotated[
+        int, typer.Option(min=0, help="Number of questions of the memory measurement; 0: none.")
+    ] = 100_000,
+    save: WriteOption = False,
+) -> None:
+    """Measure batches on a Ray cluster of this machine: throughput of two workers, cost, and memory of the driver."""
+    figures = ray_cluster.ray_cluster(questions, memory)
+    _finish(figures, f"ray --questions {questions} --memory {memory}", save)
 
 
 @app.command()
