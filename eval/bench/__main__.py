@@ -83,9 +83,7 @@ def shards(
 @app.command()
 def ray(
     questions: Annotated[int, typer.Option(min=10, help="Number of questions for each worker.")] = 300,
-    memory: Annotated[
-        int, typer.Option(min=0, help="Number of questions of the memory measurement; 0: none.")
-    ] = 100_000,
+    memory: Annotated[int, typer.Option(min=0, help="Number of questions for the memory; 0: none.")] = 100_000,
     save: WriteOption = False,
 ) -> None:
     """Measure batches on a Ray cluster of this machine: throughput of two workers, cost, and memory of the driver."""

@@ -40,12 +40,11 @@ def ray_cluster(questions: int, memory: int) -> Sequence[Figure]:
 
 def _speed(questions: int) -> Sequence[Figure]:
     with endpoints(CLIENTS + 1, latency=_LATENCY, places=1000) as urls, CoLM(team_at(urls, places=1000)) as colm:
-        _run(colm, 4, None)
-        here = _run(colm, questions, None)
         one, two = (_run(colm, count * questions, RayOptions("auto", workers=count, cpus=1)) for count in (1, 2))
+        here = _run(colm, questions, None)
     how = (
-        f"{questions:,} questions a worker over stub endpoints of {_LATENCY:g} s, {_IN_FLIGHT} at the same time in each; "
-        "the endpoints' time limits a worker, not its CPU"
+        f"{questions:,} questions a worker over stub endpoints of {_LATENCY:g} s, {_IN_FLIGHT} at a time in each: the "
+        "endpoints' time limits a worker, not its CPU"
     )
     ratio = two.per_second / one.per_second
     extra = 1000 * (one.cpu - here.cpu)
@@ -62,8 +61,8 @@ def _speed(questions: int) -> Sequence[Figure]:
             f"{extra:.1f} ms",
             "–",
             None,
-            f"{how}; user and system time of the driver and the processes that it started, less that of the same batch "
-            "in one process",
+            f"{how}; user and system time of the driver and of all processes of Ray, less that of the batch in one "
+            "process",
         ),
     ]
 
@@ -71,18 +70,18 @@ def _speed(questions: int) -> Sequence[Figure]:
 def _run(colm: CoLM, count: int, ray: RayOptions | None) -> _Run:
     asked = [Query(f"How many dots are there in picture {time.monotonic_ns()}-{number}?") for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
-        before, first, begun = 0.0, True, 0.0
-        for _ in colm.batch(asked, Path(folder) / "out", concurrency=_IN_FLIGHT, ray=ray):
-            if first:  # workers have been started
-                before, begun, first = _cpu(), time.monotonic(), False
-        spent, seconds = _cpu() - before, time.monotonic() - begun
-    return _Run((count - 1) / seconds, spent / (count - 1))
+        cpu, moments = [], []
+        for number, _ in enumerate(colm.batch(asked, Path(folder) / "out", concurrency=_IN_FLIGHT, ray=ray), 1):
+            if number in (1, count):  # workers have been started, and are not yet ended
+                cpu.append(_cpu(of_ray=ray is not None))
+                moments.append(time.monotonic())
+    return _Run((count - 1) / (moments[1] - moments[0]), (cpu[1] - cpu[0]) / (count - 1))
 
 
-def _cpu() -> float:
-    """The CPU time of this process and of its descendants, in seconds."""
+def _cpu(*, of_ray: bool) -> float:
+    """The CPU time of this process and of those of Ray, in seconds."""
     own = resource.getrusage(resource.RUSAGE_SELF)
-    return own.ru_utime + own.ru_stime + _of_ray()
+    return own.ru_utime + own.ru_stime + (_of_ray() if of_ray else 0.0)
 
 
 def _of_ray() -> float:

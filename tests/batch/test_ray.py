@@ -15,9 +15,9 @@ from typing import Any
 
 import PIL.Image
 import pytest
-from colm_vl.ray import CoLMActor
 
 from colm_vl import BatchStats, CoLM, ConfigError, Query, RayOptions, Team
+from colm_vl.ray import CoLMActor
 from processors.images import Image
 from tests.batch.runs import read_lines, write_questions
 from tests.batch.test_faults import CALLS, _Counting, _write_team
