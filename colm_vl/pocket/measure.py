@@ -16,7 +16,7 @@ from typing_extensions import override
 from colm_vl import CoLM
 from colm_vl.answers import same
 from colm_vl.extras import require
-from colm_vl.pocket import team_file, world
+from colm_vl.pocket import doubt, team_file, world
 from colm_vl.pocket.scenes import DOMAINS
 from colm_vl.pocket.world import Sample
 from colm_vl.types import ClientReply, Query, Trace, Verdict
@@ -136,12 +136,23 @@ def main(
     n: Annotated[int, typer.Option(min=1, help="Use the first N questions of the fixed test set.")] = world.TEST_SIZE,
     fresh: Annotated[int, typer.Option(min=0, help="Number of fresh questions in addition.")] = 400,
     seed: Annotated[int, typer.Option(help="The seed of the fresh questions.")] = FRESH_SEED,
+    doubts: Annotated[
+        int,
+        typer.Option(
+            "--doubt", min=0, max=world.TEST_SIZE, help="Measure doubt with N questions of each kind instead."
+        ),
+    ] = 0,
 ) -> None:
     """Ask the pocket team the questions of the test set and fresh ones, and print accuracy tables as Markdown.
 
     The tables list each client and the server alone, a vote, concat and colm, by domain, with 95 % Wilson intervals.
+    With `--doubt`, they list how confident it is about its world, other wordings, outside pictures and easy-VQA.
     """
     logging.basicConfig(level=logging.WARNING)
+    if doubts:
+        for line in doubt.table(doubt.measure(doubts, team)):
+            typer.echo(line)
+        return
     for title, samples in (
         (f"Test set, {n} questions", world.split("test", n)),
         (f"Seed {seed}, {fresh} questions", world.generate(seed, fresh)),
