@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from colm_vl.pocket import world
-from colm_vl.pocket.scenes import DOMAINS
+from colm_vl.pocket.training import material
 from colm_vl.pocket.world import Sample
 
 PER_SCENE = 2
@@ -24,11 +24,11 @@ def sample(index: int) -> Sample:
     scene, number = divmod(index, PER_SCENE)
     key = f"train/corpus/{scene}"
     named = domain(scene)
-    return world.samples_of(key, world.scene(key, named), Random(f"{key}/{named}"), PER_SCENE)[number]
+    return world.samples_of(key, material.scene(key, named), Random(f"{key}/{named}"), PER_SCENE)[number]
 
 
 def domain(scene: int) -> str:
-    return tuple(DOMAINS)[scene % len(DOMAINS)]
+    return material.ALL[scene % len(material.ALL)]
 
 
 def write(path: Path, lines: Mapping[int, str]) -> None:

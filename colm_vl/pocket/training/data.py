@@ -8,10 +8,10 @@ from itertools import accumulate
 from random import Random
 
 from colm_vl.backends.base import Message
-from colm_vl.pocket import world
+from colm_vl.pocket import outside, world
 from colm_vl.pocket.roster import SERVER, Member
 from colm_vl.pocket.scenes import DOMAINS
-from colm_vl.pocket.training import corpus, rehearsal, turns
+from colm_vl.pocket.training import corpus, material, rehearsal, turns
 from colm_vl.pocket.training.learning import Course, Schedule
 from colm_vl.pocket.training.packing import Pack
 from colm_vl.pocket.training.turns import Guided, Writer
@@ -34,6 +34,8 @@ CONTESTED: Mapping[str, float] = {
     "pairs": 1.0,
     "charts": 0.5,
     "text": 0.5,
+    material.EASY: 1.0,
+    outside.OUTSIDE: 0.7,
 }
 """The weight of each domain in the stage guide: low for domains that the server learns quickly."""
 LEARNT_LATE: Mapping[str, float] = {"relation": 6.0, "add": 2.0, "comparison": 2.0, "gap": 2.0}
@@ -101,14 +103,14 @@ class TrainingData:
             domain: [
                 self._about([one], aside=False) for one in map(replies.guided, last) if one.sample.domain == domain
             ]
-            for domain in DOMAINS
+            for domain in material.ALL
         }
         return Course(f"{self.member.name} {name}", pack, checks, schedule)
 
     def _checks(self) -> Mapping[str, Sequence[Pack]]:
         return {
             domain: [self._check(domain, index) for index in range(CHECKED)]
-            for domain in self.member.home or tuple(DOMAINS)
+            for domain in (*(self.member.home or tuple(DOMAINS)), *material.SHARES)
         }
 
     def _check(self, domain: str, index: int) -> Pack:
@@ -122,16 +124,14 @@ class TrainingData:
             if rng.random() < rehearsed:
                 return self._about(rehearsal.guided(key, rng, 2, LEARNT_LATE), aside=rng.random() < ASIDE)
             weights = self.member.domain_weights
-            return self._scene_pack(
-                key, rng.choices(tuple(weights), tuple(weights.values()))[0], rng, ASKS, LEARNT_LATE
-            )
+            return self._scene_pack(key, material.domain(rng, weights), rng, ASKS, LEARNT_LATE)
 
         return pack
 
     def _scene_pack(
         self, key: str, domain: str, rng: Random, asks: int, favour: Mapping[str, float] | None = None
     ) -> Pack:
-        scene = world.scene(key, domain)
+        scene = material.scene(key, domain)
         samples = world.samples_of(key, scene, rng, asks, TRAINING_CHOICES, favour)
         said = [turns.right_reply(one, turns.confidence(self.member, one)) for one in samples]
         prompted = map(self.writer.draft_messages, samples)

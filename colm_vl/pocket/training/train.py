@@ -1,4 +1,7 @@
-"""The command that trains the pocket team from scratch: `python -m colm_vl.pocket.training.train`."""
+"""The command that trains the pocket team from scratch: `python -m colm_vl.pocket.training.train`.
+
+README.md in this folder says how to resume, check the result, and replace the weights in the package.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def main(
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and the training pictures.")] = 7,
 ) -> None:
-    """Train the four tiny models of the pocket team from scratch on drawn pictures.
+    """Train the four tiny models of the pocket team from scratch on drawn pictures and the train split of easy-VQA.
 
     The stages, in order:
 

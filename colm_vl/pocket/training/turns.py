@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from colm_vl import prompts
 from colm_vl.backends.base import Message
+from colm_vl.pocket.outside import OUTSIDE
 from colm_vl.pocket.roster import CLIENTS, Member
 from colm_vl.pocket.training import builders, vocabulary
 from colm_vl.pocket.training.packing import Pack, Turn
@@ -47,7 +48,9 @@ def reply(caption: str, answer: str, confidence: int) -> str:
 
 
 def right_reply(sample: Sample, confidence: int) -> str:
-    return reply(sample.caption, sample.answer_text, confidence)
+    """The right reply, which is that the model does not know if the question is not of its world."""
+    known = sample.domain != OUTSIDE
+    return reply(sample.caption, sample.answer_text, confidence if known else UNSURE)
 
 
 def confidence(member: Member, sample: Sample) -> int:

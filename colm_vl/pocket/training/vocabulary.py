@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from colm_vl import prompts
 from colm_vl.pocket import roster, world
-from colm_vl.pocket.scenes import DOMAINS
+from colm_vl.pocket.training import material
 
 SPECIAL = (
     "<|pad|>",
@@ -40,7 +40,7 @@ _LABELS = (
     "[end ",
 )
 _WORD = r" ?\d| ?\p{L}+| ?[^\s\p{L}\d]+|\s+(?!\S)|\s+"
-_VOCABULARY = 640
+_VOCABULARY = 1024
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -98,10 +98,10 @@ def _sentences() -> Iterator[str]:
 
 
 def _corpus() -> Iterator[str]:
-    for domain in DOMAINS:
+    for domain in material.ALL:
         for index in range(400):
             key = f"train/{index}"
-            for sample in world.samples_of(key, world.scene(key, domain), Random(index), 4):
+            for sample in world.samples_of(key, material.scene(key, domain), Random(index), 4):
                 said = sample.answer_text
                 yield f"Question: {sample.question}\n\n(A) {said}\n(B)\n(C)\nAnswer: {said} (B)"
                 yield f"Caption: {sample.caption}\n"
