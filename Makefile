@@ -7,6 +7,7 @@
 # make test-browser   test the web page in headless Chromium; installs it if possible
 # make test-llamacpp  ask a real small model behind llama.cpp 100 questions, or the first N with QUESTIONS=N
 # make test-clients   test colm-vl serve with published clients and schemathesis, in an environment of their own
+# make test-ray       kill ten nodes of a Ray cluster during 2,000 questions, and test the service on Ray Serve
 # make test-vllm      test against a running vLLM server
 
 PYTHON ?= python3
@@ -16,13 +17,14 @@ STAMP  := $(VENV)/.installed
 LLAMA  := .venv-llamacpp
 DOCS   := .venv-docs
 CLIENTS := .venv-clients
+RAY    := .venv-ray
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo -n )apt-get -qq
 GET_CHROMIUM := { $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit format docs docs-serve docs-tables test-browser test-clients test-llamacpp test-vllm clean
+.PHONY: ask test check lint types unit format docs docs-serve docs-tables test-browser test-clients test-llamacpp test-ray test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -86,6 +88,16 @@ $(CLIENTS)/.installed: tests/contract/clients-requirements.txt
 	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
+# Ray Serve brings servers and event loops that the other tests do without.
+test-ray: $(STAMP) $(RAY)/.installed
+	COLM_VL_RAY_QUESTIONS=2000 COLM_VL_RAY_KILLS=10 $(BIN)/pytest tests/batch/test_ray.py
+	$(RAY)/bin/pytest tests/service/test_ray_serve.py
+
+$(RAY)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,ray-serve]' openai httpx pytest pytest-asyncio pytest-timeout
+	touch $@
+
 # COLM_VL_VLLM_URL is the base URL of a running vLLM, for instance http://localhost:8000/v1
 test-vllm: $(STAMP)
 	$(BIN)/pytest -m vllm tests/serving
@@ -97,4 +109,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(DOCS) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(RAY) $(DOCS) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -14,8 +15,10 @@ import yaml
 from typer.testing import CliRunner
 
 from colm_vl import Team
+from colm_vl._tables import validate
 from colm_vl.batch.shards import Shard
 from colm_vl.cli import app
+from colm_vl.service.ray import Arguments
 from tests.batch.runs import write_questions
 
 ROOT = Path(__file__).parents[1]
@@ -110,3 +113,10 @@ def test_the_kubernetes_job_has_one_pod_for_each_shard() -> None:
     assert shards == [Shard(index + 1, spec["completions"]) for index in range(spec["completions"])]
     shown = CliRunner().invoke(app, ["batch", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     assert [word for word in words if word.startswith("--") and word not in shown] == []
+
+
+def test_ray_serve_takes_the_arguments_of_its_file() -> None:
+    (application,) = yaml.safe_load((DEPLOY / "ray-serve.yaml").read_text("utf-8"))["applications"]
+    module, _, name = application["import_path"].partition(":")
+    assert hasattr(importlib.import_module(module), name)
+    assert validate(Arguments, application["args"], "args").replicas == 3

@@ -104,8 +104,8 @@ Authenticated = Annotated[Caller, Depends(_authenticated)]
 """Whose request it is."""
 
 
-def _admitted(caller: Authenticated, service: CurrentService) -> Caller:
-    service.queue.admit(caller)
+async def _admitted(caller: Authenticated, service: CurrentService) -> Caller:
+    await service.places.admit(caller)
     return caller
 
 

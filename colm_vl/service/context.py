@@ -23,6 +23,7 @@ from colm_vl.service.pictures import PictureStore
 from colm_vl.service.queue import FairQueue
 from colm_vl.service.queued import QueuedBackend
 from colm_vl.service.settings import Settings
+from colm_vl.service.shared import PicturesHere, PlacesHere, Shared
 from colm_vl.service.telemetry import Telemetry
 from colm_vl.team import Team
 
@@ -30,7 +31,8 @@ from colm_vl.team import Team
 class Service:
     """A team behind HTTP, for one event loop. `backends` replaces those of members, as for `AsyncCoLM`; the server's
     is put behind the queue. Without `keys`, every caller is anonymous. With a `ledger`, quotas of a day go on from
-    before. `ledger` and `telemetry` are not closed here."""
+    before. `ledger` and `telemetry` are not closed here. `shared` is what other processes of the
+    service keep for it, instead of `ledger` and a queue of its own."""
 
     def __init__(
         self,
@@ -41,34 +43,29 @@ class Service:
         backends: Mapping[str, Backend] | None = None,
         ledger: Ledger | None = None,
         telemetry: Telemetry | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.team = team
         self.settings = settings or Settings()
         self.keys = keys
-        limits = self.settings.queue
-        self.queue = FairQueue(limits.places, max_waiting=limits.waiting, max_waiting_each=limits.waiting_each)
-        self.pictures = PictureStore(self.settings.picture_limits)
+        common = shared or shared_here(self.settings, keys, ledger)
+        self.places, self.pictures = common.places, common.pictures
         members = dict(backends or {})
         if server := team.server:
             given = members.get(server.name)
             own = given or registry.connect(server.backend, server.options)
             times = server.options.keeps_time if given is None else bool(getattr(given, "keeps_time", False))
-            members[server.name] = QueuedBackend(own, self.queue, times=times, max_pixels=server.options.max_pixels)
+            members[server.name] = QueuedBackend(own, self.places, times=times, max_pixels=server.options.max_pixels)
         self.pool = BackendPool(members, max_loaded=team.policy.max_loaded)
-        self.guidance = GuidanceService(team, self.pool, self.queue, self.pictures) if team.server else None
+        self.guidance = GuidanceService(team, self.pool, self.places, self.pictures) if team.server else None
         self.models = offered(team, self.settings.strategies)
-        self.metrics = Metrics(self.queue, team)
-        self.ledger = ledger
+        self.metrics = Metrics(self.places, team)
         self.sinks: Sequence[Sink] = (
             self.metrics,
             RequestLog(content=self.settings.log_content),
-            *([ledger] if ledger else []),
+            *([common.ledger] if common.ledger else []),
             *([telemetry] if telemetry else []),
         )
-        if ledger is not None and keys is not None:
-            used = ledger.server_tokens_since(day_begun(time.time()))
-            for caller in keys.callers:
-                self.queue.set_tokens_today(caller, used.get(caller.name, 0))
         self.started = int(time.time())
         self.stopping = False
         self._under_way: set[asyncio.Timeout] = set()
@@ -114,3 +111,14 @@ class Service:
             return await check_team(self.team, self.pool)
         finally:
             self._checked = time.monotonic()
+
+
+def shared_here(settings: Settings, keys: KeyRing | None, ledger: Ledger | None) -> Shared:
+    """The places, quotas and pictures of a service in one process."""
+    limits = settings.queue
+    queue = FairQueue(limits.places, max_waiting=limits.waiting, max_waiting_each=limits.waiting_each)
+    if ledger is not None and keys is not None:
+        used = ledger.server_tokens_since(day_begun(time.time()))
+        for caller in keys.callers:
+            queue.set_tokens_today(caller, used.get(caller.name, 0))
+    return Shared(PlacesHere(queue), PicturesHere(PictureStore(settings.picture_limits)), ledger)

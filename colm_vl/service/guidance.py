@@ -29,9 +29,9 @@ from colm_vl.guides import Guide, guide_of
 from colm_vl.run import Run
 from colm_vl.service import accounting
 from colm_vl.service.failures import told
-from colm_vl.service.pictures import PictureStore
-from colm_vl.service.queue import Caller, FairQueue
+from colm_vl.service.queue import Caller
 from colm_vl.service.queued import visit
+from colm_vl.service.shared import Pictures, Places
 from colm_vl.store import CallsUnderWay
 from colm_vl.team import Team
 from colm_vl.types import Query
@@ -42,11 +42,11 @@ Consulted = Queued | Started | TextDelta | ReplyDone
 class GuidanceService:
     """Asks the server of `team`. Equal requests that one caller makes at the same time share a call."""
 
-    def __init__(self, team: Team, pool: BackendPool, queue: FairQueue, pictures: PictureStore) -> None:
+    def __init__(self, team: Team, pool: BackendPool, places: Places, pictures: Pictures) -> None:
         """`pool` has the server behind the queue. Raises `ConfigError` if the team has no server."""
         if team.server is None:
             raise ConfigError(f"{team.source}: no server", hint="add the table [server]")
-        self.queue = queue
+        self.places = places
         self.pictures = pictures
         self._team = team
         self._pool = pool
@@ -55,7 +55,7 @@ class GuidanceService:
     async def prepare(self, caller: Caller, task: Task) -> Consultation:
         """Check the request. Raises `Refusal` if it is not accepted now, `MissingPicture`, and `InputError` or
         `ImageError` if it is invalid."""
-        self.queue.admit(caller)
+        await self.places.admit(caller)
         images = await self.pictures.open(caller.name, task.pictures)
         return Consultation(self, caller, task, Query(task.question, images, task.choices, history=task.history))
 
@@ -105,7 +105,7 @@ class Consultation:
             accounting.charge(run.trace())
         trace = run.trace()
         if reading is None:
-            raise told(trace.failures[-1], self.service.queue.retry_after)
+            raise told(trace.failures[-1], self.service.places.retry_after)
         return self.task.Reply(**reading.model_dump(), usage=trace.usage, notes=trace.notes)
 
     async def _read(self, guide: Guide) -> SelectionReading | GuidanceReading | VerdictReading | None:

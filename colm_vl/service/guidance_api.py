@@ -106,7 +106,7 @@ async def _verdict(request: Request, body: VerdictRequest, service: CurrentServi
 
 async def _has_picture(sha256: _Sha256, service: CurrentService, who: Authenticated) -> Response:
     """Whether this key has uploaded the picture, and it is still kept."""
-    return Response(status_code=204 if service.pictures.has(who.name, sha256) else 404)
+    return Response(status_code=204 if await service.pictures.has(who.name, sha256) else 404)
 
 
 async def _put_picture(request: Request, sha256: _Sha256, service: CurrentService, who: Authenticated) -> Response:

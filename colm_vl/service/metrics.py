@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from colm_vl.drift import DriftTest, is_audited, is_changed
 from colm_vl.gates.calibrated import CalibratedGate
 from colm_vl.service.accounting import Bill
-from colm_vl.service.queue import FairQueue
+from colm_vl.service.shared import Places
 from colm_vl.team import Team
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -16,12 +16,12 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 class Metrics:
     """Counts the requests of one service. Keys are labels by name; there are as many as the operator has made."""
 
-    def __init__(self, queue: FairQueue, team: Team) -> None:
+    def __init__(self, places: Places, team: Team) -> None:
         registry = self.registry = CollectorRegistry()
         gauges = {
-            "waiting": ("calls that wait for the server", lambda: queue.waiting),
-            "serving": ("calls that the server works on", lambda: queue.serving),
-            "places": ("calls that the server works on at most", lambda: queue.places),
+            "waiting": ("calls that wait for the server", lambda: places.waiting),
+            "serving": ("calls that the server works on", lambda: places.serving),
+            "places": ("calls that the server works on at most", lambda: places.places),
         }
         for name, (about, value) in gauges.items():
             Gauge(f"colm_vl_queue_{name}", about, registry=registry).set_function(value)

@@ -76,6 +76,11 @@ class PictureStore:
         """Whether this key has uploaded it. Counts as a use, since a request with it is about to follow."""
         return self._use(_Key(owner, digest)) is not None
 
+    def file(self, owner: str, digest: str) -> bytes | None:
+        """The bytes of a picture, None if this key has not uploaded it. Counts as a use."""
+        kept = self._use(_Key(owner, digest))
+        return None if kept is None else kept.data
+
     async def put(self, owner: str, digest: str, data: bytes) -> None:
         """Keep a picture. Raises `InputError` if `digest` is not its SHA-256, and `ImageError` if it cannot be used."""
         if len(data) > self.limits.each:

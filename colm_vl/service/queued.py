@@ -16,7 +16,8 @@ from typing import Final, cast
 from colm_vl.backends.base import Backend, Capabilities, Generation, Piece, QueuePlace, Request
 from colm_vl.errors import ColmError, TimedOut
 from colm_vl.service import accounting
-from colm_vl.service.queue import Caller, FairQueue
+from colm_vl.service.queue import Caller
+from colm_vl.service.shared import Places
 
 OPERATOR = Caller("")
 """The service itself, for instance when it checks its members."""
@@ -48,10 +49,10 @@ class QueuedBackend:
 
     keeps_time = True
 
-    def __init__(self, backend: Backend, queue: FairQueue, *, times: bool, max_pixels: int | None = None) -> None:
+    def __init__(self, backend: Backend, places: Places, *, times: bool, max_pixels: int | None = None) -> None:
         """`times`: `backend` applies the timeout of a request itself. `max_pixels` is that of its member."""
         self._backend = backend
-        self._queue = queue
+        self._places = places
         self._times = times
         self._max_pixels = max_pixels
 
@@ -76,7 +77,7 @@ class QueuedBackend:
     async def _served(self, request: Request, *, streamed: bool) -> AsyncGenerator[Piece, None]:
         caller = _CALLER.get()
         request = replace(request, scope=caller.name)
-        with self._queue.place(caller, self._estimate(request)) as ticket:
+        async with self._places.place(caller, self._estimate(request)) as ticket:
             ahead: int | None = None
             while ticket.begun is None:
                 if ticket.ahead != ahead:

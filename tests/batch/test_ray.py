@@ -89,7 +89,7 @@ def test_three_nodes_answer_like_one_process(cluster: Any, tmp_path: Path) -> No
     assert ids == [f"q{number}" for number in range(QUESTIONS)]
     assert read_lines(tmp_path / "ray/answers.jsonl") == read_lines(tmp_path / "here/answers.jsonl")
     assert (stats.answered, stats.calls, stats.failed) == (QUESTIONS, QUESTIONS * CALLS, 0)
-    assert stats.notes == ["Ray: 4 nodes (3 CPUs, 0 GPUs); 3 workers with 1 CPUs each"]
+    assert stats.notes[0] == "Ray: 4 nodes (3 CPUs, 0 GPUs); 3 workers with 1 CPUs each"
 
 
 def test_nodes_killed_at_random_moments_lose_nothing(cluster: Any, tmp_path: Path) -> None:

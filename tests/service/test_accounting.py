@@ -121,7 +121,7 @@ async def test_the_quota_of_a_day_goes_on_after_a_restart(tmp_path: Path) -> Non
             statuses = [(await http.post("/v1/guidance", json=request_body())).status_code for _ in range(3)]
         book.close()
         used = book.server_tokens_since(0)["ann"]
-        assert made.queue.tokens_today(next(iter(KeyRing(file).callers))) == used
+        assert made.places.queue.tokens_today(next(iter(KeyRing(file).callers))) == used
         assert statuses[0] == expected, used
 
 

@@ -152,11 +152,11 @@ async def test_a_client_that_goes_away_cancels_its_question(streamed: bool) -> N
         call = asyncio.create_task(called(http, body(text(), stream=streamed), send, gone))
         async with asyncio.timeout(10):
             await slow.began.wait()
-            assert made.queue.serving == 1
+            assert made.places.queue.serving == 1
             gone.set()
             await call
             await slow.ended.wait()
-        assert made.queue.serving == 0
+        assert made.places.queue.serving == 0
 
 
 class Hanging(Written):

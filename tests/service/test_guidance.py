@@ -120,7 +120,7 @@ async def test_a_picture_that_the_service_has_dropped_is_uploaded_again(dots: Qu
     with guided.running() as url:
         async with client(url) as colm:
             await colm.ask("How many?", dots.images)
-            pictures = guided.service.pictures
+            pictures = guided.service.pictures.store
             for kept in list(pictures._files):
                 pictures._drop(kept)
             trace = await colm.ask("How many dots?", dots.images)

@@ -85,7 +85,7 @@ async def test_a_client_that_goes_away_frees_its_place_and_cancels_the_call(dots
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
     guided = Guided(server, one_place())
     with guided.running() as url:
-        queue = guided.service.queue
+        queue = guided.service.places.queue
         async with client(url) as colm:
             tasks = [asyncio.create_task(colm.ask(f"How many {number}?", dots.images)) for number in range(3)]
             await waiting(queue, 2)
@@ -120,7 +120,7 @@ async def test_a_call_that_takes_too_long_is_given_up(dots: Query) -> None:
     server = ScriptedBackend([Reply(text=GUIDANCE, delay=60)])
     guided = Guided(server, one_place())
     with guided.running() as url:
-        queue = guided.service.queue
+        queue = guided.service.places.queue
         async with client(url, timeouts={"guide": 0.2}) as colm:
             trace = await colm.ask(dots)
         await until(lambda: queue.serving == 0)
@@ -219,7 +219,7 @@ async def test_a_call_that_two_clients_share_goes_on_if_one_of_them_leaves(dots:
     with guided.running() as url:
         async with client(url) as first, client(url) as second:
             leaving, staying = (asyncio.create_task(colm.ask(dots)) for colm in (first, second))
-            await until(lambda: guided.service.queue.serving == 1)
+            await until(lambda: guided.service.places.queue.serving == 1)
             leaving.cancel()
             assert len((await staying).guidance) == 1
-        await until(lambda: guided.service.queue.serving == 0)
+        await until(lambda: guided.service.places.queue.serving == 0)

@@ -10,6 +10,7 @@ from colm_vl import AsyncCoLM, Queued, Team, Trace
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.service.queue import Caller, FairQueue, Quota
 from colm_vl.service.queued import QueuedBackend, visit
+from colm_vl.service.shared import PlacesHere
 from tests.teams import FIVE, GUIDANCE
 
 ANN, BOB = Caller("ann"), Caller("bob")
@@ -18,7 +19,7 @@ ANN, BOB = Caller("ann"), Caller("bob")
 def team(server: ScriptedBackend, queue: FairQueue, **policy: object) -> AsyncCoLM:
     table = {"backend": "scripted", "model": "script", "replies": [FIVE]}
     made = Team.from_dict({"clients": [{"name": "eyes", **table}], "server": table, "policy": policy})
-    return AsyncCoLM(made, backends={"server": QueuedBackend(server, queue, times=False)})
+    return AsyncCoLM(made, backends={"server": QueuedBackend(server, PlacesHere(queue), times=False)})
 
 
 async def waiting(queue: FairQueue, count: int) -> None:
