@@ -13,6 +13,11 @@ progress      progress display of the command line
 folder        the output folder: traces and answers
 settings      the settings with which a folder was made
 journal       finished calls
+executors     where questions are answered: here, or by Ray
+ray_executor  sends questions to the workers of a Ray cluster
+ray_cluster   its machines and workers
+ray_worker    what runs in the processes of a worker
+options       options that two command lines have in common
 heads         what identifies lines of traces; traces of other shards
 shards        parts of a batch that run at the same time
 merging       joins the answers of shards

@@ -108,7 +108,7 @@ def ray_options(address: str, workers: int | None, gpus: float | None, cpus: flo
 
 def cluster_summary(options: RayOptions, team: Team, concurrency: int) -> str:
     """What a batch would use of the cluster. Connects to it."""
-    from colm_vl.batch.ray_executor import plan_of
+    from colm_vl.batch.ray_cluster import plan_of
 
     cluster = plan_of(options, team)
     local = [member.name for member in team.members if member.options.in_process]
