@@ -87,7 +87,7 @@ from colm_vl.types import (
 from processors.fetching import FetchPolicy
 from processors.images import Image, ImageSource
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AsyncCoLM",
