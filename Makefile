@@ -4,7 +4,8 @@
 # make format         format the code
 # make docs           build the documentation in docs/_build/html, in an environment of its own
 # make docs-serve     the same, then serve it on http://127.0.0.1:8800
-# make test-browser   test the web page in headless Chromium; installs it if possible
+# make test-browser   test the web page in headless Chromium, if that is installed
+# make install-chromium  install Chromium with apt-get, and with sudo unless you are root
 # make test-llamacpp  ask a real small model behind llama.cpp 100 questions, or the first N with QUESTIONS=N
 # make test-clients   test colm-vl serve with published clients and schemathesis, in an environment of their own
 # make test-ray       kill ten nodes of a Ray cluster during 2,000 questions, and test the service on Ray Serve
@@ -19,12 +20,12 @@ DOCS   := .venv-docs
 CLIENTS := .venv-clients
 RAY    := .venv-ray
 AXE    := 4.14.1
-APT    := $(if $(filter 0,$(shell id -u)),,sudo -n )apt-get -qq
-GET_CHROMIUM := { $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
+APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get -qq
+CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit format docs docs-serve docs-tables test-browser test-clients test-llamacpp test-ray test-vllm clean
+.PHONY: ask test check lint types unit format docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -65,9 +66,12 @@ $(DOCS)/.installed: pyproject.toml constraints.txt
 	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
+install-chromium:
+	@$(CHROMIUM) || { $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
+
 # Tests that need Chromium or axe-core are skipped with a message if these are missing.
 test-browser: $(STAMP)
-	command -v chromium || command -v chromium-browser || command -v google-chrome || $(GET_CHROMIUM) || true
+	@$(CHROMIUM) || echo "Chromium is not installed, and its tests are skipped: make install-chromium, or install Chrome" >&2
 	test -e node_modules/axe-core/axe.min.js || npm install --no-save --no-audit --no-fund axe-core@$(AXE) || true
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/pytest -m browser tests/demos tests/eval

@@ -23,7 +23,7 @@ WIDTHS = {"phone": (390, 844), "desk": (1440, 900)}
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(280),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make test-browser"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make install-chromium"),
 ]
 
 
