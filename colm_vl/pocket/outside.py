@@ -22,6 +22,7 @@ NOT_KNOWN = "not known"
 """The caption of what is not known."""
 
 _THINGS = ("dog", "man", "woman", "car", "tree", "house", "child", "train", "sign", "bird", "bottle", "river")
+_OPTIONS = (*_THINGS, "red", "blue", "green", "yellow", "circle", "square", "yes", "no", "2", "3", "5", "7")
 _QUESTIONS: Mapping[Use, tuple[str, ...]] = {
     "training": (
         "What is the {a} doing?", "Is the {a} behind the {b}?", "Who painted this?", "What is written on the {a}?",
@@ -42,13 +43,19 @@ def scene(key: str, use: Use = "training") -> Scene:
     has nothing to do with the world. The same key gives the same scene."""
     rng = Random(f"colm-vl/{key}/{OUTSIDE}/{use}")
     known = world.scene(key, rng.choice([name for name in DOMAINS if name != "text"]))
-    asked = [_question(rng, use) for _ in range(5)]
+    asked = [(_question(rng, use), _options(rng)) for _ in range(5)]
     if (way := rng.random()) < 0.5:
         pictures = tuple(picture(rng, use) for _ in known.pictures)
-        asked += [one.question for one in rng.sample(known.questions, min(5, len(known.questions)))]
+        asked += [
+            (one.question, (one.answer, *one.others) if len(one.others) == world.OPTIONS - 1 else ())
+            for one in rng.sample(known.questions, min(5, len(known.questions)))
+        ]
     else:
         pictures = known.pictures if way < 0.8 else ()
-    questions = tuple(SceneQuestion("unknown", question, UNKNOWN) for question in dict.fromkeys(asked))
+    questions = tuple(
+        SceneQuestion("unknown", question, UNKNOWN, options, answerable=False)
+        for question, options in dict(asked).items()
+    )
     return Scene(OUTSIDE, pictures, NOT_KNOWN, questions)
 
 
@@ -63,6 +70,11 @@ def _question(rng: Random, use: Use) -> str:
         return " ".join(words).capitalize() + "?"
     a, b = rng.sample(_THINGS, 2)
     return rng.choice(_QUESTIONS[use]).format(a=a, b=b)
+
+
+def _options(rng: Random) -> tuple[str, ...]:
+    """Options for a question that has nothing to do with the world."""
+    return tuple(rng.sample(_OPTIONS, world.OPTIONS))
 
 
 def _colour(rng: Random) -> tuple[int, int, int]:

@@ -26,7 +26,8 @@ YES_NO = ("yes", "no")
 class SceneQuestion:
     """A question about a scene. `others` are wrong answers for multiple choice; if empty, the question is always open.
 
-    `relevant` is the relevant part of the caption, or empty if all of it is relevant.
+    `relevant` is the relevant part of the caption, or empty if all of it is relevant. `answerable`: the right answer is
+    one of the choices; otherwise, all choices are wrong and `answer` says that the model does not know.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class SceneQuestion:
     answer: str
     others: tuple[str, ...] = ()
     relevant: str = ""
+    answerable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ Split = Literal["train", "validation", "test"]
 
 TEST_SIZE = 1200
 LETTERS = "ABCDEF"
+OPTIONS = 3
+"""The number of options of a multiple-choice question."""
 CHOICE_SHARE = 0.3
 """The share of multiple-choice questions among those that can be asked with options."""
 
@@ -28,7 +30,8 @@ CHOICE_SHARE = 0.3
 class Sample:
     """One question about one scene.
 
-    `answer` is the right answer: the letter if there are `choices`, or else the text. `answer_text` is always the text.
+    `answer` is the right answer: the letter if one of the `choices` is right, or else the text. `answer_text` is always
+    the text.
     """
 
     id: str
@@ -92,11 +95,11 @@ def _samples(key: str, n: int, domain: str | None) -> Iterator[Sample]:
 def _sample(key: str, drawn: Scene, ask: SceneQuestion, rng: Random, choice_share: float) -> Sample:
     choices: tuple[str, ...] = ()
     answer = ask.answer
-    if len(ask.others) == 2 and rng.random() < choice_share:
-        shuffled = [ask.answer, *ask.others]
-        rng.shuffle(shuffled)
-        choices = tuple(shuffled)
-        answer = LETTERS[choices.index(ask.answer)]
+    options = [ask.answer, *ask.others] if ask.answerable else [*ask.others]
+    if len(options) == OPTIONS and rng.random() < choice_share:
+        rng.shuffle(options)
+        choices = tuple(options)
+        answer = LETTERS[choices.index(ask.answer)] if ask.answerable else ask.answer
     return Sample(
         f"{drawn.domain}/{key}",
         drawn.domain,

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
-from colm_vl.pocket import outside
+from colm_vl.pocket import outside, world
 from colm_vl.pocket.scenes import YES_NO
 from colm_vl.pocket.training import material
 
@@ -38,6 +38,18 @@ def test_the_world_stays_the_greatest_part() -> None:
         assert drawn.count(name) / len(drawn) == pytest.approx(share, abs=0.02)
     assert drawn.count("shapes") > 0.7 * len(drawn)
     assert set(drawn) == {"shapes", material.EASY, outside.OUTSIDE}
+
+
+def test_what_is_not_known_is_also_asked_with_choices_of_which_none_is_right() -> None:
+    asked = [
+        sample
+        for index in range(100)
+        for sample in world.samples_of(f"{index}", outside.scene(f"train/{index}"), Random(index), 5)
+    ]
+    assert {sample.answer for sample in asked} == {outside.UNKNOWN}
+    with_choices = [sample for sample in asked if sample.choices]
+    assert 0.1 < len(with_choices) / len(asked) < 0.4
+    assert all(len(set(sample.choices)) == 3 and outside.UNKNOWN not in sample.choices for sample in with_choices)
 
 
 def _pixels(key: str) -> bytes:
