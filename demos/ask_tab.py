@@ -1,4 +1,4 @@
-"""The tab for single questions: its layout and event handlers."""
+"""The tab for single questions: its event handlers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from typing import Any, Literal
 import gradio as gr
 
 from colm_vl import Trace
-from colm_vl.strategies import find
 
 from . import costs, draw
 from .api import offer_api, visit_of
+from .ask_layout import AskLayout, welcome
 from .examples import Example
 from .history import ADD, FORGET, READ, Entry, FeedbackFile, choices_of, download_links, pictures_of, remembered
 from .inputs import (
     FIELDS,
     GATES,
-    SHARES,
-    VOTE,
     Field,
     FieldError,
     Settings,
     read_choices,
-    strategies,
-    strategy_choices,
 )
 from .known import Known, digests
 from .messages import in_words
@@ -48,125 +44,16 @@ class Shown:
     asked: Asked | None = None
 
 
-class AskTab:
+class AskTab(AskLayout):
     def __init__(self, service: Service, feedback: FeedbackFile | None, examples: Sequence[Example]) -> None:
-        self.service = service
+        super().__init__(service, examples)
         self.feedback = feedback
-        self.examples = examples
-
-    # --- layout ---
 
     def lay_out(self, page: gr.Blocks) -> None:
         """Create the components and attach the event handlers. Call it within a `gr.Tab`."""
-        self.shown = gr.State(None)
-        self.known = gr.State(None)
-        self.visit = gr.JSON([], visible=False)
-        self.fresh = gr.JSON(None, visible=False)
-        with gr.Row(elem_classes="cv-ask"):
-            with gr.Column(min_width=300, elem_id="question-side"):
-                self._lay_out_question()
-            with gr.Column(min_width=300, elem_id="answer-side"):
-                self._lay_out_answer()
-            with gr.Column(min_width=300, elem_id="more-side"):
-                self._lay_out_more()
+        self.create()
         self._wire(page)
         offer_api(self.service)
-
-    def _lay_out_question(self) -> None:
-        self.errors: dict[Field, Any] = {}
-        self.pictures = gr.Gallery(
-            label="Pictures", type="filepath", file_types=["image"], sources=["upload", "webcam", "clipboard"],
-            interactive=True, columns=3, height=200, object_fit="contain", format="png", elem_id="pictures",
-            buttons=[],
-        )  # fmt: skip
-        self.errors["pictures"] = gr.HTML(elem_id="pictures-error")
-        self.question = gr.Textbox(
-            label="Question", lines=2, max_lines=6, placeholder="What do you want to know?", elem_id="question",
-            max_length=self.service.limits.characters, info="Enter asks, Shift+Enter starts a new line, Esc stops.",
-        )  # fmt: skip
-        self.errors["question"] = gr.HTML(elem_id="question-error")
-        self.kept = gr.HTML(elem_id="kept")
-        self.errors["choices"] = gr.HTML(elem_id="choices-error")
-        with gr.Row(elem_classes="cv-go"):
-            self.go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
-            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
-        self.errors["settings"] = gr.HTML(elem_id="ask-error")
-
-    def _lay_out_more(self) -> None:
-        with gr.Column(elem_id="examples"):
-            gr.HTML(draw.tag("h2", "Or try one of these"), elem_classes="cv-label", visible=bool(self.examples))
-            self.example_buttons = [_example_button(number, example) for number, example in enumerate(self.examples)]
-        with gr.Accordion("Choices", open=False, elem_id="choices-part"):
-            self.choices = gr.Textbox(
-                label="Choices, one per line", lines=3, info="Leave it empty for an open answer.", elem_id="choices"
-            )
-        with gr.Accordion("How the team works", open=False, elem_id="settings"):
-            self._lay_out_settings()
-        with gr.Accordion("Your questions", open=False, elem_id="history-part") as self.history_part:
-            self.icons = gr.HTML(elem_id="history-icons")
-            self.history = gr.Radio([], label="Earlier questions, latest first", elem_id="history")
-            self.forget = gr.Button("Forget them", size="sm", elem_id="forget")
-
-    def _lay_out_settings(self) -> None:
-        team = self.service.colm.team
-        own = Settings.of(team.policy)
-        names = strategies(team)
-        self.strategy = gr.Dropdown(
-            strategy_choices(names), value=own.strategy, label="Strategy", elem_id="strategy",
-            allow_custom_value=own.strategy not in names,
-        )  # fmt: skip
-        self.asker = gr.Dropdown(
-            [VOTE, *(client.name for client in team.clients)], value=own.asker, label="Whose answer counts",
-            elem_id="asker",
-        )  # fmt: skip
-        self.rounds = gr.Slider(1, 5, value=own.rounds, step=1, label="Rounds of guidance", elem_id="rounds")
-        self.gate = gr.Radio(GATES, value=own.gate, label="When the server is asked", elem_id="gate")
-        self.confidence = gr.Slider(
-            0, 1, value=own.confidence, step=0.05, label="Unsure means a confidence of at most", elem_id="confidence",
-            visible=own.gate == GATES[2],
-        )  # fmt: skip
-        self.share = gr.Radio(list(SHARES), value=own.share, label="What the server may see", elem_id="share")
-        self.truth = gr.Textbox(
-            label="Right answer, if you know it",
-            info="Used to mark answers as right or wrong. It is not sent to models.",
-            elem_id="truth",
-        )
-
-    def _lay_out_answer(self) -> None:
-        with gr.Row(elem_classes="cv-answer-row"):
-            self.shown_pictures = gr.HTML(elem_id="shown-pictures")
-            self.answer = gr.HTML(_welcome(), elem_id="answer")
-        with gr.Column(visible=False, elem_id="feedback") as self.rating, gr.Row(elem_classes="cv-rating"):
-            gr.HTML(draw.tag("h2", "Was this answer right?"))
-            self.up = gr.Button("Right", size="sm", elem_id="thumb-up", min_width=90)
-            self.down = gr.Button("Wrong", size="sm", elem_id="thumb-down", min_width=90)
-            self.correction = gr.Textbox(
-                show_label=False, container=False, placeholder="The right answer, if it was not",
-                elem_id="correction", min_width=200,
-            )  # fmt: skip
-            self.thanks = gr.HTML(elem_id="thanks")
-        self.columns = gr.HTML(elem_id="columns")
-        self.account = gr.HTML(elem_id="account")
-        with gr.Column(visible=False, elem_id="more") as self.more:
-            with gr.Column(elem_id="compare-part"):
-                gr.HTML(draw.tag("h2", "Would a single model have been enough?"))
-                known = self._comparable()
-                self.rivals = gr.CheckboxGroup(
-                    known, value=[name for name in known if not find(name).costly],
-                    label="Answer the same question with", elem_id="rivals",
-                )  # fmt: skip
-                self.blind = gr.Checkbox(
-                    False, label="Show the answers without the names first", elem_id="blind"
-                )  # fmt: skip
-                self.compare = gr.Button("Compare", elem_id="compare", size="sm")
-                self.table = gr.HTML(elem_id="comparison")
-            self.again = gr.Button("Edit and ask again", elem_id="again", size="sm")
-            self.downloads = gr.HTML(elem_id="downloads")
-
-    def _comparable(self) -> list[str]:
-        team = self.service.colm.team
-        alone = [f"solo:{client.name}" for client in team.clients]
-        return [*alone, *(name for name in strategies(team) if name != "solo")]
 
     # --- event handlers ---
 
@@ -274,7 +161,7 @@ class AskTab:
                     drawn = now
             yield self._buttons(working=False) | self._finished(view, asked)
         except Exception as error:
-            yield self._told("settings", in_words(error)) | {self.answer: _welcome()} | self._buttons(working=False)
+            yield self._told("settings", in_words(error)) | {self.answer: welcome()} | self._buttons(working=False)
 
     def _finished(self, view: View, asked: Asked) -> Updates:
         if view.trace is None:
@@ -439,20 +326,6 @@ def _kept(choices: str, truth: str) -> str:
 def _files(pictures: Any) -> list[str]:
     """The paths in the value of a gallery."""
     return [item[0] for item in pictures or []]
-
-
-def _example_button(number: int, example: Example) -> gr.Button:
-    classes = ["cv-example"] if example.pictures else ["cv-example", "cv-bare"]
-    words = f"{example.title}: {example.question}"
-    return gr.Button(words, elem_id=f"example-{number}", size="sm", elem_classes=classes)
-
-
-def _welcome() -> str:
-    steps = ("Each small model drafts an answer on its own.", "The larger one reads all drafts and says what to check.",
-             "Each small model reads this, and keeps or changes its answer.")  # fmt: skip
-    listed = "".join(draw.tag("li", step) for step in steps)
-    inside = draw.tag("p", "Ask a question about a picture.", "cv-headline cv-quiet")
-    return draw.tag("section", inside + draw.tag("ol", listed, "cv-steps"), "cv-answer", aria_label="Answer")
 
 
 __all__: Sequence[str] = ["AskTab"]
