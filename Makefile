@@ -2,6 +2,8 @@
 # make test           the same, then run all checks
 # make check          run lint, type checks and tests in an existing .venv
 # make format         format the code
+# make lock           write constraints.txt: every package of every extra; make lock-upgrade takes the newest versions
+# make lock-check     fail if constraints.txt is not current
 # make docs           build the documentation in docs/_build/html, in an environment of its own
 # make docs-serve     the same, then serve it on http://127.0.0.1:8800
 # make test-browser   test the web page in headless Chromium, if that is installed
@@ -19,13 +21,15 @@ LLAMA  := .venv-llamacpp
 DOCS   := .venv-docs
 CLIENTS := .venv-clients
 RAY    := .venv-ray
+LOCK   := .venv-lock
+UV     := 0.13.9
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get -qq
 CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit format docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
+.PHONY: ask test check lint types unit format lock lock-upgrade lock-check docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -48,6 +52,21 @@ unit:
 format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# These need a package registry.
+lock: $(LOCK)/.installed
+	$(LOCK)/bin/python tools/lock.py
+
+lock-upgrade: $(LOCK)/.installed
+	$(LOCK)/bin/python tools/lock.py --upgrade
+
+lock-check: $(LOCK)/.installed
+	@$(LOCK)/bin/python tools/lock.py --check
+
+$(LOCK)/.installed: Makefile
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
+	touch $@
 
 # Warnings are errors: among them, links and anchors that do not exist, and files that a page would load from another host.
 docs: $(DOCS)/.installed
@@ -113,4 +132,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(RAY) $(DOCS) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(RAY) $(DOCS) $(LOCK) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage
