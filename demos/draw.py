@@ -1,35 +1,33 @@
-"""Renders a `View` as HTML. Text from visitors and models is escaped by `text`.
+"""Renders a `View` as HTML.
 
-All elements are built with the helpers `tag` and `text`, so that no unescaped value gets into the page.
+What models write is rendered by `markup.rich`, all other text from visitors and models is escaped by `text`.
 """
 
 from __future__ import annotations
 
 import html
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
 
 from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Settlement, Verdict
 from colm_vl.answers import abstains, same, same_reply
 from colm_vl.types import MemberInfo, Stage
 
+from .changes import written
+from .elements import clamped, disclosed, error, labelled, percent, status, tag, text
+from .markup import rich, rich_line
 from .messages import failure_in_words
 from .view import Mark, QueuePosition, ReplyKey, View
 
 _CONFIDENCE_SOURCE = {"logprobs": "measured", "stated": "stated", "unknown": ""}
 """Measured from the probabilities of its tokens, or stated by the model."""
-_CLAMPED, _CLAMPED_IN_CARD = 320, 120
-"""Longer texts show this many characters, and the rest after a click."""
+_CLAMPED_IN_CARD = 120
+"""Longer answers on a card show this many characters, and the rest after a click."""
 _MARKS: dict[Mark, tuple[str, str]] = {
     "kept": ("✓", "kept its answer"),
     "corrected": ("↗", "corrected its answer"),
     "changed": ("↻", "changed its answer"),
     "unread": ("–", "gave no readable answer"),
 }
-_JOINERS = "\u200c\u200d"
-"""Invisible, and part of the spelling of Persian, of Indian scripts and of emoji."""
 _STAGES: dict[Stage, str] = {
     "select": "selecting clients",
     "draft": "the clients write their drafts",
@@ -38,24 +36,6 @@ _STAGES: dict[Stage, str] = {
     "refine": "the clients refine their answers",
     "settle": "settling on an answer",
 }
-
-
-def text(value: object) -> str:
-    """Escape `value` as HTML text. Control characters, some of which reverse the direction of text, are removed;
-    joiners are kept.
-
-    `${…}` and `{{…}}` are escaped as well, because Gradio's templates interpret them.
-    """
-    kept = "\n\t" + _JOINERS
-    plain = "".join(char for char in str(value) if char in kept or unicodedata.category(char) not in ("Cc", "Cf"))
-    return html.escape(plain).replace("{", "&#123;").replace("}", "&#125;").replace("$", "&#36;")
-
-
-def tag(name: str, content: str, classes: str = "", **attributes: object) -> str:
-    """An element with `content`, which must be HTML. Attributes are escaped; `aria_label` becomes `aria-label`."""
-    written = {"class": classes, **{key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}}
-    inside = "".join(f' {key}="{text(value)}"' for key, value in written.items() if value not in ("", None))
-    return f"<{name}{inside}>{content}</{name}>"
 
 
 def answer(view: View) -> str:
@@ -80,17 +60,6 @@ def pictures(uris: Iterable[str]) -> str:
     return tag("div", "".join(each), "cv-thumbs") if shown else ""
 
 
-def clamped(said: str, most: int = _CLAMPED) -> str:
-    """A text, of which a long one shows its beginning only, until it is clicked."""
-    if len(said) <= most + 40:
-        return text(said)
-    cut = said.rfind(" ", most // 2, most)
-    cut = cut if cut > 0 else most
-    more = tag("span", "more", "cv-more-word") + tag("span", "less", "cv-less-word")
-    start = tag("span", text(said[:cut]) + tag("span", " … ", "cv-dots"))
-    return tag("details", tag("summary", start + more) + tag("span", text(said[cut:])), "cv-clamped")
-
-
 def columns(view: View) -> str:
     """A card for each client with its draft and its refined answers, and the server's guidance."""
     cards = "".join(_card(view, client) for client in view.clients)
@@ -104,24 +73,6 @@ def columns(view: View) -> str:
         parts.append(tag("p", text(f"Not selected: {', '.join(view.passed_over)}."), "cv-aside"))
     parts += [tag("p", text(note), "cv-aside cv-note") for note in view.notes]
     return tag("section", "".join(parts), "cv-board", aria_label="How the team worked")
-
-
-def disclosed(label: str, content: str) -> str:
-    """HTML that is shown after a click on `label`."""
-    return tag("details", tag("summary", text(label)) + content, "cv-code")
-
-
-def error(words: str) -> str:
-    """An error message beside a field."""
-    return tag("p", text(words), "cv-error", role="alert") if words else ""
-
-
-def status(words: str) -> str:
-    return tag("p", text(words), "cv-status", role="status")
-
-
-def labelled(choice: str | None, said: str) -> str:
-    return f"({choice}) {said}" if choice else said
 
 
 def _headline(view: View) -> str:
@@ -155,7 +106,7 @@ def _settled(view: View) -> str:
     assert settlement is not None
     answered = labelled(settlement.choice, settlement.answer)
     copy = tag("button", "Copy", "cv-button cv-small", type="button", data_copy="cv-said")
-    said = tag("div", clamped(answered), "cv-headline" if len(answered) < 80 else "cv-headline cv-long-answer",
+    said = tag("div", rich_line(answered), "cv-headline" if len(answered) < 80 else "cv-headline cv-long-answer",
                role="status", dir="auto")  # fmt: skip
     said = tag("div", said + copy + tag("span", text(answered), id="cv-said", hidden="hidden"), "cv-answered")
     lines = [tag("p", _behind(view) + _rightness(view, settlement.answer), "cv-by")]
@@ -265,7 +216,7 @@ def _short(said: str) -> str:
 
 def _brief(reply: ClientReply) -> str:
     said = _short(labelled(reply.choice, reply.answer))
-    return said if abstains(reply) or reply.confidence.value is None else f"{said} {reply.confidence.value * 100:.0f} %"
+    return said if abstains(reply) or reply.confidence.value is None else f"{said} {percent(reply.confidence.value)}"
 
 
 def _draft(view: View, name: str) -> str:
@@ -306,43 +257,28 @@ def _refined(view: View, reply: Refinement) -> str:
 def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", earlier: str = "") -> str:
     """`earlier` is the text of the reply before it, whose words are not marked as new."""
     if not reply.answer:
-        prose = tag("div", clamped(reply.text.strip()), "cv-prose", dir="auto")
+        prose = tag("div", rich(reply.text.strip()), "cv-prose", dir="auto")
         return tag("p", "no readable answer", "cv-said cv-warn") + prose + mark
-    said = clamped(labelled(reply.choice, reply.answer), _CLAMPED_IN_CARD) + _rightness(view, reply.answer)
+    said = rich_line(labelled(reply.choice, reply.answer), _CLAMPED_IN_CARD) + _rightness(view, reply.answer)
     parts = [tag("div", said, "cv-said", dir="auto"), _confidence(reply.confidence), mark]
     if abstains(reply):
         parts = [tag("div", said, "cv-said cv-warn", dir="auto"), mark]
     if reply.caption:
-        parts.append(tag("div", clamped(reply.caption), "cv-caption", dir="auto"))
-    return "".join([*parts, _as_written(reply.text, earlier)])
+        parts.append(tag("div", rich(reply.caption), "cv-caption", dir="auto"))
+    return "".join([*parts, written(reply.text, earlier)])
 
 
 def _confidence(confidence: Confidence) -> str:
     if confidence.value is None:
         return tag("p", "confidence unknown", "cv-confidence cv-idle")
-    percent = round(confidence.value * 100)
-    fill = f'<span class="cv-fill" style="width:{percent:d}%"></span>'
+    share = round(confidence.value * 100)
+    fill = f'<span class="cv-fill" style="width:{share:d}%"></span>'
     source = _CONFIDENCE_SOURCE[confidence.source]
     bar = tag(
         "span", fill, "cv-bar", role="meter", aria_label=f"Confidence, {source}",
-        aria_valuenow=percent, aria_valuemin="0", aria_valuemax="100",
+        aria_valuenow=share, aria_valuemin="0", aria_valuemax="100",
     )  # fmt: skip
-    return tag("p", bar + tag("span", text(f"{percent} % {source}")), "cv-confidence")
-
-
-def _as_written(reply: str, earlier: str = "") -> str:
-    written = _new_words(earlier.strip(), reply.strip()) if earlier else text(reply.strip())
-    return tag("details", tag("summary", "full reply") + tag("pre", written, dir="auto"), "cv-raw")
-
-
-def _new_words(earlier: str, reply: str) -> str:
-    """The reply, with the words marked that the earlier one does not have in this place."""
-    before, now = (re.findall(r"\s+|\S+", said) for said in (earlier, reply))
-    parts = []
-    for kind, _, _, start, end in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
-        words = text("".join(now[start:end]))
-        parts.append(tag("ins", words) if kind in ("insert", "replace") and words.strip() else words)
-    return "".join(parts)
+    return tag("p", bar + tag("span", text(f"{percent(confidence.value)} {source}")), "cv-confidence")
 
 
 def _writing(view: View, place: ReplyKey) -> str:
@@ -381,10 +317,10 @@ def _guidance(view: View, round: int) -> str:
 
 def _guidance_parts(guidance: Guidance) -> str:
     parts = {"Evidence": guidance.evidence, "Disagreement": guidance.disagreement, "Check": guidance.check}
-    rows = [tag("dt", name) + tag("dd", clamped(said), dir="auto") for name, said in parts.items() if said]
+    rows = [tag("dt", name) + tag("dd", rich(said), dir="auto") for name, said in parts.items() if said]
     if not rows:
-        return tag("div", clamped(guidance.text.strip()), "cv-prose", dir="auto")
-    return tag("dl", "".join(rows)) + _as_written(guidance.text)
+        return tag("div", rich(guidance.text.strip()), "cv-prose", dir="auto")
+    return tag("dl", "".join(rows)) + written(guidance.text)
 
 
 def _verdict(view: View) -> str:

@@ -99,7 +99,8 @@ def launch(
     loaded: threading.Event | None = None,
 ) -> Any:  # fmt: skip
     """Start serving in the background and return the page; its `close` stops the server. Raises `MissingPackage`."""
-    require("gradio", "demo")
+    for package in ("gradio", "latex2mathml", "mdit_py_plugins", "nh3"):
+        require(package, "demo")
     from .page import Options, build, examples_for
     from .privacy import middleware
     from .theme import ICON, SCRIPT, css, theme

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("nh3", reason="nh3 is not installed: pip install 'colm-vl[demo]'")
+
 from colm_vl import Trace
 from demos import costs, draw
 from demos.view import View, calls_avoided
