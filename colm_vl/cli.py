@@ -38,6 +38,7 @@ from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.events import Event
 from colm_vl.extras import part
+from colm_vl.mcp import cli as mcp_cli
 from colm_vl.memory_plan import plan_memory
 from colm_vl.memory_tables import plan_tables, read_bytes, read_size
 from colm_vl.service import cli as service_cli
@@ -340,6 +341,7 @@ app.add_typer(part("eval.cli").app, name="eval")
 app.command("serve", help=service_cli.HELP)(service_cli.serve)
 app.add_typer(service_cli.keys_app, name="keys")
 app.command("usage")(service_cli.usage)
+app.command("mcp", help=mcp_cli.HELP)(mcp_cli.serve)
 app.command("page", help=part("demos.image_qa").HELP)(part("demos.image_qa").serve)
 
 

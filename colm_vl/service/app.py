@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from colm_vl import __version__
+from colm_vl.extras import require
 from colm_vl.service import chat, errors, guidance_api, metrics_api, models, probes, responses
 from colm_vl.service.access import OPEN_PATHS, AccessMiddleware
 from colm_vl.service.accounting import AccountingMiddleware
 from colm_vl.service.context import Service
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 _PARTS = (
     models.add_routes,
@@ -29,10 +34,11 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(service.aclose)
+            if manager is not None:
+                await stack.enter_async_context(manager.run())
             yield
-        finally:
-            await service.aclose()
 
     # The interactive pages would load scripts from another host.
     app = FastAPI(
@@ -42,6 +48,7 @@ def create_app(service: Service) -> FastAPI:
     errors.add_handlers(app)
     for add_routes in _PARTS:
         add_routes(app)
+    manager = _add_mcp(app, service) if service.settings.mcp else None
     errors.describe(app)
     app.add_middleware(AccessMiddleware, service=service)
     app.add_middleware(AccountingMiddleware, sinks=service.sinks, ignored=OPEN_PATHS)
@@ -53,3 +60,10 @@ def create_app(service: Service) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     return app
+
+
+def _add_mcp(app: FastAPI, service: Service) -> StreamableHTTPSessionManager:
+    require("mcp", "mcp")
+    from colm_vl.service import mcp_api
+
+    return mcp_api.add_route(app, service)

@@ -50,6 +50,7 @@ def serve(
     ledger: Annotated[
         Path | None, typer.Option(help="An SQLite file with one row for each request; see colm-vl usage.")
     ] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the team also as a tool to MCP clients, at /mcp.")] = False,
     log_format: Annotated[LogFormat, typer.Option(help="The form of log lines, on standard error.")] = "text",
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
 ) -> None:
@@ -62,7 +63,10 @@ def serve(
 
     logs.set_up(log_format, debug=debug)
     ring = KeyRing(key_file) if key_file else None
-    settings, members = Settings.load(config) if config else None, Team.load(team) if team else Team.pocket()
+    settings, members = Settings.load(config) if config else Settings(), Team.load(team) if team else Team.pocket()
+    if mcp or settings.mcp:
+        require("mcp", "mcp")
+        settings = settings.model_copy(update={"mcp": True})
     with ExitStack() as stack:
         listener = stack.enter_context(server.listen(host, port, keys=ring is not None))
         book = stack.enter_context(closing(Ledger(ledger))) if ledger else None

@@ -69,6 +69,7 @@ class Settings(Table):
     ignore_tools: bool = Field(
         default=False, description="whether tools that a request only offers are ignored, not refused"
     )
+    mcp: bool = Field(default=False, description="whether MCP clients can ask the team, at /mcp (extra mcp)")
     metrics_keys: tuple[str, ...] = Field(default=(), description="names of the keys that may read /metrics")
     log_content: bool = Field(default=False, description="whether log lines contain questions and answers")
     grace: float = Field(default=30.0, ge=0, description="seconds that running requests get to end at SIGTERM")
