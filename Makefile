@@ -1,6 +1,7 @@
 # make ask            create .venv, install, and ask a question about an example picture
 # make test           the same, then run all checks
 # make check          run lint, type checks and tests in an existing .venv
+# make coverage       run the tests of make check and show how much of the code they run
 # make format         format the code
 # make lock           write constraints.txt: every package of every extra; make lock-upgrade takes the newest versions
 # make lock-check     fail if constraints.txt is not current
@@ -29,7 +30,7 @@ CHROMIUM := command -v chromium || command -v chromium-browser || command -v goo
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit format lock lock-upgrade lock-check docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
+.PHONY: ask test check lint types unit coverage format lock lock-upgrade lock-check docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -47,7 +48,10 @@ types:
 	$(BIN)/mypy
 
 unit:
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -m "not browser and not ray"
+
+coverage:
+	$(BIN)/pytest -m "not browser and not ray" --cov --cov-report=term
 
 format:
 	$(BIN)/ruff format .

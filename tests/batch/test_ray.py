@@ -27,8 +27,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'colm-vl[ray]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-QUESTIONS = int(os.environ.get("COLM_VL_RAY_QUESTIONS", "200"))
-KILLS = int(os.environ.get("COLM_VL_RAY_KILLS", "3"))
+QUESTIONS = int(os.environ.get("COLM_VL_RAY_QUESTIONS", "100"))
+KILLS = int(os.environ.get("COLM_VL_RAY_KILLS", "2"))
 CONCURRENCY = 8
 WORKERS = 3
 IN_FLIGHT = CONCURRENCY * 2  # calls of one worker: two clients each
@@ -110,6 +110,7 @@ def test_nodes_killed_at_random_moments_lose_nothing(cluster: Any, tmp_path: Pat
     check_calls(script, out, KILLS * IN_FLIGHT)
 
 
+@pytest.mark.ray
 def test_a_killed_driver_is_resumed_without_repeating_finished_calls(cluster: Any, tmp_path: Path) -> None:
     script, out = _Counting(), tmp_path / "out"
     with Endpoint(script) as endpoint:
@@ -128,6 +129,7 @@ def test_a_killed_driver_is_resumed_without_repeating_finished_calls(cluster: An
     assert [line["id"] for line in read_lines(out / "answers.jsonl")] == [f"q{number}" for number in range(QUESTIONS)]
 
 
+@pytest.mark.ray
 def test_equal_questions_share_their_calls(cluster: Any, tmp_path: Path) -> None:
     script = _Counting()
     with Endpoint(script) as endpoint, CoLM.from_team(_write_team(tmp_path, endpoint.base_url)) as colm:
@@ -136,6 +138,7 @@ def test_equal_questions_share_their_calls(cluster: Any, tmp_path: Path) -> None
     assert len(script.contents) == CALLS
 
 
+@pytest.mark.ray
 def test_local_models_are_loaded_once_in_each_worker(cluster: Any, tmp_path: Path) -> None:
     from colm_vl.pocket import world
 
@@ -154,6 +157,7 @@ def test_local_models_are_loaded_once_in_each_worker(cluster: Any, tmp_path: Pat
     assert len(loaded) == len(set(loaded)) == 2
 
 
+@pytest.mark.ray
 def test_pictures_are_read_where_they_are_used(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
@@ -196,6 +200,7 @@ def test_ray_client_and_options_without_ray_are_refused(tmp_path: Path) -> None:
     assert "Ray Client cannot stream results" in client.stderr
 
 
+@pytest.mark.ray
 def test_datasets_are_a_source_and_pipelines_have_a_stage(cluster: Any, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     rows = [{"id": f"q{number}", "question": f"Number {number}?", "answer": 5} for number in range(30)]

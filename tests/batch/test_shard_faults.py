@@ -18,7 +18,7 @@ from tests.batch.test_faults import CALLS, CONCURRENCY, IN_FLIGHT, _Counting, _w
 from tests.endpoint import Endpoint
 
 SHARDS = 16
-QUESTIONS = int(os.environ.get("COLM_VL_SHARD_QUESTIONS", "200"))
+QUESTIONS = int(os.environ.get("COLM_VL_SHARD_QUESTIONS", "100"))
 KILLS = 10
 AT_ONCE = 4
 

@@ -53,10 +53,10 @@ def page(tmp_path: Path) -> Iterator[Running]:
     temporary.mkdir()
     port = free_port()
     command = [sys.executable, "-m", "demos.image_qa", "--team", str(team), "--port", str(port)]
+    # Otherwise, glibc keeps an amount of freed memory that depends on the order of events in threads.
+    variables = {"TMPDIR": str(temporary), "MALLOC_MMAP_THRESHOLD_": "1000000"}
     with log.open("w") as written:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=written, stderr=written, env=environment() | {"TMPDIR": str(temporary)}
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=written, stderr=written, env=environment() | variables)
     try:
         wait_until_listening(process, port, log)
         yield Running(f"http://127.0.0.1:{port}", process, temporary)

@@ -96,9 +96,9 @@ async def test_a_stream_shows_what_the_service_writes_and_the_place_in_its_queue
     traces = [await last(seen) for seen in both]
     timings = [call.timing for trace in traces for call in trace.calls if call.stage == "guide"]
     first, second = sorted(timings, key=lambda timing: timing.queued or 0)
-    assert (first.queued or 0) < 0.1
-    assert (second.queued or 0) >= 0.2
-    assert all((timing.prefill or 0) >= 0.3 for timing in timings)
+    assert (second.queued or 0) - (first.queued or 0) >= 0.2
+    # The delay is 0.3 s; a busy client notices late that its call has started.
+    assert all((timing.prefill or 0) >= 0.15 for timing in timings)
 
 
 async def test_a_picture_is_uploaded_once(dots: Query) -> None:
