@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import starmap, zip_longest
 from pathlib import Path
 from typing import Any
 
 from colm_vl.batch import settings as records
-from colm_vl.batch.heads import Key, OtherTraces, check_version, read_head
+from colm_vl.batch.heads import UNREADABLE, Key, OtherTraces, check_version, read_head
 from colm_vl.batch.journal import Journal
 from colm_vl.batch.lines import DamageNotes, LineReader, Lines, dump, replace_file
 from colm_vl.batch.locking import locked
@@ -272,8 +273,8 @@ class Folder:
         self._damage.opened(damaged)
         self._superseded |= bool(damaged)
         # The two files differ if a run was killed after writing only one of them.
-        answers = [found.key for line in self._answers if (found := read_head(line.data))]
-        self._superseded |= answers != list(self._places)
+        lines = (line.data for line in self._answers)
+        self._superseded |= not all(starmap(_answers, zip_longest(lines, self._places)))
         self._arrange(list(self._places))
 
     def _close_files(self) -> None:
@@ -349,6 +350,17 @@ def _answer_line(trace: Trace) -> bytes:
             "error": error,
         }
     )
+
+
+def _answers(line: bytes | None, key: Key | None) -> bool:
+    """Whether an undamaged line of answers is that of a trace."""
+    if line is None or key is None:
+        return False
+    try:
+        found = json.loads(line)
+        return (found["id"], found["strategy"]) == key
+    except UNREADABLE:
+        return False
 
 
 def read_record(path: Path) -> Mapping[str, Any] | None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from colm_vl.batch.questions import Questions, Row
 
 _AT_ONCE = 16
-"""Rows read at a time. Up to twice as many are in memory: a row can contain several megabytes of pictures."""
+"""Rows read at a time if they are large: a row can contain several megabytes of pictures."""
+_AT_ONCE_SMALL = 256
+"""Rows read at a time if they are small: starting a thread for each few would take longer than reading them."""
+_SMALL = 1000
+"""Characters or bytes of a small row, on average."""
 
 
 class _Chunk(NamedTuple):
-    """Rows, and the exception that ended them, if there was one."""
+    """Rows. `ended`: there are no more, because of `error` if there is one."""
 
     rows: Sequence[Row]
+    ended: bool
     error: Exception | None = None
 
 
@@ -70,14 +74,25 @@ class RowReader:
         chunk = reading.result()
         self._read += chunk.rows
         self._error = chunk.error
-        self._exhausted = chunk.error is not None or len(chunk.rows) < _AT_ONCE
+        self._exhausted = chunk.ended
         self._arrived()
 
 
 def _next_chunk(rows: Iterator[Row]) -> _Chunk:
     read: list[Row] = []
+    room = _SMALL * _AT_ONCE_SMALL
     try:
-        read += islice(rows, _AT_ONCE)
+        for row in rows:
+            read.append(row)
+            room -= _size(row)
+            if len(read) == _AT_ONCE_SMALL or (len(read) >= _AT_ONCE and room <= 0):
+                return _Chunk(read, ended=False)
     except Exception as error:
-        return _Chunk(read, error)
-    return _Chunk(read)
+        return _Chunk(read, ended=True, error=error)
+    return _Chunk(read, ended=True)
+
+
+def _size(row: Row) -> int:
+    """About the size of a row, in characters or bytes. Open pictures count as large."""
+    parts = (row.question, *row.pictures)
+    return sum(len(part) if isinstance(part, str | bytes) else _SMALL * _AT_ONCE_SMALL for part in parts)

@@ -36,6 +36,8 @@ GRACE_SECONDS = 8.0
 """How long running calls may take to finish when a batch is left early, so that their results are kept."""
 SYNC_SECONDS = 1.0
 """Interval between syncs to disk: the amount of work that a power failure can lose."""
+_TOGETHER = 64
+"""How many traces are passed on at the same time if they are ready: each step to another thread takes a while."""
 _LOOK_AHEAD = 4  # times the concurrency: how far other questions can get ahead of a slow one
 
 
@@ -98,7 +100,11 @@ class _BatchTask:
         while trace is not None:
             ready.append(trace)
             self._places.release()
-            if self._traces.empty():
+            if self._traces.empty() and len(ready) < _TOGETHER:
+                # Answers of an earlier run are found in two steps of the event loop.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            if self._traces.empty() or len(ready) >= _TOGETHER:
                 return ready
             trace = self._traces.get_nowait()
         if ready:

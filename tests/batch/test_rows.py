@@ -21,10 +21,11 @@ from tests.teams import FIVE, scripted
 class _Rows:
     """A reader of 1,000 rows; `broken_at` makes the second reading, after the survey, fail at a row."""
 
-    def __init__(self, broken_at: int | None = None) -> None:
+    def __init__(self, broken_at: int | None = None, padding: int = 0) -> None:
         self.threads = set[threading.Thread]()
         self.readings = self.read = 0
         self._broken_at = broken_at
+        self._padding = padding
 
     def __call__(self, path: Path, question: str) -> Iterator[Record]:
         self.readings += 1
@@ -34,7 +35,7 @@ class _Rows:
             if self.readings == 2 and number == self._broken_at:
                 raise OSError(5, "Input/output error")
             self.read += 1
-            yield Record(f"row {number}", MappingProxyType({"question": wording(number)}))
+            yield Record(f"row {number}", MappingProxyType({"question": wording(number) + " " * self._padding}))
 
 
 @pytest.fixture
@@ -50,14 +51,15 @@ def _file(folder: Path, monkeypatch: pytest.MonkeyPatch, rows: _Rows) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("padding", "ahead"), [(0, 600), (20_000, 100)])
 async def test_files_are_read_in_threads_and_not_far_ahead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colm: AsyncCoLM
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colm: AsyncCoLM, padding: int, ahead: int
 ) -> None:
-    rows = _Rows()
+    rows = _Rows(padding=padding)
     async with aclosing(colm.batch(_file(tmp_path, monkeypatch, rows), concurrency=2)) as traces:
         for number in range(100):
             assert (await anext(traces)).id == str(number + 1)
-        assert 100 <= rows.read <= 200
+        assert 100 <= rows.read <= 100 + ahead
     plan = await colm.plan(_file(tmp_path, monkeypatch, rows))
     assert plan.total == 1000
     assert threading.current_thread() not in rows.threads
