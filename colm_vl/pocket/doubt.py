@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -53,13 +53,13 @@ def auroc(inside: Sequence[float], outside: Sequence[float]) -> float:
 
 def groups(n: int) -> Mapping[str, Sequence[Query]]:
     """`n` questions of each kind: of the world, the same in held-out wordings, about pictures and with questions that
-    are held out of training, and of the test split of easy-VQA."""
+    are held out of training, of the test split of easy-VQA, and the same in wordings that easy-VQA does not have."""
     samples = list(world.split("test", n))
     own = [
         Query(one.question, tuple(map(Image.open, one.pictures)), one.choices, f"own-{index}")
         for index, one in enumerate(samples)
     ]
-    rng = Random("colm-vl/doubt")
+    rng, easy = Random("colm-vl/doubt"), _easy(n)
     return {
         OWN: own,
         "held-out wordings": [
@@ -67,7 +67,11 @@ def groups(n: int) -> Mapping[str, Sequence[Query]]:
             for index, (one, query) in enumerate(zip(samples, own, strict=True))
         ],
         "outside": [_outside(index, rng) for index in range(n)],
-        "easy-VQA": _easy(n),
+        "easy-VQA": easy,
+        "easy-VQA, other wordings": [
+            replace(query, question=reworded(query.question, rng, "held out"), id=f"reworded-{query.id}")
+            for query in easy
+        ],
     }
 
 

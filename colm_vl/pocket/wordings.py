@@ -1,4 +1,5 @@
-"""Other wordings of the questions of the pocket world: six of each kind for training, two that are only measured."""
+"""Other wordings of questions: of those of the pocket world, six for training and two that are only measured; of those
+of easy-VQA, two that are only measured."""
 
 from __future__ import annotations
 
@@ -22,17 +23,17 @@ class _Wordings:
 
 
 def reworded(question: str, rng: Random, use: Use = "training") -> str:
-    """The question in other words. Raises `ValueError` if it is not a question of the world."""
+    """The question in other words. Raises `ValueError` if no such words of it are known."""
     for wordings in _wordings():
-        if found := wordings.asked.fullmatch(question):
+        if (found := wordings.asked.fullmatch(question)) and wordings.others[use]:
             return rng.choice(wordings.others[use]).format(**found.groupdict())
-    raise ValueError(f"{question!r} is not a question of the pocket world")
+    raise ValueError(f"no other words for {question!r} are known")
 
 
 @cache
 def _wordings() -> Sequence[_Wordings]:
-    tables = read_toml(Path(__file__).with_suffix(".toml"))["question"]
+    tables = read_toml(Path(__file__).with_suffix(".toml"))
     return [
-        _Wordings(re.compile(table["asked"]), {"training": table["training"], "held out": table["held_out"]})
-        for table in tables
+        _Wordings(re.compile(table["asked"]), {"training": table.get("training", []), "held out": table["held_out"]})
+        for table in (*tables["question"], *tables["easy_vqa"])
     ]

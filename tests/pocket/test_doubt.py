@@ -23,6 +23,13 @@ def test_every_question_has_wordings_for_training_and_others_that_are_held_out(d
         assert question not in taught | held_out
 
 
+def test_every_question_of_easy_vqa_has_wordings_that_it_does_not_have_itself() -> None:
+    easy_vqa = pytest.importorskip("easy_vqa")
+    asked = set(easy_vqa.get_test_questions()[0])
+    others = {reworded(question, Random(seed), "held out").casefold() for question in asked for seed in range(10)}
+    assert not others & {question.casefold() for question in easy_vqa.get_train_questions()[0]}
+
+
 def test_outside_scenes_that_are_measured_are_not_taught() -> None:
     taught = {one.question for index in range(300) for one in outside.scene(f"train/{index}").questions}
     measured = [outside.scene(f"test/{index}", "held out") for index in range(60)]
@@ -48,8 +55,8 @@ def test_the_auroc_counts_ties_half() -> None:
     assert doubt.auroc([0.5], [0.5]) == 0.5
 
 
-def test_questions_are_of_four_kinds() -> None:
+def test_questions_are_of_five_kinds() -> None:
     pytest.importorskip("easy_vqa")
     found = doubt.groups(12)
     assert {name: len(queries) for name, queries in found.items()} == dict.fromkeys(found, 12)
-    assert len({query.id for queries in found.values() for query in queries}) == 48
+    assert len({query.id for queries in found.values() for query in queries}) == 60
