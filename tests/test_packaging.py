@@ -82,8 +82,8 @@ def test_the_contents_of_the_wheel(wheel: Path) -> None:
     for needed in (
         "eval/cli.py",
         "eval/report/report.html.jinja",
-        "eval/report/viewer.css",
-        "eval/report/viewer.js",
+        "viewer/viewer.css",
+        "viewer/viewer.js",
         "demos/style.css",
         "demos/page.js",
         "pocket/team.toml",

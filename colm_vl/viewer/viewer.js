@@ -1,5 +1,6 @@
-// The questions of the run, from the JSON beside this script. Everything in it was written by models or by the authors of
-// the questions: it is shown with textContent, never as HTML.
+// The questions of a run, from the JSON in each element of the class "viewer". Everything in it was written by models or by
+// the authors of the questions: it is shown with textContent, never as HTML. With data-local, the state is not kept in the
+// address. A page that adds elements later tells so with the event "viewer-added".
 "use strict";
 (() => {
   const PAGE = 25;
@@ -15,10 +16,22 @@
     failed: "a call failed, or there is no final answer", differ: "the strategies' answers have different grades",
   };
 
-  for (const root of document.querySelectorAll(".viewer")) start(root, JSON.parse(root.querySelector("script").text));
+  document.addEventListener("viewer-added", begin);
+  begin();
+
+  function begin() {
+    for (const root of document.querySelectorAll(".viewer:not([data-begun])")) {
+      root.dataset.begun = "";
+      start(root, JSON.parse(root.querySelector("script, .v-data").textContent));
+    }
+  }
 
   function start(root, data) {
     const state = fresh();
+    const local = "local" in root.dataset;
+    const graded = data.items.some((item) => item.gold.length);
+    const marks = MARKS.filter((mark) => (mark === "differ" ? data.strategies.length > 1
+      : graded || !["right", "wrong", "corrected", "regressed"].includes(mark)));
     let page = 0;
     data.items.forEach((item) => {
       item.words = [item.id, item.question, ...item.options, ...item.gold,
@@ -33,7 +46,7 @@
 
     function read() {
       const [name, query] = location.hash.slice(1).split("?");
-      if (name !== root.id) return;
+      if (local || name !== root.id) return;
       const given = new URLSearchParams(query || "");
       Object.assign(state, fresh(), {
         strategy: data.strategies.includes(given.get("strategy")) ? given.get("strategy") : "",
@@ -51,6 +64,7 @@
     }
 
     function remember() {
+      if (local) return;
       const said = new URLSearchParams();
       if (state.strategy) said.set("strategy", state.strategy);
       state.marks.forEach((mark) => said.append("mark", mark));
@@ -87,7 +101,7 @@
     const status = el("p", { class: "v-status", role: "status" });
     const list = el("ol", { class: "v-list" });
     const pager = el("nav", { class: "v-pager", "aria-label": "Pages of questions" });
-    const chips = new Map(MARKS.filter((mark) => mark !== "differ" || data.strategies.length > 1).map((mark) => {
+    const chips = new Map(marks.map((mark) => {
       const button = el("button", { type: "button", class: `v-filter v-${mark}`, title: HELP[mark] });
       button.addEventListener("click", () => {
         state.marks = state.marks.includes(mark) ? state.marks.filter((one) => one !== mark) : [...state.marks, mark];
@@ -189,6 +203,7 @@
 
     function grade(answer, name = "") {
       const before = name ? `${name}: ` : "";
+      if (!graded) return name && el("span", { class: "v-chip" }, before, bdi(answer.answer || "no answer"));
       if (answer.grade === null) return el("span", { class: "v-chip" }, `${before}not graded`);
       const kind = answer.grade >= 0.5 ? "right" : "wrong";
       const part = answer.grade > 0 && answer.grade < 1 ? ` (${answer.grade.toFixed(2)})` : "";
@@ -203,11 +218,11 @@
         const title = `Picture ${place + 1} of ${item.images.length}`;
         return source
           ? el("img", { src: source, alt: title, width: image.width, height: image.height })
-          : el("p", { class: "v-gone" }, `${title} is not in this report: ${image.width} × ${image.height} pixels, `,
+          : el("p", { class: "v-gone" }, `${title} is not shown here: ${image.width} × ${image.height} pixels, `,
             bdi(image.source));
       });
       const facts = el("dl", { class: "v-facts" });
-      fact(facts, "Gold", item.gold.length ? item.gold.map((one) => withText(item, one)).join(" | ") : "none, not graded");
+      if (graded) fact(facts, "Gold", item.gold.length ? item.gold.map((one) => withText(item, one)).join(" | ") : "none, not graded");
       Object.entries(item.groups).forEach(([group, value]) => fact(facts, group, value));
       const letters = item.options.map((_, place) => String.fromCharCode(65 + place));
       return [
@@ -268,7 +283,7 @@
     }
 
     // Typing in the address bar, or the back button.
-    addEventListener("hashchange", () => { read(); show(); });
+    if (!local) addEventListener("hashchange", () => { read(); show(); });
     read();
     show();
     if (state.open) list.querySelector("[aria-expanded=true]")?.scrollIntoView();

@@ -3,7 +3,6 @@ terminal."""
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
+from colm_vl import viewer
 from colm_vl.extras import require
 
 
@@ -63,8 +63,8 @@ class Viewer:
 
     @property
     def json(self) -> str:
-        """For a `script` element: without `<`, nothing in it can end the element or begin a comment."""
-        return json.dumps(self.data, separators=(",", ":")).replace("<", "\\u003c")
+        """For a `script` element."""
+        return viewer.as_json(self.data)
 
 
 Part = Heading | Text | Table | Plot | Viewer
@@ -92,7 +92,7 @@ def to_html(document: Document) -> str:
     for kind in (Heading, Table, Plot, Viewer):
         environment.tests[kind.__name__.lower()] = partial(_is_a, kind)
     viewed = any(isinstance(part, Viewer) for part in document.parts)
-    style, script = (_beside(f"viewer.{kind}") if viewed else "" for kind in ("css", "js"))
+    style, script = (file.read_text(encoding="utf-8") if viewed else "" for file in (viewer.STYLE, viewer.SCRIPT))
     # No other script runs, whatever a model wrote, and nothing is fetched from the network.
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
     page: str = environment.from_string(_beside("report.html.jinja")).render(

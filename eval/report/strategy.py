@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntFlag, auto
 
 from colm_vl.types import Trace
+from colm_vl.viewer.rows import Mark
 
 from ..client_answers import DRAFT, client_answers, reply_of
 from ..costs import CallTimes, Cost, CostPoint, cost
@@ -18,18 +18,6 @@ from ..types import Reply, Results, Rule
 
 _GRADED_AT_A_TIME = 32
 """Traces. Grading them one by one would let a judge grade one reply at a time."""
-
-
-class Mark(IntFlag):
-    """What happened to a question. `CHANGED`: a client changed its answer. `CORRECTED`, `REGRESSED`: from wrong to
-    correct, or back. `UNREAD`: no answer could be read from some client's reply. `FAILED`: some call failed, or there
-    is no answer."""
-
-    CHANGED = auto()
-    CORRECTED = auto()
-    REGRESSED = auto()
-    UNREAD = auto()
-    FAILED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +67,7 @@ class Tally:
 
     def add(self, trace: Trace, times: CallTimes) -> None:
         self._replies[trace.id] = reply_of(trace)
-        self._marks[trace.id] = _mark(trace)
+        self._marks[trace.id] = Mark.of(trace)
         self._cost += cost(trace, times)
         self._failed += trace.settlement is None
         self._degraded += trace.degraded
@@ -119,14 +107,3 @@ class Tally:
             failed=self._failed,
             degraded=self._degraded,
         )
-
-
-def _mark(trace: Trace) -> Mark:
-    mark = Mark(0)
-    if any(refined.changed and refined.readable for refined in trace.refinements):
-        mark |= Mark.CHANGED
-    if not all(reply.readable for reply in (*trace.drafts, *trace.refinements)):
-        mark |= Mark.UNREAD
-    if trace.failures or trace.settlement is None:
-        mark |= Mark.FAILED
-    return mark

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from colm_vl.types import ClientReply, Draft, Failure, Guidance, Refinement, Trace, Verdict
+from colm_vl.types import Refinement, Trace
+from colm_vl.viewer import rows
+from colm_vl.viewer.rows import Judged, Mark
 
 from ..client_answers import client_answers
-from ..flips import steps
+from ..flips import Flip, steps
 from ..run_folder import Evaluation
-from ..types import Item, Score
+from ..types import Item
 from .pictures import Pictures
-from .strategy import Mark, StrategySummary
+from .strategy import StrategySummary
 from .summary import RunSummary
 
 ITEMS = 1_000
 """By default, a report holds at most this many questions."""
-_LONGEST = 4_000
-"""Characters of a text. A model that repeats itself can write far more."""
 _MOST_VALUES = 100
 """A group column with more values, such as an id, is shown with the questions and cannot be filtered by."""
 
@@ -44,12 +43,11 @@ def shown(evaluation: Evaluation, summary: RunSummary, pictures: Pictures, limit
     for place, one in enumerate(summary.strategies):
         for trace in _traces(evaluation, one, chosen):
             row = items[trace.id]
-            row["images"] = row["images"] or [
-                {"digest": image.digest, "width": image.width, "height": image.height, "source": image.source}
-                for image in trace.images
-            ]
+            row["images"] = row["images"] or rows.images(trace)
             row["answers"] += [None] * (place - len(row["answers"]))
-            row["answers"].append(_answer(evaluation, summary, trace, one.marks[trace.id], scores[one.name]))
+            score = scores[one.name].get(trace.id)
+            judged = _judged(evaluation, summary, trace)
+            row["answers"].append(rows.answer(trace, one.marks[trace.id], score.grade if score else None, judged))
     for row in items.values():
         row["answers"] += [None] * (len(names) - len(row["answers"]))
     asked = {image["digest"] for row in items.values() for image in row["images"]}
@@ -107,9 +105,9 @@ def _traces(evaluation: Evaluation, one: StrategySummary, chosen: Mapping[str, N
     return (traces[place] for place, key in enumerate(one.marks) if key in chosen)
 
 
-def _groups(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+def _groups(items: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = {}
-    for row in rows:
+    for row in items:
         for group, value in row["groups"].items():
             found.setdefault(group, {})[value] = None
     return {group: list(values) for group, values in found.items() if 1 < len(values) <= _MOST_VALUES}
@@ -119,96 +117,23 @@ def _groups(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def _item(item: Item, differ: bool) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "question": _cut(item.question),
-        "kind": item.kind,
-        "options": list(map(_cut, item.options)),
-        "gold": list(map(_cut, item.gold)),
-        "groups": dict(item.groups),
-        "differ": differ,
-        "images": [],
-        "answers": [],
-    }
+    return rows.item(
+        item.id, item.question, kind=item.kind, options=item.options, gold=item.gold, groups=item.groups, differ=differ
+    )
 
 
-def _answer(
-    evaluation: Evaluation, summary: RunSummary, trace: Trace, mark: Mark, scores: Mapping[str, Score]
-) -> dict[str, Any]:
-    score = scores.get(trace.id)
-    replies = _Replies(evaluation, summary, trace)
-    return {
-        "answer": _cut(trace.choice or trace.answer),
-        "grade": score.grade if score else None,
-        "marks": [str(one.name).lower() for one in mark],
-        "by": _by(trace),
-        "drafts": [replies.shown(draft) for draft in trace.drafts],
-        "guidance": list(map(_guidance, trace.guidance)),
-        "refinements": [replies.shown(refined) | {"round": refined.round} for refined in trace.refinements],
-        "verdict": _reply(trace.verdict.server, trace.verdict) if trace.verdict else None,
-        "problems": list(map(_problem, trace.failures)),
-        "notes": [*trace.notes, *([f"Fallback: {trace.fallback}"] if trace.fallback else [])],
-    }
-
-
-class _Replies:
+def _judged(evaluation: Evaluation, summary: RunSummary, trace: Trace) -> list[Judged]:
     """The clients' replies of a trace, each with its grade and with what changed."""
-
-    def __init__(self, evaluation: Evaluation, summary: RunSummary, trace: Trace) -> None:
-        found = client_answers(evaluation.benchmark, evaluation.items, [trace], summary.rule)
-        graded = len(found) == len(trace.drafts) + len(trace.refinements)  # in their order
-        self._right = deque(one.correct for one in found if graded)
-        self._flips = {(step.client, step.round): step.flip for step in steps(found)}
-        self._latest: dict[str, str] = {}
-
-    def shown(self, reply: Draft | Refinement) -> dict[str, Any]:
-        right = self._right.popleft() if self._right else None
-        before = self._latest.get(reply.client, "")
-        answer = reply.choice or reply.answer
-        if answer:
-            self._latest[reply.client] = answer
-        flip = ""
-        if isinstance(reply, Refinement) and reply.changed and reply.readable:
-            found = self._flips.get((reply.client, reply.round), "")
-            flip = found if found in ("corrected", "regressed") else "changed"
-        return _reply(reply.client, reply) | {"right": right, "flip": flip, "before": _cut(before)}
+    replies = (*trace.drafts, *trace.refinements)
+    found = client_answers(evaluation.benchmark, evaluation.items, [trace], summary.rule)
+    graded = len(found) == len(replies)  # in their order
+    rights = [one.correct for one in found] if graded else [None] * len(replies)
+    flips = {(step.client, step.round): step.flip for step in steps(found)}
+    return [
+        Judged(right, _flip(flips.get((reply.client, reply.round))) if isinstance(reply, Refinement) else "")
+        for reply, right in zip(replies, rights, strict=True)
+    ]
 
 
-def _reply(member: str, reply: ClientReply | Verdict) -> dict[str, Any]:
-    """The whole reply is only shown if something of it could not be read."""
-    return {
-        "client": member,
-        "answer": _cut(f"{reply.choice}: {reply.answer}" if reply.choice else reply.answer),
-        "right": None,
-        "flip": "",
-        "before": "",
-        "caption": _cut(reply.caption),
-        "text": "" if reply.answer and reply.caption else _cut(reply.text),
-        "confidence": reply.confidence.value,
-        "source": reply.confidence.source,
-    }
-
-
-def _guidance(one: Guidance) -> dict[str, Any]:
-    parts = {"Evidence": one.evidence, "Disagreement": one.disagreement, "Check": one.check}
-    known = {name: _cut(text) for name, text in parts.items() if text}
-    return {"server": one.server, "round": one.round, "parts": known or {"": _cut(one.shown or one.text)}}
-
-
-def _by(trace: Trace) -> str:
-    settlement = trace.settlement
-    if settlement is None:
-        return ""
-    names = ", ".join(settlement.by)
-    if settlement.method == "vote":
-        return "Vote: " + "; ".join(f"{answer} ({', '.join(voters)})" for answer, voters in settlement.votes.items())
-    return f"The answer of {names}" if settlement.method == "asker" else f"The server's answer ({names})"
-
-
-def _problem(failure: Failure) -> str:
-    who = f"{failure.member}, {failure.stage}" if failure.member else failure.stage
-    return _cut(f"{who}: {failure.message}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … ({len(text):,} characters)"
+def _flip(flip: Flip | None) -> Literal["corrected", "regressed", ""]:
+    return flip if flip in ("corrected", "regressed") else ""
