@@ -296,7 +296,7 @@ def team_file(tmp_path: Path) -> Path:
 def test_an_interrupt_ends_it_at_once(team_file: Path) -> None:
     with Endpoint(Fault("stall")) as endpoint:
         slow = REMOTE.format(name="slow", url=endpoint.base_url).replace('api_key_env = "BOX_KEY"\n', "")
-        team_file.write_text(slow + VOTE.replace("= 5", "= 60"))
+        team_file.write_text(slow + VOTE.replace("= 5", "= 60"), encoding="utf-8")
         asking = subprocess.Popen(command(*ASK, "--team", team_file), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         endpoint.wait_for(1, timeout=60)
         begun = time.monotonic()

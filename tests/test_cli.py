@@ -85,7 +85,9 @@ def test_bad_input_is_one_line_and_exit_code_2(team: Path, arguments: list[str],
 
 
 def test_no_answer_is_exit_code_1(team: Path) -> None:
-    team.write_text(CLIENT.format(name="near", replies='[{ error = "refused", text = "bad key" }]') + SERVER)
+    team.write_text(
+        CLIENT.format(name="near", replies='[{ error = "refused", text = "bad key" }]') + SERVER, encoding="utf-8"
+    )
     done = colm_vl("ask", "-q", "How many?", "--team", team)
     assert done.returncode == 1
     assert "bad key" in done.stderr
@@ -94,9 +96,9 @@ def test_no_answer_is_exit_code_1(team: Path) -> None:
 
 def test_team_check_reports_failures_with_hints(team: Path) -> None:
     assert colm_vl("team", "check", team).returncode == 0
-    text = team.read_text() + "[policy]\ntop_k = 1\n"
+    text = team.read_text(encoding="utf-8") + "[policy]\ntop_k = 1\n"
     broken = '[{ error = "model_not_found", text = "no model x" }]'
-    team.write_text(CLIENT.format(name="gone", replies=broken) + text)
+    team.write_text(CLIENT.format(name="gone", replies=broken) + text, encoding="utf-8")
     done = colm_vl("team", "check", team)
     assert done.returncode == 1
     assert "gone" in done.stdout
@@ -106,7 +108,7 @@ def test_team_check_reports_failures_with_hints(team: Path) -> None:
 
 def test_team_check_prints_json_and_nothing_else(team: Path) -> None:
     broken = '[{ error = "model_not_found", text = "no model x" }]'
-    team.write_text(CLIENT.format(name="gone", replies=broken) + team.read_text())
+    team.write_text(CLIENT.format(name="gone", replies=broken) + team.read_text(encoding="utf-8"), encoding="utf-8")
     done = colm_vl("team", "check", team, "--json")
     assert (done.returncode, done.stderr) == (1, "")
     gone, *others = json.loads(done.stdout)

@@ -57,7 +57,7 @@ def _measured(options: dict[str, Any], requests: int, tokens: int, side: int) ->
     member.footprint(asked)
     gc.collect()
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak
     longest = asyncio.run(_converse(member, [asked] * requests))
     measured = _status("VmHWM") - before
     footprint = member.footprint(longest)
@@ -93,7 +93,7 @@ def _request(tokens: int, side: int) -> Request:
 
 def _status(field: str) -> int:
     """Bytes of a field of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 

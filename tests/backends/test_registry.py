@@ -93,7 +93,7 @@ def test_the_error_for_a_missing_package_has_the_pip_line() -> None:
 
 def test_a_failing_import_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    with open(f"{tmp_path}/broken_package.py", "w") as file:  # noqa: PTH123
+    with open(f"{tmp_path}/broken_package.py", "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write("from json import no_such_name\n")
     with pytest.raises(MissingPackage, match="installed and cannot be imported: cannot import name 'no_such_name'"):
         registry.require("broken_package", "quant")

@@ -39,8 +39,8 @@ replies = ["Evidence: dots"]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Path("team.toml").write_text(TEAM)
-    Path("q.jsonl").write_text('{"question": "How many?"}\n{"question": "How many now?"}\n')
+    Path("team.toml").write_text(TEAM, encoding="utf-8")
+    Path("q.jsonl").write_text('{"question": "How many?"}\n{"question": "How many now?"}\n', encoding="utf-8")
     return tmp_path
 
 

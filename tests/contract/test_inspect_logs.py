@@ -36,8 +36,8 @@ def inspect(command: str, *arguments: str) -> str:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.chdir(tmp_path)
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
-    Path("team.toml").write_text(TEAM)
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS), encoding="utf-8")
+    Path("team.toml").write_text(TEAM, encoding="utf-8")
     return partial(run, monkeypatch)
 
 

@@ -118,4 +118,4 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path,
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.2)  # a port cannot be awaited
-    raise AssertionError(f"the page did not start: {log.read_text()}")
+    raise AssertionError(f"the page did not start: {log.read_text(encoding='utf-8')}")

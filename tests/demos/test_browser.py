@@ -351,7 +351,7 @@ def test_a_batch_is_answered_stopped_and_downloaded(visitor: Visitor, tmp_path: 
     visitor.see("#batch-progress details[open]", "charts: amber")
     with visitor.page.expect_download() as download:
         visitor.page.click("#batch-answers")
-    answers = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    answers = [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
     assert [answer["id"] for answer in answers] == [row["id"] for row in rows]
     assert {answer["answer"] for answer in answers} == {"amber"}
 

@@ -42,7 +42,7 @@ class Running:
     @property
     def megabytes(self) -> float:
         """Memory in use."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(status.split("VmRSS:")[1].split()[0]) / 1000
 
 

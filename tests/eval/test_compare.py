@@ -45,12 +45,12 @@ def questions(**more: Any) -> list[dict[str, Any]]:
 
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def evaluate(command: Command, out: str, draft: str, refined: str, file: str = "mine.jsonl", *more: str) -> None:
     """Drafts are `draft`, but "blue" for question q0; refinements are all `refined`."""
-    Path("team.toml").write_text(TEAM.format(draft=draft, refined=refined))
+    Path("team.toml").write_text(TEAM.format(draft=draft, refined=refined), encoding="utf-8")
     strategies = ("--strategies", "vote,colm")
     assert command("run", file, "--team", "team.toml", *strategies, "--out", out, *more) == 0
 
@@ -62,7 +62,7 @@ def test_two_runs_are_compared_strategy_by_strategy(command: Command, capsys: py
     capsys.readouterr()
     assert command("compare", "runs/a", "runs/b", "--json", "--out", "report") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == json.loads(Path("report/comparison.json").read_text())
+    assert found == json.loads(Path("report/comparison.json").read_text(encoding="utf-8"))
     assert found["runs"] == {"a": "a", "b": "b"}
     assert found["only"] == {"a": [], "b": ["q99"]}
     vote, colm = found["comparisons"]
@@ -79,10 +79,12 @@ def test_two_runs_are_compared_strategy_by_strategy(command: Command, capsys: py
         "one": {"answer": "green", "grade": 0},
     }
     for name in ("comparison.md", "comparison.html"):
-        text = Path("report", name).read_text()
+        text = Path("report", name).read_text(encoding="utf-8")
         assert "Only b has 1 questions, which are left out; the first: q99." in text
         assert "Number 3: which?" in text
-    assert "| q3 | Number 3: which? | red | red | green | 1 → 0 |" in Path("report/comparison.md").read_text()
+    assert "| q3 | Number 3: which? | red | red | green | 1 → 0 |" in Path("report/comparison.md").read_text(
+        encoding="utf-8"
+    )
     assert command("compare", "runs/a", "runs/b", "--strategies", "vote=colm") == 0
     printed = capsys.readouterr().out
     assert "b.colm vs. a.vote" in printed
@@ -213,7 +215,7 @@ def test_different_questions_are_refused(
 def test_what_cannot_be_compared_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(command, "runs/a", "red", "red")
     evaluate(command, "runs/anls", "red", "red", "mine.jsonl", "--metric", "anls")
-    Path("team.toml").write_text(TEAM.format(draft="red", refined="red"))
+    Path("team.toml").write_text(TEAM.format(draft="red", refined="red"), encoding="utf-8")
     data = str(published.gsm8k(Path()))
     asked = ("--team", "team.toml", "--strategies", "solo:one", "--out", "runs/gsm8k")
     assert command("run", "gsm8k", "--data", data, *asked) == 0

@@ -49,12 +49,12 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     write("mine.jsonl", QUESTIONS)
-    Path("team.toml").write_text(TEAM)
+    Path("team.toml").write_text(TEAM, encoding="utf-8")
     return partial(run, monkeypatch)
 
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def grades(command: Command, capsys: pytest.CaptureFixture[str], predictions: str, *more: str) -> dict[str, float]:
@@ -90,7 +90,9 @@ def test_answers_to_a_benchmark_keep_the_form_that_its_script_reads(
 ) -> None:
     data = str(published.PUBLISHED[benchmark](Path()))
     asked = ("--data", data, "--team", "team.toml", "--strategies", "vote", "--out", "run")
-    Path("team.toml").write_text(TEAM.replace("Answer: red", "Answer: 1000" if benchmark == "gsm8k" else "Answer: B"))
+    Path("team.toml").write_text(
+        TEAM.replace("Answer: red", "Answer: 1000" if benchmark == "gsm8k" else "Answer: B"), encoding="utf-8"
+    )
     assert command("run", benchmark, *asked) == 0
     assert command("export", "run", "--to", format_, "--out", "out") == 0
     (path,) = Path("out").glob(FORMATS[format_])
@@ -209,7 +211,7 @@ def test_predictions_of_vlmevalkit_are_read_in_its_formats(
     elif kind == "tsv":
         table.to_csv("said.tsv", sep="\t", index=False, quoting=1)
     else:
-        Path("said.json").write_text(json.dumps(rows))
+        Path("said.json").write_text(json.dumps(rows), encoding="utf-8")
     assert (
         grades(command, capsys, f"said.{kind}", "--metric", "contains") == GRADES
     )  # "red" of the failed call is no answer
@@ -239,19 +241,25 @@ def archive(samples: list[dict[str, Any]]) -> None:
 
 def test_logs_of_inspect_are_read_as_json_and_as_archive(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     samples = [inspect_sample(number, reply) for number, reply in enumerate(REPLIES.values())]
-    Path("log.json").write_text(json.dumps({"version": 2, "status": "success", "eval": {}, "samples": samples}))
+    Path("log.json").write_text(
+        json.dumps({"version": 2, "status": "success", "eval": {}, "samples": samples}), encoding="utf-8"
+    )
     assert grades(command, capsys, "log.json") == GRADES
     archive(samples)
     assert grades(command, capsys, "log.eval") == GRADES
     numbered = [sample | {"id": place} for place, sample in enumerate(samples, 1)]
-    Path("log.json").write_text(json.dumps({"version": 2, "status": "success", "eval": {}, "samples": numbered}))
+    Path("log.json").write_text(
+        json.dumps({"version": 2, "status": "success", "eval": {}, "samples": numbered}), encoding="utf-8"
+    )
     assert grades(command, capsys, "log.json") == GRADES
 
 
 def test_logs_of_inspect_that_cannot_be_used_are_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     head = {"version": 2, "status": "success", "eval": {}}
-    Path("epochs.json").write_text(json.dumps(head | {"samples": [inspect_sample(1, "red", epoch=2)]}))
-    Path("none.json").write_text(json.dumps(head))
+    Path("epochs.json").write_text(
+        json.dumps(head | {"samples": [inspect_sample(1, "red", epoch=2)]}), encoding="utf-8"
+    )
+    Path("none.json").write_text(json.dumps(head), encoding="utf-8")
     Path("broken.eval").write_bytes(b"PK")
     refused = {"epochs.json": "several epochs", "none.json": "without samples", "broken.eval": "cannot be read"}
     capsys.readouterr()

@@ -32,7 +32,7 @@ ROWS = [
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    Path("sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    Path("sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     return tmp_path
 
 
@@ -50,7 +50,7 @@ def judge(*replies: dict[str, Any]) -> str:
     scripts = ", ".join(
         "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in one.items()) + " }" for one in [*once, gone]
     )
-    Path("judge.toml").write_text("\n".join(["[[clients]]", *lines, f"replies = [{scripts}]"]))
+    Path("judge.toml").write_text("\n".join(["[[clients]]", *lines, f"replies = [{scripts}]"]), encoding="utf-8")
     return "judge,team=judge.toml"
 
 
@@ -75,11 +75,11 @@ def test_verdicts_are_grades_and_are_asked_for_once(
     for _ in range(2):
         assert command(*SCORE, *metric, "--json") == 0
         assert json.loads(capsys.readouterr().out)["grades"] == {"colour": 1, "animal": 0.5, "count": 0, "place": 0}
-        assert len(kept.read_text().splitlines()) == len(ROWS)
-    first, *others = kept.read_text().splitlines(keepends=True)
-    kept.write_text("".join(others))
+        assert len(kept.read_text(encoding="utf-8").splitlines()) == len(ROWS)
+    first, *others = kept.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept.write_text("".join(others), encoding="utf-8")
     assert command(*SCORE, *metric) == 0
-    assert sorted(kept.read_text().splitlines(keepends=True)) == sorted([first, *others])
+    assert sorted(kept.read_text(encoding="utf-8").splitlines(keepends=True)) == sorted([first, *others])
 
 
 def test_replies_without_a_verdict_are_left_out(
@@ -90,7 +90,7 @@ def test_replies_without_a_verdict_are_left_out(
     printed = capsys.readouterr().out
     assert "Left out: 1 replies that could not be graded, the first: place." in printed
     assert "50.00%" in printed
-    assert len(Path("sample.grades/calls.jsonl").read_text().splitlines()) == 3
+    assert len(Path("sample.grades/calls.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     assert command(*SCORE, "--metric", judge()) == 2
     assert "no verdict on 4 of 4 different replies" in caplog.text
     assert "none of the 4 replies could be graded" in _said(capsys)
@@ -109,7 +109,7 @@ def test_a_judge_behind_an_endpoint(
 
     with Endpoint(verdict, latency=0.05) as endpoint:
         table = {"name": "judge", "backend": "openai", "model": "m", "base_url": endpoint.base_url}
-        Path("judge.toml").write_text("\n".join(["[[clients]]", *_toml(table)]))
+        Path("judge.toml").write_text("\n".join(["[[clients]]", *_toml(table)]), encoding="utf-8")
         options = (*SCORE, "--metric", "judge,team=judge.toml,concurrency=2", "--json")
         assert command(*options) == 0
         assert "no verdict on 1 of 4 different replies" in caplog.text
@@ -153,15 +153,15 @@ def test_a_run_and_its_report_ask_once_for_each_reply(
         for name, answer in (("one", "scarlet"), ("two", "blue"))
     ]
     server = '[server]\nbackend = "scripted"\nmodel = "m"\nreplies = ["Evidence: it is there"]\n'
-    Path("team.toml").write_text("\n".join([*members, server]))
-    Path("one.jsonl").write_text(json.dumps(ROWS[0]))
+    Path("team.toml").write_text("\n".join([*members, server]), encoding="utf-8")
+    Path("one.jsonl").write_text(json.dumps(ROWS[0]), encoding="utf-8")
     metric = judge({"when": "scarlet", "text": CORRECT}, {"when": "blue", "text": INCORRECT})
     options = ("--team", "team.toml", "--strategies", "solo:one,solo:two,colm", "--out", "run", "--metric", metric)
     assert command("run", "one.jsonl", *options) == 0
     assert command("report", "run", "--out", "report") == 0
-    strategies = json.loads(Path("report/report.json").read_text())["runs"][0]["strategies"]
+    strategies = json.loads(Path("report/report.json").read_text(encoding="utf-8"))["runs"][0]["strategies"]
     assert {one["name"]: one["accuracy"] for one in strategies} == {"solo:one": 1, "solo:two": 0, "colm": 1}
-    assert len(Path("run/grades/calls.jsonl").read_text().splitlines()) == 2
+    assert len(Path("run/grades/calls.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_wrong_settings_are_refused_before_anything_is_asked(
     here: Path, command: Command, capsys: pytest.CaptureFixture[str], settings: str, message: str
 ) -> None:
     client = '[[clients]]\nname = "{}"\nbackend = "scripted"\nmodel = "m"\nreplies = ["x"]\n'
-    Path("two.toml").write_text(client.format("a") + client.format("b"))
-    Path("empty.txt").write_text("\n")
+    Path("two.toml").write_text(client.format("a") + client.format("b"), encoding="utf-8")
+    Path("empty.txt").write_text("\n", encoding="utf-8")
     metric = f"judge,{settings}" if settings else "judge"
     assert command("run", "sample.jsonl", "--metric", metric, "--team", "two.toml", "--out", "run") == 2
     assert message in _said(capsys)

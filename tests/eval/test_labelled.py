@@ -24,7 +24,7 @@ REPLIES = {"colour": "Crimson.", "count": "104", "letter": "(B)", "text": "dog",
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
 

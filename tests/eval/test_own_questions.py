@@ -71,7 +71,7 @@ def rows(kind: str) -> list[dict[str, Any]]:
 
 
 def team(right: str, wrong: str) -> str:
-    Path("team.toml").write_text(TEAM.replace("RIGHT", right).replace("WRONG", wrong))
+    Path("team.toml").write_text(TEAM.replace("RIGHT", right).replace("WRONG", wrong), encoding="utf-8")
     return "team.toml"
 
 
@@ -80,7 +80,7 @@ def test_every_kind_of_gold_answer_goes_the_whole_way(
     here: Path, command: Command, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     _, right, wrong, grade = GOLDS[kind]
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(kind)))
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(kind)), encoding="utf-8")
     groups = ("--group-column", "place")
     members = ("--team", team(right, wrong))
     assert command("check", "mine.jsonl", *groups, *members) == 0
@@ -88,7 +88,7 @@ def test_every_kind_of_gold_answer_goes_the_whole_way(
     strategies = ("--strategies", "solo:one,colm")
     assert command("run", "mine.jsonl", *groups, *members, *strategies, "--out", "runs/mine") == 0
     assert command("report", "runs/mine", "--out", "report") == 0
-    found = json.loads(Path("report/report.json").read_text())["runs"][0]
+    found = json.loads(Path("report/report.json").read_text(encoding="utf-8"))["runs"][0]
     assert found["benchmark"] == "mine.jsonl"
     assert {one["name"]: one["accuracy"] for one in found["strategies"]} == {"solo:one": 0, "colm": grade}
     results = found["strategies"][1]["rules"]["strict"]["metrics"]
@@ -105,7 +105,7 @@ def test_every_kind_of_gold_answer_goes_the_whole_way(
 
 def test_csv_and_parquet_are_run_like_jsonl(here: Path, command: Command) -> None:
     table = [{key: value for key, value in row.items() if key != "images"} for row in rows("text")]
-    with Path("mine.csv").open("w", newline="") as file:
+    with Path("mine.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, table[0])
         writer.writeheader()
         writer.writerows(table)
@@ -114,42 +114,42 @@ def test_csv_and_parquet_are_run_like_jsonl(here: Path, command: Command) -> Non
     for name in ("mine.csv", "mine.parquet"):
         assert command("run", name, *members, "--out", f"runs/{name}") == 0
         assert command("report", f"runs/{name}", "--out", name + "-report") == 0
-        found = json.loads(Path(name + "-report/report.json").read_text())["runs"][0]
+        found = json.loads(Path(name + "-report/report.json").read_text(encoding="utf-8"))["runs"][0]
         assert found["items"] == ROWS
 
 
 def test_partial_credit_is_compared_and_another_metric_asks_nobody_again(here: Path, command: Command) -> None:
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("text")))
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows("text")), encoding="utf-8")
     members = ("--team", team("reds", "blue"), "--strategies", "solo:one,colm")
     accuracies = {}
     for metric in ("exact", "anls"):
         assert command("run", "mine.jsonl", *members, "--out", "mine", "--metric", metric) == 0
         assert command("report", "mine", "--out", "report") == 0
-        run = json.loads(Path("report/report.json").read_text())["runs"][0]
+        run = json.loads(Path("report/report.json").read_text(encoding="utf-8"))["runs"][0]
         accuracies[metric] = {one["name"]: one["accuracy"] for one in run["strategies"]}
         assert run["notes"] == [f"Metric: {metric} ({ROWS} questions)."]
     assert accuracies == {"exact": {"solo:one": 0, "colm": 0}, "anls": {"solo:one": 0, "colm": 0.75}}
     (pair,) = run["comparisons"]
     assert (pair["wins"], pair["losses"], pair["difference"]) == (ROWS, 0, 0.75)
-    assert "paired t-test" in Path("report/report.md").read_text()
+    assert "paired t-test" in Path("report/report.md").read_text(encoding="utf-8")
 
 
 def test_questions_without_gold_are_asked_and_not_scored(here: Path, command: Command) -> None:
     asked = [*rows("text"), {"id": "open", "question": "Why?"}]
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     members = ("--team", team("Red.", "blue"), "--strategies", "vote,colm")
     assert command("run", "mine.jsonl", *members, "--out", "mine") == 0
-    answers = [json.loads(line) for line in Path("mine/answers.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in Path("mine/answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sum(answer["id"] == "open" for answer in answers) == 2
     assert command("report", "mine", "--out", "report") == 0
-    text = Path("report/report.md").read_text()
+    text = Path("report/report.md").read_text(encoding="utf-8")
     assert "Not scored: 1 questions without a gold answer." in text
     assert f"{ROWS} of {ROWS}" in text
 
 
 def test_wrong_rows_are_named_before_any_call(here: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = [{"question": "Which?", "answer": {}}, {"question": "Which?", "images": ["no.png"], "answer": "a"}]
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong), encoding="utf-8")
     assert command("run", "mine.jsonl", "--team", team("a", "b"), "--out", "mine") == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "mine.jsonl, line 1: answer is {}" in first
@@ -160,10 +160,10 @@ def test_wrong_rows_are_named_before_any_call(here: Path, command: Command, caps
 def test_a_picture_that_cannot_be_opened_fails_its_question_only(here: Path, command: Command) -> None:
     Path("broken.png").write_bytes(b"no picture")
     asked = [*rows("text"), {"id": "broken", "question": "Which?", "images": ["broken.png"], "answer": "red"}]
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     assert command("run", "mine.jsonl", "--team", team("red", "red"), "--strategies", "vote", "--out", "mine") == 0
     assert command("report", "mine", "--out", "report") == 0
-    (found,) = json.loads(Path("report/report.json").read_text())["runs"][0]["strategies"]
+    (found,) = json.loads(Path("report/report.json").read_text(encoding="utf-8"))["runs"][0]["strategies"]
     assert (found["failed"], found["accuracy"]) == (1, pytest.approx(ROWS / (ROWS + 1)))
 
 
@@ -183,14 +183,14 @@ def test_options_that_do_not_apply_are_refused(
     arguments: tuple[str, ...],
     told: str,
 ) -> None:
-    Path("mine.jsonl").write_text(json.dumps(rows("text")[0]))
+    Path("mine.jsonl").write_text(json.dumps(rows("text")[0]), encoding="utf-8")
     assert command("run", *arguments, "--team", team("a", "b"), "--out", "mine") == 2
     assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_folder_holds_one_evaluation(here: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("mine.jsonl", "other.jsonl"):
-        Path(name).write_text(json.dumps(rows("text")[0]))
+        Path(name).write_text(json.dumps(rows("text")[0]), encoding="utf-8")
     options = ("--team", team("a", "b"), "--strategies", "vote", "--out", "mine")
     assert command("run", "mine.jsonl", *options) == 0
     assert command("run", "other.jsonl", *options) == 2
@@ -198,7 +198,7 @@ def test_a_folder_holds_one_evaluation(here: Path, command: Command, capsys: pyt
 
 
 def test_shards_are_scored_before_and_after_their_merge(here: Path, command: Command) -> None:
-    Path("mine.jsonl").write_text("\n".join(map(json.dumps, rows("text"))))
+    Path("mine.jsonl").write_text("\n".join(map(json.dumps, rows("text"))), encoding="utf-8")
     members = team("red", "blue")
     asked = ("run", "mine.jsonl", "--team", members, "--strategies", "vote,colm")
     assert command(*asked, "--out", "whole") == 0
@@ -207,7 +207,7 @@ def test_shards_are_scored_before_and_after_their_merge(here: Path, command: Com
 
     def reported(folder: str) -> Any:
         assert command("report", folder, "--out", f"report-{folder}") == 0
-        (found,) = json.loads(Path(f"report-{folder}", "report.json").read_text())["runs"]
+        (found,) = json.loads(Path(f"report-{folder}", "report.json").read_text(encoding="utf-8"))["runs"]
         return [
             (one["name"], one["accuracy"], one["cost"]["calls"], one["cost"]["tokens"]) for one in found["strategies"]
         ]

@@ -29,7 +29,7 @@ def gold(tmp_path: Path) -> Path:
 
 
 def write(path: Path, data: Any) -> str:
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
     return str(path)
 
 
@@ -115,7 +115,7 @@ def test_list_names_every_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def gsm8k(path: Path, **more: str) -> str:
     rows = [{"id": str(number), "question": "?", "answer": f"#### {number}", **more} for number in range(3)]
-    path.write_text("\n".join(map(json.dumps, rows)))
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return str(path)
 
 

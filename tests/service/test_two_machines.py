@@ -56,7 +56,9 @@ def write_team(path: Path, url: str) -> None:
         for client in pocket["clients"]
     ]
     server = {"backend": "colm", "base_url": url, "api_key_env": "TWO_MACHINES_KEY"}
-    path.write_text("\n".join([*tables, "[server]\n" + _toml(server), "[policy]\n" + _toml(pocket["policy"])]))
+    path.write_text(
+        "\n".join([*tables, "[server]\n" + _toml(server), "[policy]\n" + _toml(pocket["policy"])]), encoding="utf-8"
+    )
 
 
 def _toml(table: Mapping[str, object]) -> str:
