@@ -144,8 +144,10 @@ def _read_path(path: str, max_pixels: int, pipes: bool) -> Encoded:
 
 
 def _check_kind(mode: int, subject: str, pipes: bool) -> None:
-    """Accept regular files and pipes (`--image <(curl …)`), but no devices: /dev/zero, for instance, never ends."""
-    if stat.S_ISFIFO(mode) and not pipes:
+    """Accept regular files and pipes (`--image <(curl …)`), but no devices: /dev/zero, for instance, never ends.
+
+    Windows has no `poll`, and thus no limit of time for pipes."""
+    if stat.S_ISFIFO(mode) and not (pipes and hasattr(select, "poll")):
         raise ImageError(f"{subject} is a pipe, which can be read only once", hint="save it as a file first")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise ImageError(f"{subject} is not a regular file", hint=f"pass the path of {ACCEPTED}")

@@ -89,8 +89,9 @@ def test_other_files_are_refused_as_team_files(tmp_path: Path) -> None:
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         Team.load(tmp_path / "picture.toml")
-    with pytest.raises(ConfigError, match="more than 4,194,304 bytes"):
-        Team.load("/dev/zero")
+    if Path("/dev/zero").exists():  # not on Windows
+        with pytest.raises(ConfigError, match="more than 4,194,304 bytes"):
+            Team.load("/dev/zero")
     with pytest.raises(ConfigError, match="is not a path"):
         Team.load("team\0.toml")
 

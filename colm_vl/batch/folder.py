@@ -14,7 +14,7 @@ from typing import Any
 from colm_vl.batch import settings as records
 from colm_vl.batch.heads import UNREADABLE, Key, OtherTraces, check_version, read_head
 from colm_vl.batch.journal import Journal
-from colm_vl.batch.lines import DamageNotes, LineReader, Lines, dump, replace_file
+from colm_vl.batch.lines import DamageNotes, LineReader, Lines, Replacement, dump, replace_file
 from colm_vl.batch.locking import locked
 from colm_vl.batch.questions import Row
 from colm_vl.batch.settings import Settings, difference
@@ -287,9 +287,11 @@ class Folder:
         if not self._superseded and order == list(self._places):
             return
         sound: list[Key] = []
-        replace_file(self._own / ANSWERS, self._answers_in(order, sound))
-        replace_file(self._own / TRACES, (self._traces.read(self._places[key].offset) for key in sound))
+        answers = Replacement(self._own / ANSWERS, self._answers_in(order, sound))
+        traces = Replacement(self._own / TRACES, (self._traces.read(self._places[key].offset) for key in sound))
         self._close_files()
+        answers.take_place()
+        traces.take_place()
         self._traces, self._answers = Lines(self._own / TRACES), Lines(self._own / ANSWERS)
         self._superseded = False
         self._places = {

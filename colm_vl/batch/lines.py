@@ -153,16 +153,30 @@ def dump(data: Mapping[str, Any]) -> bytes:
 
 def replace_file(path: Path, content: Iterable[bytes]) -> None:
     """Replace the file at `path` atomically: a reader sees either the old or the new content."""
-    # Shards on several machines may write the same file at the same time.
-    new = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.new")
-    try:
-        with new.open("wb") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    Replacement(path, content).take_place()
+
+
+class Replacement:
+    """New content of the file at `path`, on the disk beside it until it takes the file's place. The file must not be
+    open then: Windows does not replace open files. Both steps raise `OutputError`."""
+
+    def __init__(self, path: Path, content: Iterable[bytes]) -> None:
+        self._path = path
+        # Shards on several machines may write the same file at the same time.
+        self._new = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.new")
+        try:
+            with self._new.open("wb") as file:
+                file.writelines(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def take_place(self) -> None:
+        try:
+            self._new.replace(self._path)
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
 
 
 def _line_number(path: Path, offset: int) -> int:

@@ -151,7 +151,8 @@ def _write(file: Path, entries: Mapping[str, KeyEntry]) -> None:
         lines.append(f"\n[keys.{name}]\n")
         lines += [f"{key} = {json.dumps(value)}\n" for key, value in entry.model_dump(exclude_none=True).items()]
     draft = file.with_name(file.name + ".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as output:
         output.writelines(lines)
         output.flush()
         os.fsync(output.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from types import FrameType
 from typing import Final
@@ -44,7 +45,8 @@ def listen(host: str, port: int, *, keys: bool) -> socket.socket:
             hint="colm-vl keys add NAME, then --keys keys.toml",
         )
     listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # elsewhere it would allow a second process at the same port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
         listener.listen(_BACKLOG)  # connections are accepted from now on, though answered only once the service runs

@@ -58,6 +58,30 @@ def test_a_removed_folder_ends_the_batch_with_one_line(
         assert len(colm.requests("near")) < 250  # detected within about a second
 
 
+def test_no_file_is_replaced_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses that."""
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("open files are listed in /proc")
+    replace, replaced = Path.replace, list[str]()
+
+    def strict(new: Path, target: Path) -> Path:
+        for descriptor in descriptors.iterdir():
+            if descriptor.exists() and target.exists() and descriptor.samefile(target):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+        replaced.append(target.name)
+        return replace(new, target)
+
+    monkeypatch.setattr(Path, "replace", strict)
+    questions, out = write_questions(tmp_path, 2), tmp_path / "out"
+    with team_of({"near": [FIVE]}, strategy="solo") as colm:
+        list(colm.batch(questions, out))
+        questions.write_text("".join(reversed(questions.read_text("utf-8").splitlines(True))), "utf-8")
+        list(colm.batch(questions, out))
+    assert [line["id"] for line in read_lines(out / "answers.jsonl")] == ["q1", "q0"]
+    assert {"answers.jsonl", "traces.jsonl"} <= set(replaced)
+
+
 @pytest.fixture(params=["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
 def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:

@@ -60,6 +60,7 @@ def test_every_kind_of_source_gives_the_same_picture(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -71,6 +72,7 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         writer.join()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_waiting_for_a_pipe_has_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "PIPE_SECONDS", 0.1)
     pipe = tmp_path / "pipe"
