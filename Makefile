@@ -1,5 +1,5 @@
 # make ask            create .venv, install, and ask a question about an example picture
-# make test           the same, then run all checks
+# make test           the same, then run all checks, with one process of tests for each core, or JOBS=N
 # make check          run lint, type checks and tests in an existing .venv
 # make coverage       run the tests of make check and show how much of the code they run
 # make format         format the code
@@ -27,6 +27,7 @@ UV     := 0.13.9
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get -qq
 CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
+JOBS   ?= auto
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
@@ -48,10 +49,10 @@ types:
 	$(BIN)/mypy
 
 unit:
-	$(BIN)/pytest -m "not browser and not ray"
+	$(BIN)/pytest -m "not browser and not ray" -n $(JOBS) --dist loadfile
 
 coverage:
-	$(BIN)/pytest -m "not browser and not ray" --cov --cov-report=term
+	$(BIN)/pytest -m "not browser and not ray" -n $(JOBS) --dist loadfile --cov --cov-report=term
 
 format:
 	$(BIN)/ruff format .

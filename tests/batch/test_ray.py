@@ -142,7 +142,7 @@ def test_equal_questions_share_their_calls(cluster: Any, tmp_path: Path) -> None
 def test_local_models_are_loaded_once_in_each_worker(cluster: Any, tmp_path: Path) -> None:
     from colm_vl.pocket import world
 
-    samples = world.generate(seed=11, n=6)
+    samples = world.generate(seed=11, n=24)  # many enough that both workers get some
     queries = [
         Query(sample.question, tuple(map(Image.open, sample.pictures)), sample.choices, str(number))
         for number, sample in enumerate(samples)
