@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.data_classes import GradioRootModel
 from gradio_client.utils import is_file_obj_with_meta
 
-from .inputs import FieldError, Settings
+from .inputs import FieldError, Settings, read_history
 from .messages import in_words
 from .service import Asked, Service
 
@@ -30,24 +30,29 @@ def offer_api(service: Service) -> None:
     asker = gr.Textbox(label="asker", visible=False, value=own.asker)
     rounds = gr.Number(label="rounds", visible=False, value=own.rounds, precision=0)
     rounds.preprocess = lambda given: given
+    history = gr.JSON(label="history", visible=False, value=[])
     trace = gr.JSON(label="trace", visible=False)
 
     async def ask(
-        question: str, images: list[str], choices: Any, strategy: str, asker: str, rounds: Any, request: gr.Request
-    ) -> dict[str, Any]:
-        """Ask one question and return the trace. `choices` is a list, or a text with one choice per line."""
+        question: str, images: list[str], choices: Any, strategy: str, asker: str, rounds: Any, history: Any,
+        request: gr.Request,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Ask one question and return the trace. `choices` is a list, or a text with one choice per line. `history`
+        has the earlier turns of a conversation; their pictures come first in `images`."""
         try:
             settings = replace(own, strategy=strategy, asker=asker, rounds=_rounds(rounds))
             query = await service.read(question, images, _lines(choices))
             changes = settings.changes(service.colm.team)
-            asked = Asked(replace(query, images=()), changes, files=tuple(images))
+            turns = read_history(history, len(images), service.limits)
+            asked = Asked(replace(query, images=(), history=turns), changes, files=tuple(images))
             return (await service.answer(visit_of(request), asked)).to_dict()
         except Exception as error:
             raise gr.Error(in_words(error), print_exception=False) from None
 
     gr.Button(visible=False).click(
-        ask, [question, images, choices, strategy, asker, rounds], trace, api_name="ask", concurrency_limit=None
-    )
+        ask, [question, images, choices, strategy, asker, rounds, history], trace, api_name="ask",
+        concurrency_limit=None,
+    )  # fmt: skip
 
 
 def visit_of(request: gr.Request) -> str:

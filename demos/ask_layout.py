@@ -26,6 +26,7 @@ class AskLayout:
         """Call it within a `gr.Tab`."""
         self.shown = gr.State(None)
         self.known = gr.State(None)
+        self.conversation = gr.State(None)
         self.visit = gr.JSON([], visible=False)
         self.fresh = gr.JSON(None, visible=False)
         with gr.Row(elem_classes="cv-ask"):
@@ -55,6 +56,19 @@ class AskLayout:
             self.go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
             self.halt = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, min_width=80)
         self.errors["settings"] = gr.HTML(elem_id="ask-error")
+
+    def _lay_out_next(self) -> None:
+        """What the visitor can do next: ask a follow-up, a new question, or the same again."""
+        with gr.Row(visible=False, elem_classes="cv-next", elem_id="followup-part") as self.followup_part:
+            self.followup = gr.Textbox(
+                label="Follow-up question", show_label=False, container=False, lines=1, max_lines=4,
+                elem_id="followup", min_width=200, max_length=self.service.limits.characters,
+            )  # fmt: skip
+            self.send = gr.Button("Ask follow-up", elem_id="send", size="sm", min_width=120)
+        self.followup_error = gr.HTML(elem_id="followup-error")
+        with gr.Row(visible=False, elem_classes="cv-actions", elem_id="next") as self.next:
+            self.new = gr.Button("New question", elem_id="new", size="sm", min_width=120)
+            self.again = gr.Button("Edit and ask again", elem_id="again", size="sm", min_width=120)
 
     def _lay_out_more(self) -> None:
         with gr.Column(elem_id="examples"):
@@ -97,9 +111,11 @@ class AskLayout:
         )
 
     def _lay_out_answer(self) -> None:
+        self.earlier = gr.HTML(elem_id="earlier")
         with gr.Row(elem_classes="cv-answer-row"):
             self.shown_pictures = gr.HTML(elem_id="shown-pictures")
             self.answer = gr.HTML(welcome(), elem_id="answer")
+        self._lay_out_next()
         with gr.Column(visible=False, elem_id="feedback") as self.rating, gr.Row(elem_classes="cv-rating"):
             gr.HTML(draw.tag("h2", "Was this answer right?"))
             self.up = gr.Button("Right", size="sm", elem_id="thumb-up", min_width=90)
@@ -124,7 +140,6 @@ class AskLayout:
                 )  # fmt: skip
                 self.compare = gr.Button("Compare", elem_id="compare", size="sm")
                 self.table = gr.HTML(elem_id="comparison")
-            self.again = gr.Button("Edit and ask again", elem_id="again", size="sm")
             self.downloads = gr.HTML(elem_id="downloads")
 
     def _comparable(self) -> list[str]:

@@ -5,43 +5,51 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import gradio as gr
 
-from colm_vl import Trace
-
 from . import costs, draw
 from .api import offer_api, visit_of
 from .ask_layout import AskLayout, welcome
+from .comparison import Comparison
+from .conversation import Conversation, Shown, draw_earlier, invitation
 from .examples import Example
-from .history import ADD, FORGET, READ, Entry, FeedbackFile, choices_of, download_links, pictures_of, remembered
-from .inputs import (
-    FIELDS,
-    GATES,
-    Field,
-    FieldError,
-    Settings,
-    read_choices,
+from .history import (
+    ADD,
+    FORGET,
+    READ,
+    Entry,
+    FeedbackFile,
+    choices_of,
+    conversations,
+    download_links,
+    new_id,
+    pictures_of,
+    remembered,
 )
-from .known import Known, digests
+from .inputs import FIELDS, GATES, Field, FieldError, Settings, check_length, read_choices
+from .known import Known, digests, draw_kept
 from .messages import in_words
 from .service import Asked, Busy, Service
 from .view import View
 
 logger = logging.getLogger(__name__)
 
+BEGIN = """() => {
+  sessionStorage.removeItem("colm-vl-draft");
+  document.querySelector("#question textarea").focus();
+  return [];
+}"""
+"""JavaScript: go to the empty field of a new question."""
+EDIT = """() => {
+  const followup = document.querySelector("#followup textarea");
+  (followup?.value ? followup : document.querySelector("#question textarea")).focus();
+}"""
+"""JavaScript: go to the field that was filled."""
+
 Updates = dict[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The finished question that is displayed. `asked` is None if it was opened from the history, which does not keep
-    the files of the pictures."""
-
-    entry: Entry
-    asked: Asked | None = None
 
 
 class AskTab(AskLayout):
@@ -58,15 +66,14 @@ class AskTab(AskLayout):
     # --- event handlers ---
 
     def _wire(self, page: gr.Blocks) -> None:
-        fields = [
-            self.pictures, self.question, self.choices, self.strategy, self.asker, self.rounds, self.gate,
-            self.confidence, self.share, self.truth,
-        ]  # fmt: skip
+        settings = [self.strategy, self.asker, self.rounds, self.gate, self.confidence, self.share]
+        fields = [self.pictures, self.question, self.choices, *settings, self.truth]
         results = [
             self.answer, self.columns, self.account, self.more, self.table, self.downloads, self.thanks, self.shown,
             self.fresh, self.go, self.halt, self.compare, *self.errors.values(), *self.example_buttons,
             self.choices, self.truth, self.known, self.shown_pictures, self.rating, self.correction,
-            self.kept,
+            self.kept, self.conversation, self.earlier, self.followup_part, self.followup, self.followup_error,
+            self.send, self.next, self.new, self.again,
         ]  # fmt: skip
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         working: dict[str, Any] = {**private, "concurrency_limit": None}
@@ -78,28 +85,38 @@ class AskTab(AskLayout):
                 [self.pictures, self.question, self.choices, self.truth, self.known, self.kept], **private,
             )  # fmt: skip
             filled.then(self._on_ask, [*fields, self.known], results, **working)
+        for trigger in (self.send.click, self.followup.submit):
+            trigger(self._on_follow, [self.followup, self.shown, self.conversation, *settings], results, **working)
         self.halt.click(self._on_stop, None, None, queue=False, **private)
         self.compare.click(
             self._on_compare, [self.shown, self.rivals, self.blind],
-            [self.table, self.go, self.halt, self.compare, *self.example_buttons], **working,
+            [self.table, self.halt, *self._startable], **working,
         )  # fmt: skip
         known = [self.choices, self.truth, self.known]
         self.pictures.change(
-            self._on_pictures, [self.pictures, *known], [self.errors["pictures"], *known, self.kept], **private
+            self._on_pictures, [self.pictures, *known, self.conversation],
+            [
+                self.errors["pictures"], *known, self.kept, self.conversation, self.followup_part, self.followup_error,
+            ],
+            **private,
         )  # fmt: skip
         self.question.input(
             self._on_question, [self.question, *known], [*known, self.kept], trigger_mode="always_last", **private
         )  # fmt: skip
         self.gate.change(lambda gate: gr.update(visible=gate == GATES[2]), self.gate, self.confidence, **private)
         gr.on(
-            [self.choices.change, self.truth.change], _kept, [self.choices, self.truth], self.kept,
+            [self.choices.change, self.truth.change], draw_kept, [self.choices, self.truth], self.kept,
             trigger_mode="always_last", **private,
         )  # fmt: skip
         filled_in = [self.pictures, self.question, self.choices, self.truth, self.known, self.kept]
         self.history.input(
             self._on_open, [self.history, self.visit], [*results, *filled_in, self.history], **private
         )  # fmt: skip
-        self.again.click(self._on_again, self.shown, filled_in, **private)
+        filled = self.again.click(
+            self._on_again, self.shown, [*filled_in, self.conversation, self.followup], **private
+        )  # fmt: skip
+        filled.then(None, None, None, js=EDIT, **private)
+        self.new.click(self._on_new, None, [*results, self.pictures, self.question], js=BEGIN, **private)
         listed = [self.visit, self.history, self.icons]
         self.fresh.change(_listed, self.fresh, listed, js=ADD, **private)
         self.forget.click(_listed, self.visit, listed, js=FORGET, **private)
@@ -132,6 +149,54 @@ class AskTab(AskLayout):
         except FieldError as error:
             yield self._told(error.field, str(error))
             return
+        begun = {
+            self.choices: choices,
+            self.truth: truth,
+            self.known: told,
+            self.kept: draw_kept(choices, truth),
+            self.shown: None,
+            self.conversation: None,
+            self.earlier: "",
+            self.shown_pictures: "",
+            self.followup_part: gr.update(visible=False),
+        }
+        try:
+            async for updates in self._answered(asked, (), begun, request):
+                yield updates
+        except Exception as error:
+            yield self._told("settings", in_words(error)) | {self.answer: welcome()} | self._buttons(working=False)
+
+    async def _on_follow(
+        self, question: str, shown: Shown | None, conversation: Conversation | None, strategy: str, asker: str,
+        rounds: float, gate: str, confidence: float, share: str, request: gr.Request,
+    ) -> AsyncGenerator[Updates, None]:  # fmt: skip
+        settings = Settings(strategy, asker, int(rounds), gate, confidence, share)
+        if self.service.is_busy(visit_of(request)) or shown is None or conversation is None:
+            said = in_words(Busy()) if shown and conversation else "Ask a question first."
+            yield {self.followup_error: draw.error(said)}
+            return
+        try:
+            query = await self.service.read(question, conversation.files, "")
+            check_length(conversation.turns, self.service.limits)
+            query = replace(query, images=(), history=conversation.turns)
+            asked = Asked(query, settings.changes(self.service.colm.team), files=conversation.files)
+        except FieldError as error:
+            yield {self.followup_error: draw.error(str(error))}
+            return
+        begun = {self.earlier: draw_earlier(conversation), self.followup: ""}
+        try:
+            async for updates in self._answered(asked, conversation.earlier, begun, request):
+                yield updates
+            if self.fresh not in updates:  # stopped
+                yield {self.followup: question}
+        except Exception as error:
+            failed = {self.followup: question, self.followup_error: draw.error(in_words(error))}
+            yield self._buttons(working=False) | self._opened(shown) | failed
+
+    async def _answered(
+        self, asked: Asked, earlier: tuple[str, ...], begun: Updates, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """Ask, and show the replies as they come. `earlier` are the ids of the questions before it."""
         clear = {
             self.columns: "",
             self.account: "",
@@ -139,40 +204,41 @@ class AskTab(AskLayout):
             self.thanks: "",
             self.more: gr.update(visible=False),
             self.rating: gr.update(visible=False),
-            self.shown_pictures: "",
-            self.choices: choices,
-            self.truth: truth,
-            self.known: told,
-            self.kept: _kept(choices, truth),
+            self.next: gr.update(visible=False),
         }
-        yield self._told() | clear | self._buttons(working=True)
-        try:
-            async with aclosing(self.service.ask(visit_of(request), asked)) as views:
-                drawn: Updates = {}
-                async for view in views:
-                    now = {
-                        self.answer: draw.answer(view),
-                        self.columns: draw.columns(view),
-                        self.shown_pictures: draw.pictures(view.pictures),
-                    }
-                    fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
-                    # Always yield: Gradio notices only then that a visitor has left.
-                    yield fresh or {self.answer: gr.skip()}
-                    drawn = now
-            yield self._buttons(working=False) | self._finished(view, asked)
-        except Exception as error:
-            yield self._told("settings", in_words(error)) | {self.answer: welcome()} | self._buttons(working=False)
+        yield self._told() | clear | begun | self._buttons(working=True)
+        async with aclosing(self.service.ask(visit_of(request), asked)) as views:
+            drawn: Updates = {}
+            async for view in views:
+                now = {
+                    self.answer: draw.answer(view),
+                    self.columns: draw.columns(view),
+                    self.shown_pictures: draw.pictures(view.pictures),
+                }
+                fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
+                # Always yield: Gradio notices only then that a visitor has left.
+                yield fresh or {self.answer: gr.skip()}
+                drawn = now
+        yield self._buttons(working=False) | self._finished(view, asked, earlier)
 
-    def _finished(self, view: View, asked: Asked) -> Updates:
+    def _finished(self, view: View, asked: Asked, earlier: tuple[str, ...]) -> Updates:
         if view.trace is None:
             return {}
-        entry = Entry(view.trace, view.thumbnails, asked.truth, asked.changes)
+        entry = Entry(view.trace, view.thumbnails, asked.truth, asked.changes, new_id(), earlier)
         return self._keep(Shown(entry, asked)) | {self.fresh: entry.to_dict()}
 
     def _keep(self, shown: Shown) -> Updates:
         team = self.service.colm.team
+        # The pocket team understands single questions only.
+        conversation = None if team.is_pocket else Conversation.after(shown)
         return {
             self.shown: shown,
+            self.conversation: conversation,
+            self.earlier: draw_earlier(shown.entry),
+            self.followup_part: gr.update(visible=conversation is not None),
+            self.followup: gr.update(placeholder=invitation(len(shown.entry.trace.images))),
+            self.followup_error: "",
+            self.next: gr.update(visible=True),
             self.account: costs.account(shown.entry.trace),
             self.downloads: download_links(shown.entry, team.source, pocket=team.is_pocket),
             self.compare: gr.update(interactive=shown.asked is not None),
@@ -194,23 +260,12 @@ class AskTab(AskLayout):
             return
         # In the order of the list, from one model to many, not in the order of ticking.
         chosen = [name for name in self._comparable() if name in names]
+        comparison = Comparison(shown.asked, shown.entry.truth, chosen, blind)
+        yield self._buttons(working=True)
         try:
-            yield {self.table: costs.comparison([], shown.entry.truth, chosen)} | self._buttons(working=True)
-            async with aclosing(self.service.compare(visit_of(request), shown.asked, chosen)) as progress:
-                done: list[Trace] = []
-                async for done in progress:
-                    waiting = chosen[len(done) :]
-                    if blind:
-                        words = f"{len(done)} of {len(chosen)} strategies have answered"
-                        yield {self.table: draw.tag("p", words, "cv-idle cv-busy", role="status")}
-                        continue
-                    yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth, waiting)}
-            if len(done) < len(chosen):
-                rest = draw.tag("p", "Stopped before all strategies had answered.", "cv-aside")
-                yield {self.table: costs.comparison(costs.compared(done), shown.entry.truth) + rest}
-            elif blind:
-                named = costs.comparison(costs.compared(done), shown.entry.truth)
-                yield {self.table: costs.blind_comparison(done) + draw.disclosed("Show which is which", named)}
+            async with aclosing(comparison.run(self.service, visit_of(request))) as tables:
+                async for table in tables:
+                    yield {self.table: table}
             yield self._buttons(working=False)
         except Exception as error:
             yield {self.table: draw.error(in_words(error))} | self._buttons(working=False)
@@ -223,13 +278,24 @@ class AskTab(AskLayout):
         # Gradio itself keeps the state of a visitor for an hour.
         request.request.app.state_holder.delete_state(visit_of(request))
 
-    async def _on_pictures(self, pictures: Any, choices: str, truth: str, known: Known | None) -> Updates:
-        """Check pictures as soon as they are added, not only when the question is asked."""
+    async def _on_pictures(
+        self, pictures: Any, choices: str, truth: str, known: Known | None, conversation: Conversation | None,
+        request: gr.Request,
+    ) -> Updates:  # fmt: skip
+        """Check pictures as soon as they are added, not only when the question is asked. Other pictures end the
+        conversation."""
         try:
             query = await self.service.read("?", _files(pictures), "")
         except FieldError as error:
             return {self.errors["pictures"]: draw.error(str(error))}
-        cleared = self._cleared(known, choices, truth) if known and known.pictures != digests(query) else {}
+        given = digests(query)
+        cleared = self._cleared(known, choices, truth) if known and known.pictures != given else {}
+        if conversation and conversation.pictures != given and not self.service.is_busy(visit_of(request)):
+            cleared |= {
+                self.conversation: None,
+                self.followup_part: gr.update(visible=False),
+                self.followup_error: draw.tag("p", "For other pictures, ask a new question.", "cv-aside"),
+            }
         return {self.errors["pictures"]: ""} | cleared
 
     def _on_question(self, question: str, choices: str, truth: str, known: Known | None) -> Updates:
@@ -240,24 +306,36 @@ class AskTab(AskLayout):
     def _cleared(self, known: Known, choices: str, truth: str) -> Updates:
         """Clear the choices and the right answer of an example whose question was changed."""
         choices, truth = known.without(choices or "", truth or "")
-        return {self.choices: choices, self.truth: truth, self.known: None, self.kept: _kept(choices, truth)}
+        return {self.choices: choices, self.truth: truth, self.known: None, self.kept: draw_kept(choices, truth)}
 
     def _on_open(self, number: int | None, stored: Any, request: gr.Request) -> Updates:
-        entries = remembered(stored)
+        entries = conversations(remembered(stored))
         if number is None or not 0 <= number < len(entries) or self.service.is_busy(visit_of(request)):
             return {self.history: gr.update(value=None)}
-        entry = entries[number]
-        view = entry.view()
-        return self._keep(Shown(entry)) | self._filled(entry, None) | {
-            self.answer: draw.answer(view),
-            self.columns: draw.columns(view),
-            self.shown_pictures: draw.pictures(entry.thumbnails),
-        }  # fmt: skip
+        shown = Shown(entries[number])
+        pictures = {self.shown_pictures: draw.pictures(shown.entry.thumbnails)}
+        return self._opened(shown) | self._filled(shown.entry, None) | pictures
+
+    def _opened(self, shown: Shown) -> Updates:
+        view = shown.entry.view()
+        return self._keep(shown) | {self.answer: draw.answer(view), self.columns: draw.columns(view)}
 
     def _on_again(self, shown: Shown | None) -> Updates:
         if shown is None:
             return {self.known: gr.skip()}
+        if conversation := Conversation.before(shown):
+            return {self.conversation: conversation, self.followup: shown.entry.trace.question}
         return self._filled(shown.entry, list(shown.asked.files) if shown.asked else None)
+
+    def _on_new(self) -> Updates:
+        hidden = (self.more, self.rating, self.next, self.followup_part)
+        empty = (self.columns, self.account, self.table, self.shown_pictures, self.earlier, self.question,
+                 self.choices, self.truth, self.kept, self.followup, self.followup_error)  # fmt: skip
+        return (
+            dict.fromkeys(hidden, gr.update(visible=False)) | dict.fromkeys(empty, "") | self._told()
+            | dict.fromkeys((self.shown, self.conversation, self.known, self.pictures), None)
+            | {self.answer: welcome()}
+        )  # fmt: skip
 
     def _filled(self, entry: Entry, files: list[str] | None) -> Updates:
         """The fields as they were when this question was asked."""
@@ -268,7 +346,7 @@ class AskTab(AskLayout):
             self.choices: "\n".join(trace.choices),
             self.truth: entry.truth,
             self.known: None,
-            self.kept: _kept("\n".join(trace.choices), entry.truth),
+            self.kept: draw_kept("\n".join(trace.choices), entry.truth),
         }
 
     def _on_thumb(self, thumb: Literal["up", "down"]) -> Any:
@@ -294,33 +372,30 @@ class AskTab(AskLayout):
                 self.choices: known.choices,
                 self.truth: known.truth,
                 self.known: known,
-                self.kept: _kept(known.choices, known.truth),
+                self.kept: draw_kept(known.choices, known.truth),
             }
 
         return fill
 
     def _told(self, field: Field | None = None, said: str = "") -> Updates:
         """Show a message beside that field, and clear those beside the others."""
-        return {self.errors[name]: draw.error(said) if name == field else "" for name in FIELDS}
+        told = {self.errors[name]: draw.error(said) if name == field else "" for name in FIELDS}
+        return told | {self.followup_error: ""}
+
+    @property
+    def _startable(self) -> list[Any]:
+        """What cannot be used while a question is being answered."""
+        return [self.go, self.compare, self.send, self.new, self.again, *self.example_buttons]
 
     def _buttons(self, *, working: bool) -> Updates:
         idle = gr.update(interactive=not working)
-        return {self.go: idle, self.compare: idle, self.halt: gr.update(interactive=working)} | dict.fromkeys(
-            self.example_buttons, idle
-        )
+        return dict.fromkeys(self._startable, idle) | {self.halt: gr.update(interactive=working)}
 
 
 def _listed(stored: Any) -> tuple[Any, Any, str]:
-    """The stored entries, the list of them, and their pictures."""
-    entries = remembered(stored)
+    """The stored entries, the list of their conversations, and its pictures."""
+    entries = conversations(remembered(stored))
     return stored, gr.update(choices=choices_of(entries), value=None), pictures_of(entries)
-
-
-def _kept(choices: str, truth: str) -> str:
-    """What belongs to the question beside its text, wherever its field is."""
-    lettered = [f"({chr(65 + place)}) {choice}" for place, choice in enumerate(read_choices(choices))]
-    told = [("Choices: " + "  ".join(lettered)) if lettered else "", f"Right answer: {truth}" if truth else ""]
-    return "".join(draw.tag("p", draw.text(one), "cv-aside", dir="auto") for one in told if one)
 
 
 def _files(pictures: Any) -> list[str]:

@@ -6,6 +6,7 @@ import base64
 import json
 import pprint
 import re
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,17 +41,25 @@ FORGET = """() => { localStorage.removeItem("colm-vl-questions"); return [[]]; }
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A question of this visit. It is stored in the visitor's browser, so it survives a reload."""
+    """A question of this visit. It is stored in the visitor's browser, so it survives a reload.
+
+    `earlier` are the ids of the questions before it in its conversation.
+    """
 
     trace: Trace
     thumbnails: tuple[str, ...] = ()
     truth: str = ""
     changes: Mapping[str, Any] | None = None
+    id: str = ""
+    earlier: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
+        """The question and the answer. For a conversation, also the question with which it began."""
         said = labelled(self.trace.choice, self.trace.answer) or "no answer"
-        return f"{_short(self.trace.question, 60)} → {_short(said, 30)}"
+        first = next((turn.text for turn in self.trace.history if turn.role == "user"), "")
+        begun = f"{_short(first, 40)} … " if first else ""
+        return f"{begun}{_short(self.trace.question, 60)} → {_short(said, 30)}"
 
     def view(self) -> View:
         return View.from_trace(self.trace, self.thumbnails, self.truth)
@@ -61,6 +70,8 @@ class Entry:
             "thumbnails": list(self.thumbnails),
             "truth": self.truth,
             "changes": dict(self.changes or {}),
+            "id": self.id,
+            "earlier": list(self.earlier),
         }
 
     @classmethod
@@ -72,6 +83,8 @@ class Entry:
                 tuple(str(uri) for uri in data["thumbnails"]),
                 str(data["truth"]),
                 dict(data["changes"]),
+                _id(data.get("id")),  # 0.2.0 had no ids
+                tuple(_id(one) for one in data.get("earlier", ())),
             )
         except (ColmError, KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -81,6 +94,17 @@ def remembered(stored: Any) -> list[Entry]:
     """The entries stored in a browser, latest first."""
     found = (Entry.from_dict(item) for item in stored) if isinstance(stored, list) else ()
     return [entry for entry in found if entry is not None][:KEPT]
+
+
+def conversations(entries: Sequence[Entry]) -> list[Entry]:
+    """The latest question of each conversation."""
+    continued = {earlier for entry in entries for earlier in entry.earlier}
+    return [entry for entry in entries if not entry.id or entry.id not in continued]
+
+
+def new_id() -> str:
+    """It cannot be guessed, but is no secret: a question is only found in the browser that stores it."""
+    return secrets.token_urlsafe(9)
 
 
 def download_links(entry: Entry | None, team_source: str, *, pocket: bool) -> str:
@@ -101,17 +125,37 @@ def as_python(entry: Entry, team_source: str | None) -> str:
     """A program that asks the same team the same question."""
     trace = entry.trace
     arguments = [repr(trace.question)]
-    if trace.images:
-        names = [f"picture-{number}.png" for number, _ in enumerate(trace.images, 1)]
+    names = [f"picture-{number}.png" for number, _ in enumerate(trace.images, 1)]
+    if trace.history:
+        return _with_history(entry, names, team_source)
+    if names:
         arguments.append(f"images={_formatted(names)}")
     if trace.choices:
         arguments.append(f"choices={_formatted(list(trace.choices))}")
-    arguments += [f"{name}={_formatted(value)}" for name, value in (entry.changes or {}).items()]
+    return _program("from colm_vl import CoLM\n", [*arguments, *_changed(entry)], names, team_source)
+
+
+def _with_history(entry: Entry, names: Sequence[str], team_source: str | None) -> str:
+    trace = entry.trace
+    turns = "".join(f"        {_formatted(turn)},\n" for turn in trace.history)
+    pictures = f"    images=tuple(Image.open(file) for file in {_formatted(names)}),\n" if names else ""
+    choices = f"    choices={_formatted(trace.choices)},\n" if trace.choices else ""
+    image = "Image, " if names else ""
+    query = f"query = Query(\n    {trace.question!r},\n{pictures}{choices}    history=(\n{turns}    ),\n)\n"
+    before = f"from colm_vl import CoLM, EarlierTurn, {image}Query\n\n{query}"
+    return _program(before, ["query", *_changed(entry)], names, team_source)
+
+
+def _changed(entry: Entry) -> list[str]:
+    return [f"{name}={_formatted(value)}" for name, value in (entry.changes or {}).items()]
+
+
+def _program(before: str, arguments: Sequence[str], names: Sequence[str], team_source: str | None) -> str:
     lines = "".join(f"        {argument},\n" for argument in arguments)
     team = repr(Path(team_source).name) if team_source else ""
-    save = "# Save the pictures of the question under these names, or use names of your own.\n" if trace.images else ""
+    save = "# Save the pictures of the question under these names, or use names of your own.\n" if names else ""
     return (
-        f"{save}from colm_vl import CoLM\n\n"
+        f"{save}{before}\n"
         f"with CoLM.from_team({team}) as colm:\n"
         f"    trace = colm.ask(\n{lines}    )\n"
         "    print(trace.answer)\n"
@@ -151,6 +195,11 @@ def pictures_of(entries: Sequence[Entry]) -> str:
 def choices_of(entries: Sequence[Entry]) -> list[tuple[str, int]]:
     """Labels and values for a selection list."""
     return [(entry.label, number) for number, entry in enumerate(entries)]
+
+
+def _id(given: Any) -> str:
+    """Ids become part of links."""
+    return given if isinstance(given, str) and re.fullmatch(r"[\w-]{1,40}", given, re.ASCII) else ""
 
 
 def _formatted(value: Any) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from colm_vl import ColmError, Image, ImageError, Policy, Query, Team, gates
+from pydantic import TypeAdapter, ValidationError
+
+from colm_vl import ColmError, EarlierTurn, Image, ImageError, Policy, Query, Team, gates
 from colm_vl.strategies import find, known
 from colm_vl.types import Share
 
@@ -20,16 +22,21 @@ VOTE = "a vote of all"
 GATES = ("always", "when drafts differ", "when unsure")
 SHARES: Sequence[Share] = get_args(Share)
 
+_TURNS = TypeAdapter(tuple[EarlierTurn, ...])
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one question. `bytes` and `pixels` apply to each picture, `total_pixels` to all of them."""
+    """Limits of one question. `bytes` and `pixels` apply to each picture, `total_pixels` to all of them. `turns` and
+    `conversation`, in characters, apply to the earlier turns of its conversation."""
 
     pictures: int = 8
     bytes: int = 20_000_000
     pixels: int = 40_000_000
     total_pixels: int = 80_000_000
     characters: int = 4000
+    turns: int = 40
+    conversation: int = 40_000
 
 
 class FieldError(ColmError):
@@ -123,6 +130,28 @@ def read_query(
 def read_choices(written: str) -> tuple[str, ...]:
     """One choice per line; empty lines are ignored."""
     return tuple(line.strip() for line in (written or "").splitlines() if line.strip())
+
+
+def read_history(given: Any, pictures: int, limits: Limits) -> tuple[EarlierTurn, ...]:
+    """Earlier turns in the form that a trace has them. Raises `FieldError`."""
+    try:
+        turns = _TURNS.validate_python(given or ())
+    except ValidationError:
+        example = '[{"role": "user", "text": "…", "images": 1}, {"role": "assistant", "text": "…"}]'
+        raise FieldError("settings", f"history has another form than {example}.") from None
+    counts = [turn.images for turn in turns]
+    if min(counts, default=0) < 0 or sum(counts) > pictures:
+        raise FieldError("settings", f"history has turns with {sum(counts)} pictures, but {pictures} are given.")
+    check_length(turns, limits)
+    return turns
+
+
+def check_length(turns: Sequence[EarlierTurn], limits: Limits) -> None:
+    """Raises `FieldError` if there are too many earlier turns, or too long ones."""
+    size = sum(len(turn.text) for turn in turns)
+    if len(turns) > limits.turns or size > limits.conversation:
+        most = f"{limits.turns // 2} questions and {limits.conversation:,} characters"
+        raise FieldError("settings", f"This conversation has reached the limit of {most}. Begin a new one.")
 
 
 def read_pictures(files: Sequence[str | Path], limits: Limits) -> tuple[Image, ...]:

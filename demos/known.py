@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from colm_vl import Image, Query
 
+from .draw import tag, text
 from .examples import Example
+from .inputs import read_choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,10 @@ class Known:
 
 def digests(query: Query) -> tuple[str, ...]:
     return tuple(image.digest for image in query.images)
+
+
+def draw_kept(choices: str, truth: str) -> str:
+    """What belongs to the question beside its text, wherever its field is."""
+    lettered = [f"({chr(65 + place)}) {choice}" for place, choice in enumerate(read_choices(choices))]
+    told = [("Choices: " + "  ".join(lettered)) if lettered else "", f"Right answer: {truth}" if truth else ""]
+    return "".join(tag("p", text(one), "cv-aside", dir="auto") for one in told if one)

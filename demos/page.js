@@ -40,25 +40,26 @@
     large.showModal();
   });
 
-  // Enter asks, Shift+Enter starts a new line, Ctrl+Enter asks from anywhere, Esc stops. Capturing, because Gradio asks
-  // on Shift+Enter, at keypress.
+  // Enter asks, Shift+Enter starts a new line, Ctrl+Enter asks from anywhere, Esc stops. In the field of a follow-up
+  // question, Enter and Ctrl+Enter ask that one. Capturing, because Gradio asks on Shift+Enter, at keypress.
+  const fields = "#question textarea, #followup textarea";
   const press = (id) => {
     const button = document.getElementById(id);
     if (button && !button.disabled) button.click();
   };
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("#question textarea");
+    const typing = event.target.closest?.(fields);
     if (event.key === "Escape" && !large.open) press("stop");
     if (event.key !== "Enter" || event.isComposing || !(typing || event.ctrlKey || event.metaKey)) return;
     event.stopPropagation();
     if (event.shiftKey) return;
     event.preventDefault();
     typing?.dispatchEvent(new Event("change", { bubbles: true }));
-    press("ask");
+    press(event.target.closest?.("#followup") ? "send" : "ask");
   }, true);
 
   document.addEventListener("keypress", (event) => {
-    if (event.key === "Enter" && event.target.closest?.("#question textarea")) event.stopPropagation();
+    if (event.key === "Enter" && event.target.closest?.(fields)) event.stopPropagation();
   }, true);
 
   // The question that is being typed survives a reload.

@@ -78,7 +78,8 @@ def _masthead(team: Team) -> str:
     )
     if team.is_pocket:
         who = (
-            "Pocket team: tiny models that only understand drawn shapes, bar charts, written digits and small sums. "
+            "Pocket team: tiny models that only understand drawn shapes, bar charts, written digits and small sums, "
+            "and no follow-up questions. "
             "For your own pictures, start the page with a team of real models."
         )
     return "".join([*parts, draw.tag("p", draw.text(who), "cv-team")])

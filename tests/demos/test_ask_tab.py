@@ -62,12 +62,22 @@ class Visitor:
             self._take(updates)
         return str(self.fields[self.tab.answer])
 
+    async def follow_up(self, question: str) -> str:
+        own = Settings.of(self.tab.service.colm.team.policy)
+        settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
+        shown, conversation = self.fields.get(self.tab.shown), self.fields.get(self.tab.conversation)
+        async for updates in self.tab._on_follow(question, shown, conversation, *settings, self.request):
+            self._take(updates)
+        return str(self.fields[self.tab.answer])
+
     @property
     def choices_and_truth(self) -> tuple[str, str]:
         return self.fields[self.tab.choices], self.fields[self.tab.truth]
 
     async def _pictures_changed(self) -> None:
-        self._take(await self.tab._on_pictures(self.fields[self.tab.pictures], *self._known()))
+        conversation = self.fields.get(self.tab.conversation)
+        pictures = self.fields[self.tab.pictures]
+        self._take(await self.tab._on_pictures(pictures, *self._known(), conversation, self.request))
 
     def _known(self) -> tuple[Any, Any, Any]:
         return (
@@ -77,7 +87,11 @@ class Visitor:
         )
 
     def _take(self, updates: Mapping[Any, Any]) -> None:
-        self.fields |= {part: value for part, value in updates.items() if not isinstance(value, dict)}
+        for part, value in updates.items():
+            if not isinstance(value, dict):
+                self.fields[part] = value
+            elif "value" in value:
+                self.fields[part] = value["value"]
 
     def _uploaded(self, *pictures: PIL.Image.Image) -> list[tuple[str, None]]:
         files = [self.folder / f"{number}.png" for number, _ in enumerate(pictures)]
@@ -126,3 +140,58 @@ async def test_fields_filled_after_the_change_are_kept(visitor: Visitor) -> None
     visitor.type_question("How many circles?")
     assert visitor.choices_and_truth == ("4\n5", "")  # choices of one's own stay
     assert "wrong" not in await visitor.ask()
+
+
+async def test_a_follow_up_has_the_earlier_turns_and_the_same_pictures(visitor: Visitor) -> None:
+    await visitor.click_example()
+    await visitor.follow_up("Why?")
+    answer = await visitor.follow_up("Are you sure?")
+    assert "Are you sure?" in answer
+    assert "wrong" not in answer  # the right answer was that of the first question
+    (request,) = visitor.tab.service.colm.requests("one")[-1:]  # type: ignore[attr-defined]
+    assert len(request.messages[-1].images) == 1
+    turns = ["user (Picture 1): How many dots?", "(A) 4", "(B) 5", "assistant: (B) 5", "user: Why?", "assistant: 5"]
+    assert "\n".join(turns) in request.messages[-1].text
+    earlier = visitor.fields[visitor.tab.earlier]
+    assert [earlier.index(said) for said in ("How many dots?", "Why?")] == sorted(
+        earlier.index(said) for said in ("How many dots?", "Why?")
+    )
+    shown = visitor.fields[visitor.tab.shown]
+    assert len(set(shown.entry.earlier)) == 2
+    assert len(shown.entry.trace.images) == 1
+
+
+async def test_other_pictures_or_a_new_question_begin_a_new_conversation(visitor: Visitor) -> None:
+    await visitor.click_example()
+    visitor._take(visitor.tab._on_new())
+    assert "Ask a question first" in await _error_of_follow_up(visitor)
+    await visitor.click_example()
+    await visitor.upload(PIL.Image.new("RGB", (64, 64), "red"))
+    assert "Ask a question first" in await _error_of_follow_up(visitor)
+    await visitor.ask()
+    assert visitor.fields[visitor.tab.earlier] == ""
+    assert "conversation" not in visitor.tab.service.colm.prompt("one", -1)  # type: ignore[attr-defined]
+
+
+async def test_a_follow_up_is_edited_and_asked_again_in_its_place(visitor: Visitor) -> None:
+    await visitor.click_example()
+    await visitor.follow_up("Why?")
+    visitor._take(visitor.tab._on_again(visitor.fields[visitor.tab.shown]))
+    assert visitor.fields[visitor.tab.followup] == "Why?"
+    await visitor.follow_up("Why not 4?")
+    turns = visitor.fields[visitor.tab.shown].entry.trace.history
+    assert [turn.text for turn in turns] == ["How many dots?\n(A) 4\n(B) 5", "(B) 5"]
+
+
+async def test_a_follow_up_that_cannot_be_asked_keeps_the_answer(visitor: Visitor) -> None:
+    await visitor.click_example()
+    assert "Write a question first" in await _error_of_follow_up(visitor, " ")
+    for file in visitor.folder.iterdir():
+        file.unlink()
+    assert "no longer here" in await _error_of_follow_up(visitor)
+    assert "How many dots?" in visitor.fields[visitor.tab.answer]
+
+
+async def _error_of_follow_up(visitor: Visitor, question: str = "Why?") -> str:
+    await visitor.follow_up(question)
+    return str(visitor.fields[visitor.tab.followup_error])

@@ -245,6 +245,48 @@ def test_a_question_is_edited_and_asked_again_with_its_pictures(visitor: Visitor
     visitor.page.click("#pictures [aria-label=Clear]")
 
 
+def test_a_conversation_about_the_same_picture(visitor: Visitor) -> None:
+    visitor.page.evaluate("localStorage.removeItem('colm-vl-questions')")
+    visitor.try_example(0)
+    visitor.see_end()
+    field = visitor.page.locator("#followup textarea")
+    sync_api.expect(field).to_have_attribute("placeholder", "Ask a follow-up about the same picture")
+    field.fill("Take your time")
+    field.press("Enter")
+    visitor.see("#answer .cv-question", "Take your time")
+    visitor.see("[aria-label='photos: draft'] .cv-said", "June")
+    visitor.page.keyboard.press("Escape")
+    visitor.see("#answer", "Stopped")
+    sync_api.expect(field).to_have_value("Take your time", timeout=PATIENCE)
+    field.fill("Whose is amber?")
+    field.press("Control+Enter")
+    visitor.see("#answer .cv-headline", "amber")
+    visitor.see_end()
+    visitor.see("#earlier li", "In which month were the most bicycles rented?July")
+    visitor.see("#shown-pictures img")
+    trace = _trace(visitor)
+    assert [turn["images"] for turn in trace["history"]] == [1, 0]
+    assert len(trace["images"]) == 1
+    visitor.see("#cv-python", "history=(")
+    visitor.page.click("#compare")
+    visitor.see("#comparison table", "solo:shapes")
+
+    visitor.page.click("#history-part button")  # the conversation is one row
+    rows = visitor.page.locator("#history label")
+    named = "In which month were the most bicycles r… … Whose is amber? → amber"
+    sync_api.expect(rows).to_have_text([named], timeout=PATIENCE)
+    visitor.page.click("#history-part button")
+
+    visitor.page.click("#again")
+    sync_api.expect(field).to_have_value("Whose is amber?", timeout=PATIENCE)
+    visitor.page.click("#new")
+    sync_api.expect(visitor.page.locator("#question textarea")).to_have_value("", timeout=PATIENCE)
+    sync_api.expect(visitor.page.locator("#question textarea")).to_be_focused()
+    sync_api.expect(field).to_have_count(0)
+    sync_api.expect(visitor.page.locator("#earlier li")).to_have_count(0)
+    sync_api.expect(visitor.page.locator("#pictures img")).to_have_count(0)
+
+
 def test_a_failed_client_is_reported_in_its_column(visitor: Visitor) -> None:
     visitor.ask("Break the bicycles")
     visitor.see_end()

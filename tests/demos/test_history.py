@@ -5,12 +5,14 @@ import base64
 import json
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
-from colm_vl import Query, Trace
-from demos.history import KEPT, Entry, FeedbackFile, as_python, download_links, remembered
+from colm_vl import EarlierTurn, Image, Query, Trace
+from demos.history import KEPT, Entry, FeedbackFile, as_python, conversations, download_links, remembered
 from demos.view import thumbnails
 from tests.teams import FIVE, GUIDANCE, scripted
 
@@ -51,6 +53,29 @@ def test_the_python_code_asks_the_same_again(trace: Trace, tmp_path: Path, monke
     again = runpy.run_path("again.py")["trace"]
     assert (again.question, again.choices, again.strategy) == (trace.question, trace.choices, "vote")
     assert "from_team()" in as_python(Entry(trace), None)
+
+
+def test_the_python_code_of_a_follow_up_has_the_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = PIL.Image.new("RGB", (32, 32), "white")
+    history = (EarlierTurn("user", "What is\nthis?", 1), EarlierTurn("assistant", "A card"))
+    with scripted({"one": [FIVE]}, strategy="solo") as colm:
+        trace = colm.ask(Query("How many dots?", (Image.open(picture),), ("4", "5"), history=history))
+    team = '[[clients]]\nname="one"\nbackend="scripted"\nmodel="m"\nreplies=["Answer: 5"]\n[policy]\nstrategy="solo"\n'
+    (tmp_path / "team.toml").write_text(team)
+    picture.save(tmp_path / "picture-1.png")
+    (tmp_path / "again.py").write_text(as_python(Entry(trace), "team.toml"))
+    monkeypatch.chdir(tmp_path)
+    again = runpy.run_path("again.py")["trace"]
+    assert (again.history, again.choices, again.images[0].digest) == (history, ("4", "5"), trace.images[0].digest)
+
+
+def test_the_history_lists_conversations(trace: Trace) -> None:
+    first, other = Entry(trace, id="a"), Entry(trace, id="b")
+    second = Entry(replace(trace, history=(EarlierTurn("user", "What is this?"),)), id="c", earlier=("a",))
+    assert conversations([second, other, first]) == [second, other]
+    assert second.label.startswith("What is this? … How many")
+    (forged,) = remembered([first.to_dict() | {"id": '"><script>', "earlier": ["a", 1]}])
+    assert (forged.id, forged.earlier) == ("", ("a", ""))
 
 
 def test_feedback_is_appended_with_the_trace(trace: Trace, tmp_path: Path) -> None:

@@ -103,10 +103,24 @@ def test_a_question_without_pictures_needs_no_images(client: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_program_asks_a_follow_up(client: Any) -> None:
+    from gradio_client import handle_file
+
+    house = handle_file(str(ROOT / "docs/examples/house.png"))
+    history = [{"role": "user", "text": "What is this?", "images": 1}, {"role": "assistant", "text": "A house"}]
+    record = client.predict(question="Whose is amber?", images=house, history=history, api_name="/ask")
+    assert [turn.text for turn in Trace.from_dict(record).history] == ["What is this?", "A house"]
+    again = client.predict(question="Whose is violet?", images=house, history=record["history"], api_name="/ask")
+    assert again["history"] == record["history"]
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_api_errors_are_readable(client: Any) -> None:
     for wrong, words in (
         ({"question": " "}, "Write a question first"),
         ({"question": "How?", "rounds": 99}, "rounds"),
+        ({"question": "How?", "history": "earlier"}, "history has another form than"),
+        ({"question": "How?", "history": [{"role": "user", "text": "?", "images": 1}]}, "with 1 pictures, but 0 are"),
         ({"question": "How?", "rounds": "two"}, "rounds is 'two', expected a whole number"),
         ({"question": "How?", "choices": {"A": "cat"}}, "expected a list of texts"),
         ({"question": "How?", "images": ["docs/examples/house.png"]}, "expected uploaded files, as by handle_file"),
@@ -148,8 +162,8 @@ def test_the_server_fetches_nothing_that_a_visitor_names(served: Served) -> None
         assert http.get(f"/gradio_api/proxy={url}").status_code == 404
         file = {"path": url, "meta": {"_type": "gradio.FileData"}}
         for path, body in (
-            ("/call/ask", {"data": ["What?", [file], [], "vote", "a vote of all", 1]}),
-            ("/call/ask", {"data": ["What?", file, [], "vote", "a vote of all", 1]}),
+            ("/call/ask", {"data": ["What?", [file], [], "vote", "a vote of all", 1, []]}),
+            ("/call/ask", {"data": ["What?", file, [], "vote", "a vote of all", 1, []]}),
             ("/queue/join", {"data": [[{"image": file, "caption": None}]], "fn_index": 0, "session_hash": "x"}),
         ):
             assert http.post(f"/gradio_api{path}", json=body).status_code == 422
@@ -167,7 +181,7 @@ def test_every_response_forbids_other_hosts(served: Served) -> None:
 def _ask_about(http: httpx.Client, path: str) -> str:
     """The response to a request that names a file of the server instead of an uploaded one."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    begun = http.post("/call/ask", json={"data": ["What?", [file], "", "vote", "a vote of all", 1]})
+    begun = http.post("/call/ask", json={"data": ["What?", [file], "", "vote", "a vote of all", 1, []]})
     if begun.status_code != 200:
         return ""
     return http.get(f"/call/ask/{begun.json()['event_id']}").text
