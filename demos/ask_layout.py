@@ -132,7 +132,7 @@ class AskLayout:
                 gr.HTML(draw.tag("h2", "Would a single model have been enough?"))
                 known = self._comparable()
                 self.rivals = gr.CheckboxGroup(
-                    known, value=[name for name in known if not find(name).costly],
+                    strategy_choices(known), value=[name for name in known if not find(name).costly],
                     label="Answer the same question with", elem_id="rivals",
                 )  # fmt: skip
                 self.blind = gr.Checkbox(

@@ -106,9 +106,14 @@ def strategies(team: Team) -> Sequence[str]:
 
 
 def strategy_choices(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Labels in words, and the names of the strategies."""
-    summaries = {name: find(name).summary for name in names}
-    return [(f"{summary[:1].upper()}{summary[1:]} ({name})", name) for name, summary in summaries.items()]
+    """Labels in words, and the names of the strategies, also of those such as `solo:charts`."""
+    return [(f"{_in_words(name)} ({name})", name) for name in names]
+
+
+def _in_words(strategy: str) -> str:
+    _, _, client = strategy.partition(":")
+    summary = find(strategy).summary
+    return f"{client} alone" if client else f"{summary[:1].upper()}{summary[1:]}"
 
 
 def read_query(

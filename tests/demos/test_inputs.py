@@ -7,7 +7,7 @@ import pytest
 
 from colm_vl import Policy
 from demos.batch_questions import MAX_QUESTIONS, read_batch
-from demos.inputs import GATES, VOTE, FieldError, Limits, Settings, read_query, strategies
+from demos.inputs import GATES, VOTE, FieldError, Limits, Settings, read_query, strategies, strategy_choices
 from tests.teams import FIVE, scripted
 
 LIMITS = Limits(pictures=2, bytes=2000, pixels=84 * 56, characters=20)
@@ -23,6 +23,13 @@ def picture(tmp_path: Path, dots_png: bytes) -> Path:
 def test_a_question_is_read(picture: Path) -> None:
     query = read_query(" How many? ", [picture], "three\n\n four \n", LIMITS)
     assert (query.question, query.choices, len(query.images)) == ("How many?", ("three", "four"), 1)
+
+
+def test_strategies_are_named_in_words() -> None:
+    assert strategy_choices(["vote", "solo:charts"]) == [
+        ("Clients draft, the majority counts (vote)", "vote"),
+        ("charts alone (solo:charts)", "solo:charts"),
+    ]
 
 
 def test_errors_name_their_field(picture: Path, tmp_path: Path) -> None:
