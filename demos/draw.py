@@ -12,7 +12,7 @@ from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Sett
 from colm_vl.answers import abstains, same, same_reply
 from colm_vl.types import MemberInfo, Stage
 
-from .changes import written
+from .changes import changed, written
 from .elements import clamped, disclosed, error, labelled, percent, status, tag, text
 from .markup import rich, rich_line
 from .messages import failure_in_words
@@ -251,11 +251,11 @@ def _refined(view: View, reply: Refinement) -> str:
         said += f", before: {_short(earlier) or 'unreadable'}"
     icon = tag("span", sign, aria_hidden="true")
     told = tag("p", icon + " " + text(said), f"cv-mark cv-{mark}", data_mark=mark)
-    return _reply(view, reply, told, before.text if before else "")
+    return _reply(view, reply, told, before)
 
 
-def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", earlier: str = "") -> str:
-    """`earlier` is the text of the reply before it, whose words are not marked as new."""
+def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", before: ClientReply | None = None) -> str:
+    """`before` is the client's reply before this one. What differs from it is marked."""
     if not reply.answer:
         prose = tag("div", rich(reply.text.strip()), "cv-prose", dir="auto")
         return tag("p", "no readable answer", "cv-said cv-warn") + prose + mark
@@ -264,8 +264,8 @@ def _reply(view: View, reply: ClientReply | Verdict, mark: str = "", earlier: st
     if abstains(reply):
         parts = [tag("div", said, "cv-said cv-warn", dir="auto"), mark]
     if reply.caption:
-        parts.append(tag("div", rich(reply.caption), "cv-caption", dir="auto"))
-    return "".join([*parts, written(reply.text, earlier)])
+        parts.append(tag("div", changed(before.caption if before else "", reply.caption), "cv-caption", dir="auto"))
+    return "".join([*parts, written(reply.text, before.text if before else "")])
 
 
 def _confidence(confidence: Confidence) -> str:

@@ -64,6 +64,11 @@ def rich_line(said: str, most: int = CLAMPED) -> str:
     return _rich(said, most, False)
 
 
+def is_plain(said: str) -> bool:
+    """Whether `rich` leaves the text as it is."""
+    return rich(said) == clamped(said.strip())
+
+
 @lru_cache(maxsize=512)  # a question that is being answered is drawn again and again
 def _rich(said: str, most: int, blocks: bool) -> str:
     if len(said) > _MOST or not _SIGNS.search(said):
