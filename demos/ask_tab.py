@@ -213,7 +213,7 @@ class AskTab(AskLayout):
                 now = {
                     self.answer: draw.answer(view),
                     self.columns: draw.columns(view),
-                    self.shown_pictures: draw.pictures(view.pictures),
+                    self.shown_pictures: draw.pictures(view.pictures, view),
                 }
                 fresh = {part: html for part, html in now.items() if drawn.get(part) != html}
                 # Always yield: Gradio notices only then that a visitor has left.
@@ -313,7 +313,7 @@ class AskTab(AskLayout):
         if number is None or not 0 <= number < len(entries) or self.service.is_busy(visit_of(request)):
             return {self.history: gr.update(value=None)}
         shown = Shown(entries[number])
-        pictures = {self.shown_pictures: draw.pictures(shown.entry.thumbnails)}
+        pictures = {self.shown_pictures: draw.pictures(shown.entry.thumbnails, shown.entry.view())}
         return self._opened(shown) | self._filled(shown.entry, None) | pictures
 
     def _opened(self, shown: Shown) -> Updates:

@@ -12,6 +12,7 @@ from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Sett
 from colm_vl.answers import abstains, same, same_reply
 from colm_vl.types import MemberInfo, Stage
 
+from . import boxes
 from .changes import changed, written
 from .elements import clamped, disclosed, error, labelled, percent, status, tag, text
 from .markup import rich, rich_line
@@ -48,16 +49,21 @@ def answer(view: View) -> str:
     return tag("section", asked + _headline(view), "cv-answer", aria_label="Answer", data_phase=view.phase)
 
 
-def pictures(uris: Iterable[str]) -> str:
-    """The pictures of a question, which a click enlarges. `uris` may come back from the visitor's browser, so they are
-    checked and escaped."""
+def pictures(uris: Iterable[str], view: View | None = None) -> str:
+    """The pictures of a question, which a click enlarges, with the boxes that the models of `view` gave.
+
+    `uris` may come back from the visitor's browser, so they are checked and escaped.
+    """
     shown = [uri for uri in uris if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
-    each = (
-        tag("button", f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">', "cv-zoom",
-            type="button", data_zoom="picture", aria_label=f"Enlarge picture {number}")
-        for number, uri in enumerate(shown, 1)
-    )  # fmt: skip
-    return tag("div", "".join(each), "cv-thumbs") if shown else ""
+    boxed = view is not None and len(shown) == 1
+    each = []
+    for number, uri in enumerate(shown, 1):
+        picture = f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">'
+        picture = boxes.on_picture(picture, view) if boxed and view else picture
+        each.append(tag("button", picture, "cv-zoom",
+                        type="button", data_zoom="picture", aria_label=f"Enlarge picture {number}"))  # fmt: skip
+    below = boxes.legend(view) if boxed and view else ""
+    return tag("div", "".join(each), "cv-thumbs") + below if shown else ""
 
 
 def columns(view: View) -> str:

@@ -36,7 +36,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-zoom]");
     if (!button) return;
-    large.replaceChildren(button.querySelector("img").cloneNode());
+    large.replaceChildren(button.firstElementChild.cloneNode(true));
     large.showModal();
   });
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from colm_vl import CoLM, ColmError, Event, Failure, Query, Trace
+from colm_vl.boxes import scales
 
 from .inputs import Limits, in_force, read_pictures, read_query
 from .messages import for_visitors
-from .view import SHOWN_PIXELS, QueuePosition, View, thumbnails
+from .view import SHOWN_PIXELS, QueuePosition, Size, View, thumbnails
 from .waiting import Ticket, WaitingLine
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,9 @@ class Service:
                     query = await self._opened(asked)
                     view.thumbnails = thumbnails(query.images)
                     view.pictures = thumbnails(query.images, SHOWN_PIXELS)
+                    if len(query.images) == 1:
+                        view.size = Size(query.images[0].width, query.images[0].height)
+                        view.scales = await asyncio.to_thread(scales, team, query.images)
                     events = self.colm.stream(query, **asked.changes)
                     del query  # the run holds it while it is needed
                     async with aclosing(self._drain(events, take, stopped, view)) as turns:

@@ -29,6 +29,7 @@ from colm_vl import (
     strategies,
 )
 from colm_vl.answers import Ballot, same, vote
+from colm_vl.boxes import Scale, scale_of
 from colm_vl.strategies import Strategy
 from colm_vl.types import MemberInfo, Stage
 
@@ -58,6 +59,14 @@ class QueuePosition:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """In pixels."""
+
+    width: int
+    height: int
+
+
 _ROUNDS: frozenset[Stage] = frozenset({"guide", "verdict", "refine"})
 """The stages that are repeated in each round."""
 
@@ -67,9 +76,10 @@ class View:
     """The state of one question on the page.
 
     `truth` is the right answer if the example or the visitor gave one; it is not sent to models. `thumbnails` and the
-    larger `pictures` are data URIs. `settings` are those in force, in words. `writing` holds unfinished replies, and
-    `ahead` the number of calls before a member's call in the queue of a service. `line` is None unless the question
-    is waiting.
+    larger `pictures` are data URIs. `size` is that of the picture, if there is exactly one, and `scales` the scale of
+    the coordinates of each member that gives boxes on it. `settings` are those in force, in words. `writing` holds
+    unfinished replies, and `ahead` the number of calls before a member's call in the queue of a service. `line` is
+    None unless the question is waiting.
     """
 
     question: str
@@ -78,6 +88,8 @@ class View:
     choices: tuple[str, ...] = ()
     thumbnails: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
+    size: Size | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     truth: str = ""
     settings: tuple[str, ...] = ()
     phase: Phase = "waiting"
@@ -104,6 +116,11 @@ class View:
     @classmethod
     def from_trace(cls, trace: Trace, thumbnails: Iterable[str] = (), truth: str = "") -> View:
         view = cls(trace.question, trace.strategy, trace.members, trace.choices, tuple(thumbnails), truth=truth)
+        if len(trace.images) == 1:
+            # The settings are not in the trace, so the scale of absolute coordinates is not known.
+            view.size = Size(trace.images[0].width, trace.images[0].height)
+            known = {member.name: scale_of(member.model) for member in trace.members}
+            view.scales = {name: scale for name, scale in known.items() if scale is not None}
         told: list[Event] = [*trace.drafts, *trace.guidance, *trace.refinements, *trace.gates, *trace.failures]
         rare = (trace.selection, trace.verdict, trace.settlement)
         for event in (*told, *(one for one in rare if one is not None)):

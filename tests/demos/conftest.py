@@ -19,8 +19,13 @@ TEAM = '''
 name = "shapes"
 specialty = "coloured shapes"
 backend = "scripted"
-model = "shapes"
+model = "qwen3-vl"
 replies = [
+  { when = ["Point", "The gridline"], text = """Caption: The **door** has $\\\\frac{1}{2}$ of
+{"bbox_2d": [400, 550, 600, 1000], "label": "a door"}
+Answer: the *door*""" },
+  { when = ["Point"], text = """Caption: five dark windows in a blue wall
+Answer: a window <script>alert(1)</script>""" },
   { when = ["Inject"], text = """Caption: <img src=x onerror=alert(1)> ${alert(2)} {{constructor}}
 Answer: <b id=injected>bold</b>
 Confidence: 50""" },
@@ -37,6 +42,8 @@ backend = "scripted"
 model = "charts"
 probability = 0.93
 replies = [
+  { when = ["Point", "The gridline"], text = "Caption: a red door in a blue wall\\nAnswer: the door" },
+  { when = ["Point"], text = "Caption: a dark window in a blue wall\\nAnswer: the window" },
   { when = ["Break"], error = "unreachable", text = "charts: nothing answers at the address" },
   { when = ["Take your time"], text = "Answer: late", delay = 60 },
   { when = ["Whose", "amber"], text = "Answer: amber" },

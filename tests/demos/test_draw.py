@@ -5,8 +5,9 @@ import pytest
 pytest.importorskip("nh3", reason="nh3 is not installed: pip install 'colm-vl[demo]'")
 
 from colm_vl import Trace
+from colm_vl.boxes import Scale
 from demos import costs, draw
-from demos.view import View, calls_avoided
+from demos.view import Size, View, calls_avoided
 from tests.teams import FIVE, FOUR, GUIDANCE, scripted
 
 EVIL = "Caption: <img src=x onerror=alert(1)>\nAnswer: <script>alert(1)</script> ${a} {{b}}\nConfidence: 50"
@@ -35,6 +36,28 @@ def test_nothing_of_a_reply_is_markup() -> None:
     html += costs.comparison(costs.compared([trace]), "<i>")
     for tag in ("<img src=x", "<script", "<u>", "<i>", "${", "{{"):
         assert tag not in html
+
+
+def test_boxes_are_drawn_on_the_picture_as_the_latest_reply_gives_them() -> None:
+    box = '{{"bbox_2d": [{}], "label": "{}"}}'
+    draft = "Caption: " + box.format("0, 0, 100, 100", "first") + "\nAnswer: 4"
+    refined = "Caption: " + box.format("250, 500, 500, 900", "</svg><script>$(x)") + "\nAnswer: 5"
+    guide = "Evidence: " + box.format("0, 0, 500, 500", "corner")
+    with scripted({"one": [{"when": "Guidance", "text": refined}, draft], "two": [FIVE]}, [guide]) as colm:
+        view = View.from_trace(colm.ask("How many?"))
+    uri = "data:image/png;base64,xyz"
+    assert "<svg" not in draw.pictures([uri], view)
+    view.size, view.scales = Size(400, 300), {"one": Scale(1000, 1000), "server": Scale(500, 1000)}
+    drawn = draw.pictures([uri], view)
+    assert 'class="cv-box-0"' in drawn
+    assert 'x="25.00%" y="50.00%" width="25.00%" height="40.00%"' in drawn
+    assert 'x="0.00%" y="0.00%" width="100.00%" height="50.00%"' in drawn
+    assert "first" not in drawn
+    assert "<script" not in drawn
+    assert "$" not in drawn
+    assert "one: &lt;/svg&gt;" in drawn
+    assert "server: corner" in drawn
+    assert "<svg" not in draw.pictures([uri, uri], view)
 
 
 def test_a_change_is_a_correction_only_where_the_right_answer_is_known() -> None:
