@@ -12,6 +12,7 @@ from colm_vl.answers import same
 from colm_vl.types import STAGE_TITLES, Stage
 
 from .draw import labelled, tag, text
+from .markup import rich_line
 from .view import calls_avoided
 
 _AVOIDED = {"agreed": "the drafts agreed", "not selected": "not selected", "reused": "made before"}
@@ -169,7 +170,7 @@ def blind_comparison(traces: Sequence[Trace]) -> str:
     random.shuffle(answers)
     said = (labelled(group[0].choice, group[0].answer) if group[0].answer else "no answer" for group in answers)
     rows = (
-        tag("li", tag("span", text(one), "cv-said", dir="auto") + text(f" from {len(group)} of {len(traces)}"))
+        tag("li", tag("span", rich_line(one), "cv-said", dir="auto") + text(f" from {len(group)} of {len(traces)}"))
         for one, group in zip(said, answers, strict=True)
     )
     return tag("ol", "".join(rows), "cv-blind", aria_label="Answers without names")
@@ -178,7 +179,7 @@ def blind_comparison(traces: Sequence[Trace]) -> str:
 def _compared_row(row: Compared, truth: str) -> str:
     trace, usage = row.trace, row.trace.usage
     said = labelled(trace.choice, trace.answer) if trace.answer else "no answer"
-    cells = tag("th", text(trace.strategy), scope="row") + tag("td", text(said))
+    cells = tag("th", text(trace.strategy), scope="row") + tag("td", rich_line(said))
     if truth:
         right = _says(trace, truth)
         cells += tag("td", tag("span", "right" if right else "wrong", f"cv-chip cv-{'right' if right else 'wrong'}"))

@@ -213,7 +213,7 @@ def _story(view: View, name: str) -> str:
     if len(replies) < 2:
         return ""
     arrow = tag("span", "→", "cv-arrow", aria_label="then")
-    return tag("p", arrow.join(tag("span", text(_brief(reply))) for reply in replies), "cv-story", dir="auto")
+    return tag("p", arrow.join(tag("span", _brief(reply)) for reply in replies), "cv-story", dir="auto")
 
 
 def _short(said: str) -> str:
@@ -221,8 +221,9 @@ def _short(said: str) -> str:
 
 
 def _brief(reply: ClientReply) -> str:
-    said = _short(labelled(reply.choice, reply.answer))
-    return said if abstains(reply) or reply.confidence.value is None else f"{said} {percent(reply.confidence.value)}"
+    said = labelled(reply.choice, reply.answer)
+    drawn = rich_line(said) if _short(said) == said else text(_short(said))
+    return drawn if abstains(reply) or reply.confidence.value is None else f"{drawn} {percent(reply.confidence.value)}"
 
 
 def _draft(view: View, name: str) -> str:

@@ -30,6 +30,10 @@ _MOST = 6000
 _MOST_LATEX = 1000
 _SIGNS = re.compile(r"[*`#|\\$<\[]|^\s*(?:[-+>]|\d+[.)])\s|^ *(?:-{3,}|_{3,}|~{3,})", re.MULTILINE)
 """Texts without any of these have no markup."""
+_COMMANDS = re.compile(
+    r"\\(?:[dt]?frac|sqrt|pi|theta|alpha|beta|times|cdot|div|pm|leq?|geq?|neq?|approx|infty|circ|overline|angle)(?![a-z])"
+)
+"""Of formulas without delimiters, which are removed from answers so that they can be compared."""
 _TEXT = frozenset({"paragraph_open", "paragraph_close", "text", "text_special", "softbreak", "hardbreak"})
 _HTML: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("p", "br", "strong", "em", "code", "pre", "ul", "li", "blockquote", "hr"), ()),
@@ -60,7 +64,11 @@ def rich(said: str, most: int = CLAMPED) -> str:
 
 
 def rich_line(said: str, most: int = CLAMPED) -> str:
-    """A short text such as an answer: "3." is a number there, not the third item of a list."""
+    """A short text such as an answer: "3." is a number there, not an item of a list, and ``\\sqrt{2}`` a formula."""
+    letter, answer = re.fullmatch(r"(\([A-Z]\) )?(.*)", said, re.DOTALL).groups(default="")  # type: ignore[union-attr]
+    prose = re.search(r"[^\W\d_]{2}", re.sub(r"\\[A-Za-z]+", " ", answer))
+    if not prose and _COMMANDS.search(answer) and len(answer) <= _MOST_LATEX:
+        return text(letter) + _rich(rf"\({answer}\)", most, False)
     return _rich(said, most, False)
 
 

@@ -60,6 +60,16 @@ def test_boxes_are_drawn_on_the_picture_as_the_latest_reply_gives_them() -> None
     assert "<svg" not in draw.pictures([uri, uri], view)
 
 
+def test_formulas_in_answers_are_rendered_wherever_the_answer_is_shown() -> None:
+    with scripted({"one": [r"Answer: \(\frac{1}{2}\)"]}, [GUIDANCE]) as colm:
+        trace = colm.ask("How much?")
+    view = View.from_trace(trace)
+    assert draw.answer(view).count("<mfrac>") == 1
+    assert draw.columns(view).count("<mfrac>") == 4  # the draft, the refined answer, and what came before each of them
+    assert "<mfrac>" in costs.comparison(costs.compared([trace]), "")
+    assert "<mfrac>" in costs.blind_comparison([trace])
+
+
 def test_a_change_is_a_correction_only_where_the_right_answer_is_known() -> None:
     view, _ = ask()
     refinement = view.refinements[1, "one"]

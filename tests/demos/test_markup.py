@@ -108,6 +108,18 @@ def test_a_formula_that_cannot_be_rendered_is_shown_as_its_source(latex: str) ->
     assert f"<code>{elements.text(latex)}</code>" in markup.rich(f"${latex}$")
 
 
+@pytest.mark.parametrize("answer", [r"\frac{1}{2}", r"x = \sqrt{2}", r"(B) 3\pi", r"90^\circ"])
+def test_an_answer_that_is_a_formula_needs_no_delimiters(answer: str) -> None:
+    drawn = markup.rich_line(answer)
+    assert "<math" in drawn
+    assert drawn.startswith("(B) ") == answer.startswith("(B)")
+
+
+@pytest.mark.parametrize("answer", [r"C:\dir", r"\frac{1}{2} of the houses", r"\n", "x^2"])
+def test_other_answers_with_backslashes_are_no_formulas(answer: str) -> None:
+    assert markup.rich_line(answer) == elements.text(answer)
+
+
 def test_long_texts_are_folded_between_paragraphs_or_begin_in_plain_text() -> None:
     paragraph = "**one** " + "word " * 40
     folded = markup.rich(f"{paragraph}\n\n{paragraph}\n\n{paragraph}")
