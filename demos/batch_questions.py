@@ -6,7 +6,7 @@ pictures and data URIs are opened.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from .inputs import FieldError, Limits, words
 MAX_QUESTIONS = 1000
 MAX_FILE_BYTES = 50_000_000
 SHOWN_PROBLEMS = 5
+PREVIEW_PIXELS = 320 * 320
+PREVIEW_BUDGET = 4_000_000
+"""Characters of all previews of a batch, which are sent to the browser with its answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,19 @@ class UploadedQuestion:
 @dataclass(slots=True)
 class Questions:
     """Iterates over the questions and opens their pictures when they are needed. `skipped` describes the questions that
-    could not be asked."""
+    could not be asked. `previews` are small versions of the opened pictures, as data URIs by their digests, as many as
+    fit the budget."""
 
     lines: Sequence[UploadedQuestion]
     limits: Limits
     skipped: list[str] = field(default_factory=list)
+    previews: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def without(self, ids: Collection[str]) -> Questions:
-        return Questions([line for line in self.lines if line.id not in ids], self.limits)
+        return Questions([line for line in self.lines if line.id not in ids], self.limits, previews=self.previews)
 
     @property
     def unopened(self) -> list[Query]:
@@ -63,9 +68,17 @@ class Questions:
         for line in self.lines:
             try:
                 images = tuple(Image.open(picture, max_pixels=self.limits.pixels) for picture in line.pictures)
-                yield Query(line.question, images, line.choices, line.id)
+                query = Query(line.question, images, line.choices, line.id)
             except ColmError as error:
                 self.skipped.append(f"{line.id}: {words(error)}")
+                continue
+            self._preview(images)
+            yield query
+
+    def _preview(self, images: Iterable[Image]) -> None:
+        for image in images:
+            if image.digest not in self.previews and sum(map(len, self.previews.values())) < PREVIEW_BUDGET:
+                self.previews[image.digest] = image.preview_uri(PREVIEW_PIXELS)
 
 
 def read_batch(file: str | None, pictures: Sequence[str], question: str, limits: Limits) -> Questions:

@@ -24,6 +24,7 @@ from colm_vl.batch.readers import READERS
 
 from . import draw
 from .batch_questions import Questions, UploadedQuestion, read_batch
+from .batch_view import draw_viewer
 from .inputs import Field, FieldError, Limits, strategies, strategy_choices
 from .messages import failure_in_words, in_words
 from .service import Service
@@ -41,6 +42,7 @@ class Answered:
     lines: Sequence[UploadedQuestion]
     strategy: str
     traces: Sequence[Trace]
+    previews: Mapping[str, str]
 
     def of(self, questions: Questions, strategy: str) -> dict[str, Trace]:
         """The answers to those of the questions that are unchanged. {} if the earlier batch was finished."""
@@ -94,6 +96,7 @@ class BatchTab:
                 with gr.Row():
                     self.answers = gr.DownloadButton("Download answers", visible=False, elem_id="batch-answers")
                     self.traces = gr.DownloadButton("Download traces", visible=False, elem_id="batch-traces")
+                self.view = gr.HTML(elem_id="batch-view")
         self.errors: dict[Field, Any] = {
             "file": self.file_error, "pictures": self.pictures_error, "question": self.question_error,
         }  # fmt: skip
@@ -109,7 +112,8 @@ class BatchTab:
         )  # fmt: skip
         self.go.click(
             self._on_start, [*given, self.answered],
-            [self.progress, self.answers, self.traces, self.go, self.halt, self.answered, *self.errors.values()],
+            [self.progress, self.answers, self.traces, self.view, self.go, self.halt, self.answered,
+             *self.errors.values()],
             concurrency_limit=None, **private,
         )  # fmt: skip
         self.halt.click(self._on_stop, None, self.halt, queue=False, **private)
@@ -137,9 +141,11 @@ class BatchTab:
             yield clear | {self.errors[error.field]: draw.error(str(error))}
             return
         yield clear | self._buttons(working=True) | {
-            self.answers: gr.update(visible=False), self.traces: gr.update(visible=False),
+            self.answers: gr.update(visible=False), self.traces: gr.update(visible=False), self.view: "",
         }  # fmt: skip
         kept = earlier.of(questions, strategy) if earlier else {}
+        if kept and earlier:
+            questions.previews |= earlier.previews
         asked, begun, done = questions.without(kept), time.monotonic(), list(kept.values())
         try:
             async with aclosing(self.service.batch(visit, asked, {"strategy": strategy})) as progress:
@@ -151,7 +157,8 @@ class BatchTab:
             done.sort(key=lambda trace: place[trace.id])
             drawn = {self.progress: _progress(done, questions, time.monotonic() - begun, over=True)}
             yield drawn | self._buttons(working=False) | await self._files(done) | {
-                self.answered: Answered(questions.lines, strategy, done),
+                self.answered: Answered(questions.lines, strategy, done, questions.previews),
+                self.view: draw_viewer(strategy, questions.lines, done, questions.previews),
             }  # fmt: skip
         except Exception as error:
             yield {self.progress: draw.error(in_words(error))} | self._buttons(working=False)

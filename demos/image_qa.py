@@ -103,7 +103,7 @@ def launch(
         require(package, "demo")
     from .page import Options, build, examples_for
     from .privacy import middleware
-    from .theme import ICON, SCRIPT, css, theme
+    from .theme import ICON, css, script, theme
 
     examples = examples_for(colm.team)
     page = build(colm, Options(at_once, line, feedback, loaded=loaded), examples)
@@ -114,7 +114,7 @@ def launch(
         show_error=False, allowed_paths=[], max_file_size=MAX_UPLOAD, enable_monitoring=False, ssr_mode=False,
         pwa=False, mcp_server=False, run_history=False, footer_links=[], theme=theme(), css=css(examples),
         favicon_path=ICON,
-        js=SCRIPT.read_text(encoding="utf-8"),
+        js=script(),
         app_kwargs={"middleware": middleware(), "docs_url": None, "redoc_url": None},
     )  # fmt: skip
     return page

@@ -9,10 +9,17 @@ from pathlib import Path
 
 import gradio as gr
 
+from colm_vl import viewer
+
 from .examples import Example
 
-CSS = Path(__file__).with_name("style.css")
+STYLES = (Path(__file__).with_name("style.css"), viewer.STYLE, Path(__file__).with_name("viewer.css"))
 SCRIPT = Path(__file__).with_name("page.js")
+_WATCH = """
+new MutationObserver(() => {
+  if (document.querySelector(".viewer:not([data-begun])")) document.dispatchEvent(new Event("viewer-added"));
+}).observe(document.body, { childList: true, subtree: true });
+"""
 ICON = Path(__file__).with_name("icon.svg")
 _COLOURS = {
     "ground": ("body_background_fill",),
@@ -74,7 +81,13 @@ def css(examples: Iterable[Example]) -> str:
         for number, example in enumerate(examples)
         if example.pictures
     )
-    return "\n".join((CSS.read_text(encoding="utf-8"), *icons))
+    return "\n".join((*(style.read_text(encoding="utf-8") for style in STYLES), *icons))
+
+
+def script() -> str:
+    """The page's function, which runs once, with the viewer of questions, whose elements are added later."""
+    own, shared = (file.read_text(encoding="utf-8") for file in (SCRIPT, viewer.SCRIPT))
+    return f"() => {{ ({own.strip().rstrip(';')})();\n{shared}{_WATCH} }}"
 
 
 def _icon(example: Example) -> str:

@@ -488,23 +488,23 @@ def test_axe_finds_no_serious_violation(browser: Any, served: Served) -> None:
     visitor = Visitor(browser, served.url)
     for part in ("#choices-part", "#settings", "#history-part"):
         visitor.page.click(f"{part} button")
-    violations = _violations(visitor)
+    violations = violations_of(visitor)
     visitor.try_example(0)
     visitor.see_end()
     visitor.page.click("#compare")
     visitor.see("#comparison", "single models were right")
-    violations += _violations(visitor)
+    violations += violations_of(visitor)
     visitor.page.add_style_tag(content="* { transition: none !important }")  # colours are measured where they end
     visitor.page.evaluate("document.body.classList.add('dark')")
-    violations += _violations(visitor, "color-contrast")
+    violations += violations_of(visitor, "color-contrast")
     visitor.page.get_by_role("tab", name="Batch").click()
     visitor.see("#batch-start")
-    violations += _violations(visitor)
+    violations += violations_of(visitor)
     visitor.context.close()
     assert violations == []
 
 
-def _violations(visitor: Visitor, *rules: str) -> list[str]:
+def violations_of(visitor: Visitor, *rules: str) -> list[str]:
     """Of all rules that axe knows, or of these."""
     visitor.page.evaluate(AXE.read_text(encoding="utf-8"))
     options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
