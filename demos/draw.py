@@ -212,7 +212,7 @@ def _story(view: View, name: str) -> str:
     replies = view.story.get(name, ())
     if len(replies) < 2:
         return ""
-    arrow = tag("span", "→", "cv-arrow", aria_label="then")
+    arrow = "<wbr>" + tag("span", "→", "cv-arrow", aria_label="then") + "<wbr>"  # a narrow card breaks lines there
     return tag("p", arrow.join(tag("span", _brief(reply)) for reply in replies), "cv-story", dir="auto")
 
 
