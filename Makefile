@@ -4,6 +4,7 @@
 # make coverage       run the tests of make check and show how much of the code they run
 # make format         format the code
 # make lock           write constraints.txt: every package of every extra; make lock-upgrade takes the newest versions
+# make licences       write docs/licences.md; fail on a licence that does not permit commercial use
 # make lock-check     fail if constraints.txt is not current
 # make docs           build the documentation in docs/_build/html, in an environment of its own
 # make docs-serve     the same, then serve it on http://127.0.0.1:8800
@@ -24,6 +25,8 @@ CLIENTS := .venv-clients
 RAY    := .venv-ray
 LOCK   := .venv-lock
 UV     := 0.13.9
+LICENCES := .venv-licences
+PIP_LICENSES := 5.5.5
 AXE    := 4.14.1
 APT    := $(if $(filter 0,$(shell id -u)),,sudo )apt-get -qq
 CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
@@ -31,7 +34,7 @@ JOBS   ?= auto
 QUESTION ?= Which digit is larger: top right or bottom right?
 IMAGE    ?= docs/examples/digits.png
 
-.PHONY: ask test check lint types unit coverage format lock lock-upgrade lock-check docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
+.PHONY: ask test check lint types unit coverage format lock lock-upgrade lock-check licences docs docs-serve docs-tables install-chromium test-browser test-clients test-llamacpp test-ray test-vllm clean
 
 ask: $(STAMP)
 	$(BIN)/colm-vl ask -q "$(QUESTION)" --image "$(IMAGE)"
@@ -68,9 +71,18 @@ lock-upgrade: $(LOCK)/.installed
 lock-check: $(LOCK)/.installed
 	@$(LOCK)/bin/python tools/lock.py --check
 
+# Installs gigabytes: all extras, with the CUDA libraries of torch.
+licences: $(LOCK)/.installed $(LICENCES)/.installed
+	$(LOCK)/bin/python tools/licences.py $(LICENCES)/bin/python
+
+$(LICENCES)/.installed: pyproject.toml constraints.txt | $(LOCK)/.installed
+	$(PYTHON) -m venv $(LICENCES)
+	$(LOCK)/bin/uv pip install --quiet --python $(LICENCES)/bin/python --constraint constraints.txt --requirement pyproject.toml --all-extras
+	touch $@
+
 $(LOCK)/.installed: Makefile
 	$(PYTHON) -m venv $(LOCK)
-	$(LOCK)/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(LOCK)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv==$(UV) pip-licenses==$(PIP_LICENSES) packaging
 	touch $@
 
 # Warnings are errors: among them, links and anchors that do not exist, and files that a page would load from another host.
@@ -137,4 +149,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(RAY) $(DOCS) $(LOCK) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(LLAMA) $(CLIENTS) $(RAY) $(DOCS) $(LOCK) $(LICENCES) docs/_build .mypy_cache .pytest_cache .ruff_cache .coverage
