@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -23,7 +22,8 @@ from colm_vl.answers import same
 from colm_vl.batch.readers import READERS
 
 from . import draw
-from .batch_questions import Questions, UploadedQuestion, read_batch
+from .batch_questions import Questions, read_batch
+from .batch_runs import KEY, BatchRun, BatchRuns
 from .batch_view import draw_viewer
 from .inputs import Field, FieldError, Limits, strategies, strategy_choices
 from .messages import failure_in_words, in_words
@@ -35,32 +35,15 @@ SHOWN = 8
 Updates = dict[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The last batch of a visitor. What it answered is not asked again after a stop."""
-
-    lines: Sequence[UploadedQuestion]
-    strategy: str
-    traces: Sequence[Trace]
-    previews: Mapping[str, str]
-
-    def of(self, questions: Questions, strategy: str) -> dict[str, Trace]:
-        """The answers to those of the questions that are unchanged. {} if the earlier batch was finished."""
-        if strategy != self.strategy or len(self.traces) == len(self.lines):
-            return {}
-        unchanged = set(self.lines) & set(questions.lines)
-        ids = {line.id for line in unchanged}
-        return {trace.id: trace for trace in self.traces if trace.id in ids and trace.answer}
-
-
 class BatchTab:
     def __init__(self, service: Service, limits: Limits) -> None:
         self.service = service
         self.limits = limits
+        self.runs = BatchRuns()
 
     def lay_out(self, page: gr.Blocks) -> None:
         """Create the components and attach the event handlers. Call it within a `gr.Tab`."""
-        self.answered = gr.State(None)
+        self.key = gr.Textbox("", visible=False)
         team = self.service.colm.team
         with gr.Row(elem_classes="cv-split"):
             with gr.Column(scale=4, min_width=300):
@@ -91,6 +74,7 @@ class BatchTab:
                 with gr.Row(elem_classes="cv-go"):
                     self.go = gr.Button("Start", variant="primary", elem_id="batch-start", min_width=120)
                     self.halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="batch-stop", min_width=80)
+                self.again = gr.Button("Continue the stopped batch", visible=False, elem_id="batch-continue")
             with gr.Column(scale=9, min_width=300):
                 self.progress = gr.HTML(_idle(), elem_id="batch-progress")
                 with gr.Row():
@@ -110,12 +94,14 @@ class BatchTab:
             [self.file.change, self.pictures.change, self.question.blur, self.strategy.change], self._on_given, given,
             self.estimate, trigger_mode="always_last", **private,
         )  # fmt: skip
+        results = [self.progress, self.answers, self.traces, self.view, self.go, self.halt, self.again]
         self.go.click(
-            self._on_start, [*given, self.answered],
-            [self.progress, self.answers, self.traces, self.view, self.go, self.halt, self.answered,
-             *self.errors.values()],
-            concurrency_limit=None, **private,
+            self._on_start, [*given, self.key], [*results, *self.errors.values()],
+            js=f"(...given) => [...given.slice(0, -1), {KEY}]", concurrency_limit=None, **private,
         )  # fmt: skip
+        kept: dict[str, Any] = {"js": f"() => [{KEY}]", "concurrency_limit": None, **private}
+        self.again.click(self._on_continue, self.key, results, **kept)
+        page.load(self._on_load, self.key, results, **kept)
         self.halt.click(self._on_stop, None, self.halt, queue=False, **private)
 
     async def _on_given(self, file: str | None, pictures: list[str] | None, question: str, strategy: str) -> str:
@@ -130,38 +116,70 @@ class BatchTab:
         return draw.tag("p", draw.text(words), "cv-aside")
 
     async def _on_start(
-        self, file: str | None, pictures: list[str] | None, question: str, strategy: str, earlier: Answered | None,
-        request: gr.Request,
-    ) -> AsyncGenerator[Updates, None]:  # fmt: skip
-        visit = f"batch {request.session_hash}"
+        self, file: str | None, pictures: list[str] | None, question: str, strategy: str, key: str, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
         clear: Updates = dict.fromkeys(self.errors.values(), "")
         try:
             questions = await asyncio.to_thread(read_batch, file, pictures or [], question, self.limits)
         except FieldError as error:
             yield clear | {self.errors[error.field]: draw.error(str(error))}
             return
-        yield clear | self._buttons(working=True) | {
+        yield clear
+        async with aclosing(self._run(questions, strategy, key, request)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _on_continue(self, key: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """Ask what the browser's last batch has not answered, also after a reload."""
+        run = self.runs.find(key)
+        if run is None:
+            gone = "The batch is no longer kept. Give its questions again."
+            yield {self.progress: draw.error(gone), self.again: gr.update(visible=False)}
+            return
+        async with aclosing(self._run(Questions(run.lines, self.limits), run.strategy, key, request)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _on_load(self, key: str) -> Updates:
+        run = self.runs.find(key)
+        return {self.again: gr.update()} if run is None else await self._ended(run)
+
+    async def _run(
+        self, questions: Questions, strategy: str, key: str, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        yield self._buttons(working=True) | {
             self.answers: gr.update(visible=False), self.traces: gr.update(visible=False), self.view: "",
         }  # fmt: skip
-        kept = earlier.of(questions, strategy) if earlier else {}
+        earlier = self.runs.find(key)
+        kept = earlier.answers_to(questions, strategy) if earlier else {}
         if kept and earlier:
             questions.previews |= earlier.previews
-        asked, begun, done = questions.without(kept), time.monotonic(), list(kept.values())
+        asked, begun = questions.without(kept), time.monotonic()
+        place = {line.id: number for number, line in enumerate(questions.lines)}
+
+        def so_far(fresh: Sequence[Trace]) -> BatchRun:
+            done = sorted([*kept.values(), *fresh], key=lambda trace: place[trace.id])
+            seconds = time.monotonic() - begun
+            return BatchRun(questions.lines, strategy, done, tuple(asked.skipped), questions.previews, seconds)
+
+        run = so_far([])
         try:
-            async with aclosing(self.service.batch(visit, asked, {"strategy": strategy})) as progress:
+            async with aclosing(self.service.batch(_visit(request), asked, {"strategy": strategy})) as progress:
                 async for fresh in progress:
-                    questions.skipped = asked.skipped
-                    done = [*kept.values(), *fresh]
-                    yield {self.progress: _progress(done, questions, time.monotonic() - begun, over=False)}
-            place = {line.id: number for number, line in enumerate(questions.lines)}
-            done.sort(key=lambda trace: place[trace.id])
-            drawn = {self.progress: _progress(done, questions, time.monotonic() - begun, over=True)}
-            yield drawn | self._buttons(working=False) | await self._files(done) | {
-                self.answered: Answered(questions.lines, strategy, done, questions.previews),
-                self.view: draw_viewer(strategy, questions.lines, done, questions.previews),
-            }  # fmt: skip
+                    run = so_far(fresh)
+                    self.runs.keep(key, run)
+                    yield {self.progress: _progress(run, over=False)}
+            yield self._buttons(working=False) | await self._ended(run)
         except Exception as error:
             yield {self.progress: draw.error(in_words(error))} | self._buttons(working=False)
+
+    async def _ended(self, run: BatchRun) -> Updates:
+        """The results, of a stopped batch those that there are."""
+        return await self._files(run.traces) | {
+            self.progress: _progress(run, over=True),
+            self.view: draw_viewer(run.strategy, run.lines, run.traces, run.previews),
+            self.again: gr.update(visible=not run.finished),
+        }
 
     async def _files(self, done: Sequence[Trace]) -> Updates:
         if not done:
@@ -179,11 +197,18 @@ class BatchTab:
             asyncio.get_running_loop().call_later(60, shutil.rmtree, folder, True)
 
     async def _on_stop(self, request: gr.Request) -> Any:
-        self.service.stop(f"batch {request.session_hash}")
+        self.service.stop(_visit(request))
         return gr.update(interactive=False)
 
     def _buttons(self, *, working: bool) -> Updates:
-        return {self.go: gr.update(interactive=not working), self.halt: gr.update(interactive=working)}
+        return {
+            self.go: gr.update(interactive=not working), self.halt: gr.update(interactive=working),
+            self.again: gr.update(interactive=not working),
+        }  # fmt: skip
+
+
+def _visit(request: gr.Request) -> str:
+    return f"batch {request.session_hash}"
 
 
 def _write(folder: Path, done: Sequence[Trace]) -> Sequence[Path]:
@@ -200,8 +225,9 @@ def _write(folder: Path, done: Sequence[Trace]) -> Sequence[Path]:
     return paths
 
 
-def _progress(done: Sequence[Trace], questions: Questions, seconds: float, *, over: bool) -> str:
-    total, skipped = len(questions), questions.skipped
+def _progress(run: BatchRun, *, over: bool) -> str:
+    done, skipped, seconds, total = run.traces, run.skipped, run.seconds, len(run.lines)
+    truths = {line.id: line.truth for line in run.lines if line.truth}
     count = len(done) + len(skipped)
     percent = round(100 * count / total)
     words = f"{len(done)} of {total} answered" + (f", {len(skipped)} could not be asked" if skipped else "")
@@ -215,9 +241,9 @@ def _progress(done: Sequence[Trace], questions: Questions, seconds: float, *, ov
     )  # fmt: skip
     left = f"about {seconds / count * (total - count):.0f} s left" if count and not over else ""
     head = draw.tag("p", draw.text(words), "cv-headline cv-quiet" + ("" if over else " cv-busy"), role="status")
-    notes = [left, _right(done, questions.truths), _without(done), *skipped[:SHOWN]]
+    notes = [left, _right(done, truths), _without(done), *skipped[:SHOWN]]
     aside = "".join(draw.tag("p", draw.text(note), "cv-aside") for note in notes if note)
-    return draw.tag("section", head + bar + aside + _table(done, questions.truths), "cv-answer", aria_label="Progress")
+    return draw.tag("section", head + bar + aside + _table(done, truths), "cv-answer", aria_label="Progress")
 
 
 def _right(done: Sequence[Trace], truths: Mapping[str, str]) -> str:

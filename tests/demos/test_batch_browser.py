@@ -101,3 +101,30 @@ def test_answers_of_a_tsv_file_are_marked_and_those_without_gold_are_not(
     sync_api.expect(visitor.page.locator("#batch-view .v-right")).to_have_count(0, timeout=PATIENCE)
     visitor.context.close()
     assert visitor.complaints == []
+
+
+def test_a_batch_is_found_and_continued_after_a_reload_but_not_by_others(
+    browser: Any, served: Served, tmp_path: Path
+) -> None:
+    file = tmp_path / "mixed.csv"
+    file.write_text("id,question\nq1,Whose is amber?\nq2,Whose is violet?\nq3,Take your time\n")
+    visitor, other = Visitor(browser, served.url), Visitor(browser, served.url)
+    start(visitor, file, "3 questions; at most")
+    visitor.see("#batch-progress .cv-busy", "2 of 3 answered")
+    visitor.open()
+    visitor.complaints.clear()  # Gradio reports the stream that the reload has cut off
+    visitor.page.get_by_role("tab", name="Batch").click()
+    visitor.see("#batch-progress", "Stopped: 2 of 3 answered")
+    visitor.see("#batch-view .v-status", "2 of 2 questions")
+    visitor.page.click("#batch-continue")
+    visitor.see("#batch-progress .cv-busy", "2 of 3 answered")
+    visitor.page.click("#batch-stop")
+    visitor.see("#batch-progress", "Stopped: 2 of 3 answered")
+
+    other.open()
+    other.page.get_by_role("tab", name="Batch").click()
+    other.see("#batch-progress", "Ask many questions at once.")
+    assert not other.page.is_visible("#batch-continue")
+    for one in (visitor, other):
+        one.context.close()
+        assert one.complaints == []
