@@ -93,7 +93,7 @@ docs: $(DOCS)/.installed
 docs-serve: docs
 	$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8800
 
-# Write the tables of settings in docs/policies.md and docs/team-file.md from the code.
+# Write the tables of settings and commands in docs/policies.md, docs/team-file.md and docs/cli.md from the code.
 docs-tables: $(STAMP)
 	$(BIN)/python docs/_ext/reference.py
 

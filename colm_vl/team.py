@@ -76,7 +76,8 @@ class Policy(Table):
     strategy: str = Field(
         default="colm",
         min_length=1,
-        description="colm, concat, solo:NAME, server, vote, self_consistency:NAME, verdict or moa",
+        description="colm, concat, server, vote, verdict, moa, solo or self_consistency; solo:NAME and "
+        "self_consistency:NAME name the client, otherwise it is the asker",
     )
     top_k: int | None = Field(default=None, ge=1, description="number of clients that take part; all if not set")
     select: Literal["server", "specialty"] = Field(

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 import colm_vl
 from colm_vl import CoLM, Policy, Team, strategies
 from colm_vl._tables import validate
+from colm_vl.batch.questions import Questions
 from colm_vl.cli import app
 from colm_vl.policies import read_settings
 from colm_vl.service.settings import Settings
@@ -30,11 +31,11 @@ from tests.endpoint import Endpoint, Reply
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md", "eval/README.md")),
-    ROOT / "colm_vl/pocket/MODEL_CARD.md",
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md")),
+    *(ROOT / name for name in ("eval/README.md", "examples/README.md", "colm_vl/pocket/MODEL_CARD.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-GENERATED = ("policies.md", "team-file.md")
+GENERATED = ("policies.md", "team-file.md", "cli.md")
 ENTRY_POINTS = {
     "colm_vl.backends", "colm_vl.strategies", "colm_vl.gates", "colm_vl.benchmarks", "colm_vl.metrics",
     "colm_vl.exchange", "processors.families",
@@ -114,6 +115,14 @@ def test_commands_exist_with_these_options(block: Block) -> None:
             assert [name for name in targets if not re.search(rf"^{re.escape(name)}:", makefile, re.MULTILINE)] == []
         elif "-m" in words:
             assert find_spec(words[words.index("-m") + 1].split(".")[0]) or "lmms_eval" in words, words
+
+
+@pytest.mark.parametrize("block", blocks("csv"), ids=str)
+def test_tables_of_questions_are_read(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "questions.csv").write_text(block.text, "utf-8")
+    rows = list(Questions(tmp_path / "questions.csv"))
+    assert [row.problem for row in rows if row.problem] == []
+    assert [(len(row.pictures), row.choices) for row in rows] == [(1, ("left", "right")), (2, ())]
 
 
 def test_inline_commands_exist() -> None:

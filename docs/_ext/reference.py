@@ -1,7 +1,7 @@
 """Generates the reference of settings and of the command line from the code.
 
-`python docs/_ext/reference.py` writes the tables of docs/policies.md and docs/team-file.md. The page of the command
-line is generated when the site is built.
+`python docs/_ext/reference.py` writes the tables of docs/policies.md, docs/team-file.md and docs/cli.md. The options of
+all commands are added to docs/cli.md when the site is built.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from colm_vl.team import _MemberSettings
 
 DOCS = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated from the code: {} -->", "<!-- end of the generated table -->"
+PAGES = ("policies.md", "team-file.md", "cli.md")
 OWN = ("openai", "transformers", "colm", "scripted")
 """The package's backends, in the order of the page. Those of other packages are not part of it."""
 
@@ -36,6 +37,7 @@ def tables() -> Mapping[str, str]:
         "policies": policies.as_markdown(),
         "member": settings(_MemberSettings.model_fields),
         "scripted replies": settings(scripted.Reply.model_fields),
+        "commands": "\n".join(["| command | what it does |", "| --- | --- |", *_commands(_root(), ["colm-vl"])]),
     }
     for name in OWN:
         fields = registry.options_class(name).model_fields
@@ -67,9 +69,23 @@ def updated(page: str) -> str:
 
 def command_line() -> str:
     """Markdown of all commands with their arguments and options."""
+    return "\n".join(_command(_root(), ["colm-vl"]))
+
+
+def _root() -> Any:
     from colm_vl.cli import app
 
-    return "\n".join(_command(typer.main.get_command(app), ["colm-vl"]))
+    return typer.main.get_command(app)
+
+
+def _commands(command: Any, path: list[str]) -> Iterator[str]:
+    """A row for each command that can be run, with the first sentence of its help."""
+    for name, subcommand in command.commands.items():
+        if hasattr(subcommand, "commands"):
+            yield from _commands(subcommand, [*path, name])
+        else:
+            first = _cell(_prose((subcommand.help or "").partition("\n\n")[0]))
+            yield f"| `{' '.join([*path, name])}` | {first} |"
 
 
 def _command(command: Any, path: list[str]) -> Iterator[str]:
@@ -149,7 +165,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    for name in ("policies.md", "team-file.md"):
+    for name in PAGES:
         page = DOCS / name
         page.write_text(updated(page.read_text("utf-8")), "utf-8")
 
