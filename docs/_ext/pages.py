@@ -19,6 +19,7 @@ FILES = {
     "changelog": "CHANGELOG.md",
     "contributing": "CONTRIBUTING.md",
     "pocket-team": "colm_vl/pocket/MODEL_CARD.md",
+    "examples": "examples/README.md",
 }
 """Files by the page that has their text."""
 _PAGES = {file: f"docs/{page}.md" for page, file in FILES.items()} | {"README.md": "docs/index.md"}
