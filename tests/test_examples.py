@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 SCRIPTS = {path.stem for path in EXAMPLES.glob("*.py")}
 NOTEBOOKS = {path.stem for path in EXAMPLES.glob("*.ipynb")}
-AT_ONCE = 2
 SECONDS = 600
 pytestmark = pytest.mark.timeout(SECONDS + 60)  # on a busy machine, importing torch alone takes a minute
 EXECUTE = """
@@ -51,8 +49,6 @@ replies = ["Evidence: 9 over 6\\nCheck: the last digit"]
 """
 """A team for examples whose point is not what models answer; it needs no torch."""
 
-Run = Callable[..., str]
-
 
 @pytest.fixture(scope="module")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -71,20 +67,6 @@ def arguments(name: str, scripted: Path) -> Sequence[str]:
         "batch": ("--limit", "5"),
     }
     return [f"{name}.py", *options.get(name, ())]
-
-
-@pytest.fixture(scope="module")
-def outputs(request: pytest.FixtureRequest, scripted: Path) -> Iterator[dict[str, Future[str]]]:
-    """What each wanted example prints. They are started together, and run two at a time."""
-    wanted = [
-        item.callspec.params["name"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.module is request.module
-        if hasattr(item, "callspec") and "name" in item.callspec.params
-    ]
-    pool = ThreadPoolExecutor(AT_ONCE)
-    yield {name: pool.submit(output, arguments(name, scripted)) for name in wanted}
-    pool.shutdown(cancel_futures=True)
 
 
 def output(command: Sequence[str]) -> str:
@@ -172,14 +154,14 @@ IN_TABLES = {
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
-def test_a_script_prints(name: str, outputs: dict[str, Future[str]]) -> None:
-    printed = outputs[name].result()
+def test_a_script_prints(name: str, scripted: Path) -> None:
+    printed = output(arguments(name, scripted))
     assert [pattern for pattern in PRINTED[name] if not re.search(pattern, printed)] == [], printed
 
 
 @pytest.mark.parametrize("name", sorted(NOTEBOOKS))
-def test_a_notebook_shows(name: str, outputs: dict[str, Future[str]]) -> None:
-    cells = json.loads(outputs[name].result())["cells"]
+def test_a_notebook_shows(name: str, scripted: Path) -> None:
+    cells = json.loads(output(arguments(name, scripted)))["cells"]
     shown = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
     assert len([data for data in shown if "image/png" in data]) >= 2
     tables = " ".join("".join(data.get("text/html", "")) for data in shown)
