@@ -32,6 +32,7 @@ ALLOWED = frozenset(
 """Licences that permit commercial use without conditions on programs that import the package."""
 NVIDIA = "NVIDIA's own licence"
 BY_HAND = {
+    "appnope": "BSD-2-Clause",
     "colorama": "BSD License",
     "cuda-toolkit": NVIDIA,
     "docutils": "BSD License; Public Domain; GPL 3 for an Emacs mode that is not installed",
