@@ -10,9 +10,10 @@ import gradio as gr
 from colm_vl.strategies import find
 
 from . import draw
-from .examples import Example
+from .examples import MARKS, Example
 from .inputs import GATES, SHARES, VOTE, Field, Settings, strategies, strategy_choices
 from .service import Service
+from .start import start
 
 
 class AskLayout:
@@ -29,6 +30,8 @@ class AskLayout:
         self.conversation = gr.State(None)
         self.visit = gr.JSON([], visible=False)
         self.fresh = gr.JSON(None, visible=False)
+        self.linked = gr.Textbox("", visible=False)
+        self.open_link = gr.Button(visible="hidden", elem_id="open-link")
         with gr.Row(elem_classes="cv-ask"):
             with gr.Column(min_width=300, elem_id="question-side"):
                 self._lay_out_question()
@@ -69,6 +72,7 @@ class AskLayout:
         with gr.Row(visible=False, elem_classes="cv-actions", elem_id="next") as self.next:
             self.new = gr.Button("New question", elem_id="new", size="sm", min_width=120)
             self.again = gr.Button("Edit and ask again", elem_id="again", size="sm", min_width=120)
+            self.link = gr.HTML(elem_id="link")
 
     def _lay_out_more(self) -> None:
         with gr.Column(elem_id="examples"):
@@ -111,10 +115,12 @@ class AskLayout:
         )
 
     def _lay_out_answer(self) -> None:
+        begin = start()
+        self.remark = gr.HTML(begin.remark, elem_id="remark")
         self.earlier = gr.HTML(elem_id="earlier")
         with gr.Row(elem_classes="cv-answer-row"):
-            self.shown_pictures = gr.HTML(elem_id="shown-pictures")
-            self.answer = gr.HTML(welcome(), elem_id="answer")
+            self.shown_pictures = gr.HTML(begin.pictures, elem_id="shown-pictures")
+            self.answer = gr.HTML(begin.answer, elem_id="answer")
         self._lay_out_next()
         with gr.Column(visible=False, elem_id="feedback") as self.rating, gr.Row(elem_classes="cv-rating"):
             gr.HTML(draw.tag("h2", "Was this answer right?"))
@@ -125,7 +131,7 @@ class AskLayout:
                 elem_id="correction", min_width=200,
             )  # fmt: skip
             self.thanks = gr.HTML(elem_id="thanks")
-        self.columns = gr.HTML(elem_id="columns")
+        self.columns = gr.HTML(begin.columns, elem_id="columns")
         self.account = gr.HTML(elem_id="account")
         with gr.Column(visible=False, elem_id="more") as self.more:
             with gr.Column(elem_id="compare-part"):
@@ -148,19 +154,11 @@ class AskLayout:
         return [*alone, *(name for name in strategies(team) if name != "solo")]
 
 
-def welcome() -> str:
-    """What is shown before the first answer."""
-    steps = ("Each small model drafts an answer on its own.", "The larger one reads all drafts and says what to check.",
-             "Each small model reads this, and keeps or changes its answer.")  # fmt: skip
-    listed = "".join(draw.tag("li", step) for step in steps)
-    inside = draw.tag("p", "Ask a question about a picture.", "cv-headline cv-quiet")
-    return draw.tag("section", inside + draw.tag("ol", listed, "cv-steps"), "cv-answer", aria_label="Answer")
-
-
 def _example_button(number: int, example: Example) -> gr.Button:
     classes = ["cv-example"] if example.pictures else ["cv-example", "cv-bare"]
     words = f"{example.title}: {example.question}"
+    words += f" · {MARKS[example.kind]}" if example.kind else ""
     return gr.Button(words, elem_id=f"example-{number}", size="sm", elem_classes=classes)
 
 
-__all__: Sequence[str] = ["AskLayout", "welcome"]
+__all__: Sequence[str] = ["AskLayout"]

@@ -52,13 +52,14 @@ class Conversation:
 
 
 def draw_earlier(entry: Entry | Conversation | None) -> str:
-    """The earlier questions and answers of a conversation, in order."""
+    """The earlier questions and answers of a conversation, in order, with links that open those of the history."""
     if entry is None:
         return ""
     turns = entry.turns if isinstance(entry, Conversation) else entry.trace.history
     asked = [turn for turn in turns if turn.role == "user"]
     answers = [turn for turn in turns if turn.role == "assistant"]
-    each = [_pair(*pair) for pair in zip(asked, answers, strict=False)]
+    ids = [*entry.earlier, *[""] * len(asked)]
+    each = [_pair(*pair) for pair in zip(asked, answers, ids, strict=False)]
     return tag("ol", "".join(each), "cv-talk", aria_label="Earlier in this conversation") if each else ""
 
 
@@ -68,9 +69,11 @@ def invitation(pictures: int) -> str:
     return f"Ask a follow-up about the same picture{'s' if pictures > 1 else ''}"
 
 
-def _pair(question: EarlierTurn, answer: EarlierTurn) -> str:
+def _pair(question: EarlierTurn, answer: EarlierTurn, entry: str) -> str:
+    label = f"Open: {question.text[:60]}"
+    link = tag("a", "open", "cv-open", href=f"#q={entry}", aria_label=label) if entry else ""
     said = tag("div", clamped(question.text), "cv-question", dir="auto")
-    return tag("li", said + tag("div", clamped(answer.text), "cv-earlier-answer", dir="auto"))
+    return tag("li", said + tag("div", clamped(answer.text) + link, "cv-earlier-answer", dir="auto"))
 
 
 def _turns(trace: Trace) -> tuple[EarlierTurn, EarlierTurn]:

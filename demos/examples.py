@@ -1,17 +1,20 @@
 """Example questions with known answers, about pictures drawn by this module.
 
 `python -m demos.examples docs/examples` saves the pictures. Examples for the pocket team come from the generator of its
-small world of drawings.
+small world of drawings; `python -m demos.choose_examples` chooses them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import PIL.Image
 import PIL.ImageDraw
@@ -22,26 +25,70 @@ INK, PALE, GRID = (38, 42, 51), (110, 116, 128), (222, 225, 231)
 BLUE, ORANGE, GREEN, RED = (58, 104, 178), (221, 132, 58), (74, 144, 98), (196, 68, 62)
 
 
+POCKET_FILE = Path(__file__).with_name("pocket_examples.json")
+Kind = Literal["guided", "agree", "wrong"]
+"""What an example shows: guidance puts the drafts right, the drafts agree, or the team answers wrongly."""
+MARKS: Mapping[Kind, str] = MappingProxyType(
+    {"guided": "guidance decides", "agree": "the drafts agree", "wrong": "a mistake"}
+)
+NOTES: Mapping[Kind, str] = MappingProxyType(
+    {
+        "guided": "An example in which guidance decides: a vote of the drafts is wrong, the refined answers are right.",
+        "agree": "An example in which all drafts are right, and guidance changes nothing.",
+        "wrong": "An example of a mistake: with its usual settings, the team answers this question wrongly.",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`truth` is the right answer; `choices` may be empty. `title` is the button's text."""
+    """`truth` is the right answer; `choices` may be empty. `title` is the beginning of the button's text. `kind` is
+    what the answer of the pocket team shows."""
 
     title: str
     question: str
     pictures: tuple[PIL.Image.Image, ...]
     truth: str
     choices: tuple[str, ...] = ()
+    kind: Kind | None = None
 
 
 def pocket_examples() -> Sequence[Example]:
-    """One example of each domain of the pocket team's world, drawn with a seed that is not used in training."""
+    """One example of each domain of the pocket team's world, drawn with seeds that are not used in training."""
     from colm_vl.pocket import world
 
-    drawn = world.generate(seed=6, n=6)
-    return tuple(
-        Example(sample.domain.capitalize(), sample.question, sample.pictures, sample.answer_text, sample.choices)
-        for sample in drawn
-    )
+    chosen: list[Example] = []
+    for one in _pocket_file()["examples"]:
+        sample = next(world.generate(one["seed"], 1, one["domain"]))
+        title = sample.domain.capitalize()
+        known = (sample.question, sample.pictures, sample.answer_text, sample.choices)
+        chosen.append(Example(title, *known, one["kind"]))
+    return chosen
+
+
+def finished_example() -> Mapping[str, Any]:
+    """The pocket team's answer to its first example, in the form of `Entry.to_dict`."""
+    finished: Mapping[str, Any] = _pocket_file()["finished"]
+    return finished
+
+
+def chosen_for() -> str:
+    """The digest of the weights for which the examples were chosen."""
+    digest: str = _pocket_file()["weights"]
+    return digest
+
+
+def weights_digest() -> str:
+    """The digest of the pocket team's weights and settings."""
+    from colm_vl.pocket import team_file
+
+    files = sorted(path for path in team_file().parent.joinpath("weights").rglob("*") if path.is_file())
+    digests = (hashlib.sha256(file.read_bytes()).digest() for file in (team_file(), *files))
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _pocket_file() -> Any:
+    return json.loads(POCKET_FILE.read_text(encoding="utf-8"))
 
 
 def drawn_examples() -> Sequence[Example]:

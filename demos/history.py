@@ -38,6 +38,14 @@ ADD = f"""(entry) => {{
 """JavaScript: store an entry before those that are stored, and return them all."""
 FORGET = """() => { localStorage.removeItem("colm-vl-questions"); return [[]]; }"""
 
+FOLLOW = """() => {
+  let kept = [];
+  try { kept = JSON.parse(localStorage.getItem("colm-vl-questions")) || []; } catch {}
+  return [kept, (/^#q=(.+)$/.exec(location.hash) || [])[1] || ""];
+}"""
+"""JavaScript: the stored entries, and the id of the one that the page's address names."""
+UNKNOWN = "The link is of a question that this browser does not have: it was asked elsewhere, or has been forgotten."
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -105,6 +113,14 @@ def conversations(entries: Sequence[Entry]) -> list[Entry]:
 def new_id() -> str:
     """It cannot be guessed, but is no secret: a question is only found in the browser that stores it."""
     return secrets.token_urlsafe(9)
+
+
+def link_button(entry: Entry) -> str:
+    """A button that copies the link of the question."""
+    if not entry.id:
+        return ""
+    title = "Opens this question in this browser only"
+    return tag("button", "Copy link", "cv-button", type="button", data_link=entry.id, title=title)
 
 
 def download_links(entry: Entry | None, team_source: str, *, pocket: bool) -> str:

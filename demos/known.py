@@ -7,28 +7,36 @@ from dataclasses import dataclass
 from colm_vl import Image, Query
 
 from .draw import tag, text
-from .examples import Example
+from .examples import NOTES, Example
 from .inputs import read_choices
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`pictures` are digests. `choices` and `truth` are the values of the page's fields, or empty."""
+    """`pictures` are digests. `choices` and `truth` are the values of the page's fields, or empty. `note` says what an
+    example shows."""
 
     question: str
     pictures: tuple[str, ...]
     choices: str = ""
     truth: str = ""
+    note: str = ""
 
     @classmethod
     def of_example(cls, example: Example) -> Known:
         pictures = tuple(Image.open(picture).digest for picture in example.pictures)
-        return cls(example.question, pictures, "\n".join(example.choices), example.truth)
+        note = NOTES[example.kind] if example.kind else ""
+        return cls(example.question, pictures, "\n".join(example.choices), example.truth, note)
 
     @classmethod
     def of_query(cls, query: Query, truth: str) -> Known:
         """For a visitor's own question. The choices are left out: they may be meant for the next question too."""
         return cls(query.question, digests(query), truth=truth)
+
+    @property
+    def remark(self) -> str:
+        """HTML above the answer."""
+        return tag("p", text(self.note), "cv-aside") if self.note else ""
 
     def is_of(self, query: Query) -> bool:
         return (self.question, self.pictures) == (query.question, digests(query))

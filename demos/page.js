@@ -18,6 +18,31 @@
     setTimeout(() => { button.textContent = said; }, 2000);
   });
 
+  // Buttons with data-link copy a link to this page that opens the question with that id.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-link]");
+    if (!button) return;
+    const link = `${location.href.split("#")[0]}#q=${button.dataset.link}`;
+    try {
+      await navigator.clipboard.writeText(link);
+      button.textContent = "Copied";
+    } catch {  // without https, browsers can refuse
+      history.replaceState(null, "", link);
+      button.textContent = "It is in the address bar";
+    }
+    setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+  });
+  const openLink = () => { if (location.hash.startsWith("#q=")) document.getElementById("open-link").click(); };
+  addEventListener("hashchange", openLink);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a.cv-open");
+    if (!link) return;
+    event.preventDefault();
+    history.pushState(null, "", link.href);
+    openLink();  // also if the address is the same as before
+  });
+  const forgetLink = () => { if (location.hash.startsWith("#q=")) history.replaceState(null, "", location.href.split("#")[0]); };
+
   // The light or dark theme that the visitor chose.
   const dark = localStorage.getItem("colm-vl-theme");
   if (dark) document.body.classList.toggle("dark", dark === "dark");
@@ -84,6 +109,7 @@
     const begun = now && now !== "done" && now !== "stopped" && !(phase && phase !== "done" && phase !== "stopped");
     phase = now;
     if (now === "done") sessionStorage.removeItem(draft);
+    if (begun) forgetLink();  // a reload would open that question instead
     document.body.classList.toggle("cv-working", Boolean(now) && now !== "done" && now !== "stopped");
     if (begun && innerWidth < 700) document.getElementById("answer").scrollIntoView({ block: "start" });
   };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,18 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from colm_vl import Settlement, Trace
+from demos import examples
 from demos.examples import Example
+from demos.history import Entry
 from demos.inputs import Settings
 from tests.teams import FIVE, scripted
 
 gr = pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
+from demos.ask_layout import _example_button  # noqa: E402
 from demos.ask_tab import AskTab  # noqa: E402
 from demos.service import Service  # noqa: E402
+from demos.start import start  # noqa: E402
 from demos.waiting import WaitingLine  # noqa: E402
 
 WHITE = PIL.Image.new("RGB", (64, 64), "white")
@@ -190,6 +196,46 @@ async def test_a_follow_up_that_cannot_be_asked_keeps_the_answer(visitor: Visito
         file.unlink()
     assert "no longer here" in await _error_of_follow_up(visitor)
     assert "How many dots?" in visitor.fields[visitor.tab.answer]
+
+
+def test_a_link_opens_only_questions_of_the_same_browser(visitor: Visitor) -> None:
+    trace = Trace("Whose?", "vote", settlement=Settlement("amber", method="server"))
+    first, second = Entry(trace, id="one"), Entry(replace(trace, question="Why?"), id="two", earlier=("one",))
+    stored = [entry.to_dict() for entry in (second, first)]
+    visitor._take(visitor.tab._on_link(stored, "one", visitor.request))
+    assert visitor.fields[visitor.tab.shown].entry.id == "one"
+    assert "Whose?" in visitor.fields[visitor.tab.answer]
+    assert 'data-link="one"' in visitor.fields[visitor.tab.link]
+    visitor._take(visitor.tab._on_link([], "two", visitor.request))
+    assert "this browser does not have" in visitor.fields[visitor.tab.remark]
+    assert visitor.fields[visitor.tab.shown].entry.id == "one"
+
+
+async def test_an_example_of_a_mistake_is_marked_before_and_after_it_is_asked(visitor: Visitor) -> None:
+    wrong = replace(EXAMPLE, kind="wrong")
+    assert _example_button(0, wrong).value == "Dots: How many dots? · a mistake"
+    visitor.tab.examples = [wrong]
+    assert "wrong: it is 4" in await visitor.click_example()
+    assert "the team answers this question wrongly" in visitor.fields[visitor.tab.remark]
+    visitor.type_question("How many squares?")
+    await visitor.ask()
+    assert visitor.fields[visitor.tab.remark] == ""
+
+
+def test_the_examples_were_chosen_for_the_weights_of_the_package() -> None:
+    assert examples.chosen_for() == examples.weights_digest(), "run: python -m demos.choose_examples"
+    kinds = [example.kind for example in examples.pocket_examples()]
+    assert {"guided", "agree", "wrong"} == set(kinds)
+    assert kinds[0] == "guided"
+
+
+def test_a_finished_example_is_shown_before_the_first_question() -> None:
+    shown, first = start(), examples.pocket_examples()[0]
+    assert first.question in shown.answer
+    assert ">right<" in shown.answer
+    assert "which the pocket team answered before" in shown.remark
+    assert "data-phase" not in shown.answer  # no question of the visitor's is finished
+    assert shown.columns.count("refined answer") == 6  # a heading and a label for each client
 
 
 async def _error_of_follow_up(visitor: Visitor, question: str = "Why?") -> str:

@@ -33,6 +33,22 @@ _WATCH = """() => {
   const side = document.querySelector("#answer-side");
   new MutationObserver(() => window.seen.push(side.innerText)).observe(side, {childList: true, subtree: true});
 }"""
+_SLOW = """
+import sys, threading, time
+from pathlib import Path
+from colm_vl import CoLM
+from demos import image_qa
+
+port, ready = int(sys.argv[1]), Path(sys.argv[2])
+loaded = threading.Event()
+with CoLM.from_team() as colm:
+    image_qa.launch(colm, "127.0.0.1", port, loaded=loaded)
+    while not ready.exists():
+        time.sleep(0.1)
+    loaded.set()
+    threading.Event().wait()
+"""
+"""The page of the pocket team, whose models count as loaded once a file is there."""
 PATIENCE = 60_000
 """Milliseconds: the cores may be busy with other things."""
 
@@ -285,6 +301,53 @@ def test_a_conversation_about_the_same_picture(visitor: Visitor) -> None:
     sync_api.expect(field).to_have_count(0)
     sync_api.expect(visitor.page.locator("#earlier li")).to_have_count(0)
     sync_api.expect(visitor.page.locator("#pictures img")).to_have_count(0)
+
+
+def test_a_link_reopens_a_question_of_this_browser(visitor: Visitor, browser: Any) -> None:
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.ask("Whose is violet?")
+    visitor.see_end()
+    visitor.page.click("#link button")
+    visitor.see("#link", "Copied")
+    link = visitor.page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{visitor.url}/#q=")
+    visitor.page.fill("#followup textarea", "Whose is amber?")
+    visitor.page.press("#followup textarea", "Enter")
+    visitor.see("#answer .cv-headline", "amber")
+    visitor.see_end()
+    visitor.page.click("#earlier a")
+    visitor.see("#answer .cv-headline", "violet")
+
+    other = visitor.context.new_page()
+    other.goto(link, wait_until="domcontentloaded")
+    sync_api.expect(other.locator("#answer .cv-headline")).to_contain_text("violet", timeout=PATIENCE)
+    other.close()
+    stranger = Visitor(browser, link)
+    stranger.see("#remark", "this browser does not have")
+    assert "violet" not in stranger.page.inner_text("#answer-side")
+    stranger.context.close()
+
+
+def test_the_page_opens_with_a_finished_example_and_tells_that_models_are_loaded(browser: Any, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    port, log = free_port(), tmp_path / "log"
+    with log.open("w", encoding="utf-8") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SLOW, str(port), str(ready)], cwd=ROOT, stdout=written, stderr=written,
+            env=environment(),
+        )  # fmt: skip
+    wait_until_listening(process, port, log)
+    visitor = Visitor(browser, f"http://127.0.0.1:{port}")
+    visitor.see("#loading", "The models are being loaded")
+    visitor.see("#remark", "which the pocket team answered before")
+    visitor.see("#answer .cv-headline")
+    assert visitor.page.locator("#columns article").count() == 4
+    ready.touch()
+    sync_api.expect(visitor.page.locator("#loading")).not_to_contain_text("loaded", timeout=PATIENCE)
+    assert visitor.complaints == []
+    visitor.context.close()
+    process.terminate()
+    process.wait(20)
 
 
 def test_a_failed_client_is_reported_in_its_column(visitor: Visitor) -> None:
