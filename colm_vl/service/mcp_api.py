@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,6 +25,9 @@ from colm_vl.service.conversation import Address, Said, read_query
 from colm_vl.service.errors import ApiError, as_api_error
 
 PATH = "/mcp"
+_IDLE = "mcp_idle"
+_PATIENCE = 10.0
+"""Seconds in which a cancelled question ends."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -35,19 +39,31 @@ def add_route(app: FastAPI, service: Service) -> StreamableHTTPSessionManager:
         security_settings=_security(service),
         max_request_body_size=service.settings.limits.body_bytes,
     )
-    app.router.routes.append(Route(PATH, _Endpoint(manager), include_in_schema=False))
+    endpoint = _Endpoint(manager)
+    endpoint.route = Route(PATH, endpoint, include_in_schema=False)
+    app.router.routes.append(endpoint.route)
     return manager
 
 
 class _Endpoint:
     def __init__(self, manager: StreamableHTTPSessionManager) -> None:
         self._manager = manager
+        self.route: Route | None = None
+        """For the account of requests."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self.route
         if scope["method"] != "POST":  # there is nothing to tell beside the replies to requests
             refusal = ApiError(405, "only POST is supported", headers={"Allow": "POST"})
             return await refusal.response()(scope, receive, send)
-        return await self._manager.handle_request(scope, receive, send)
+        idle = scope["state"][_IDLE] = asyncio.Event()
+        idle.set()
+        try:
+            return await self._manager.handle_request(scope, receive, send)
+        finally:
+            # A question whose client has left is being cancelled. What it used belongs to this request's account.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(idle.wait(), _PATIENCE)
 
 
 def _security(service: Service) -> TransportSecuritySettings:
@@ -73,12 +89,17 @@ class ServiceAsker(Asker):
     async def follow(self, asked: Arguments, request: Any) -> AsyncGenerator[Event, None]:
         assert isinstance(request, Request)
         service, caller = self._service, request.state.caller
-        await service.places.admit(caller)
-        query = await read_query(_messages(asked), asked.choices, service.settings)
-        choice = next(iter(service.models.values()))
-        async with aclosing(answering.follow(service, caller, query, choice)) as events:
-            async for event in events:
-                yield event
+        idle: asyncio.Event = request.scope["state"][_IDLE]
+        idle.clear()
+        try:
+            await service.places.admit(caller)
+            query = await read_query(_messages(asked), asked.choices, service.settings)
+            choice = next(iter(service.models.values()))
+            async with aclosing(answering.follow(service, caller, query, choice)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            idle.set()
 
     @override
     def tell(self, error: Exception) -> str:
