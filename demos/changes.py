@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from .elements import CLAMPED, SPARE, tag, text
 from .markup import is_plain, rich
@@ -11,7 +13,10 @@ from .markup import is_plain, rich
 _ALIKE = 0.4
 """Texts that share less than this part of their words are shown one below the other, unmarked."""
 _MOST = 4000
-"""Characters of a text whose words are compared: the time grows with the square of the number of words."""
+"""Characters of a text whose words are compared."""
+_MOST_PAIRS = 20_000
+"""Pairs of equal words in two texts that are compared. A model that repeats itself makes millions, for which
+`SequenceMatcher` takes minutes."""
 
 
 def written(reply: str, earlier: str = "") -> str:
@@ -19,7 +24,7 @@ def written(reply: str, earlier: str = "") -> str:
     earlier, reply = earlier.strip(), reply.strip()
     if not earlier:
         return _folded("full reply", _verbatim(text(reply)))
-    if earlier == reply:
+    if earlier.split() == reply.split():
         return _folded("full reply, as before", _verbatim(text(reply)))
     marked = differing(earlier, reply)
     if marked is None:
@@ -35,43 +40,39 @@ def changed(earlier: str, now: str) -> str:
     return (differing(earlier, now) if comparable else None) or rich(now)
 
 
+@lru_cache(maxsize=128)  # a question that is being answered is drawn again and again
 def differing(earlier: str, now: str) -> str | None:
-    """The words of both texts as HTML, those that were removed and added marked. None if too few are the same, or if a
-    text is too long."""
+    """The words of both texts as HTML, those that were removed and added marked. None if too few are the same, or if
+    the comparison would take long."""
     if max(len(earlier), len(now)) > _MOST:
         return None
-    before, after = (re.findall(r"\s+|\S+", said) for said in (earlier, now))
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    blocks = matcher.get_opcodes()
-    same = sum(_words(before[start:end]) for kind, start, end, _, _ in blocks if kind == "equal")
-    if 2 * same < _ALIKE * (_words(before) + _words(after)):
+    before, after = (re.findall(r"\S+\s*", said.strip()) for said in (earlier, now))
+    old, new = ([piece.rstrip() for piece in pieces] for pieces in (before, after))
+    counts = Counter(old)
+    if sum(counts[word] for word in new) > _MOST_PAIRS:
         return None
-    parts, removed, added = [], "", ""
+    blocks = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    same = sum(end - start for kind, start, end, _, _ in blocks if kind == "equal")
+    if 2 * same < _ALIKE * (len(old) + len(new)):
+        return None
+    parts = [""]
     for kind, start, end, first, last in blocks:
-        old, new = "".join(before[start:end]), "".join(after[first:last])
-        if kind != "equal" or (
-            new.isspace() and (removed or added)
-        ):  # words that follow each other are marked together
-            removed, added = removed + old, added + new
+        kept, removed = "".join(after[first:last]), "".join(before[start:end])
+        if kind == "equal":
+            parts.append(text(kept))
             continue
-        parts += [_removed(removed), _added(added), text(new)]
-        removed, added = "", ""
-    return "".join([*parts, _removed(removed), _added(added)])
-
-
-def _words(pieces: list[str]) -> int:
-    return sum(not piece.isspace() for piece in pieces)
+        apart = " " if removed and parts[-1] and not parts[-1][-1].isspace() else ""
+        parts += [apart, _removed(removed), _added(kept)]
+    return "".join(parts)
 
 
 def _removed(said: str) -> str:
-    return _told("del", "removed: ", said.strip()) + " " if said.strip() else ""
+    return _told("del", "removed: ", said.strip()) + " " if said else ""
 
 
 def _added(said: str) -> str:
-    if not said.strip():
-        return text(said)
-    start, words, end = re.fullmatch(r"(\s*)(.*?)(\s*)", said, re.DOTALL).groups()  # type: ignore[union-attr]
-    return text(start) + _told("ins", "added: ", words) + text(end)
+    words = said.rstrip()
+    return _told("ins", "added: ", words) + text(said[len(words) :]) if words else ""
 
 
 def _told(name: str, told: str, words: str) -> str:

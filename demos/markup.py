@@ -77,7 +77,7 @@ def is_plain(said: str) -> bool:
     return rich(said) == clamped(said.strip())
 
 
-@lru_cache(maxsize=512)  # a question that is being answered is drawn again and again
+@lru_cache(maxsize=128)  # a question that is being answered is drawn again and again
 def _rich(said: str, most: int, blocks: bool) -> str:
     if len(said) > _MOST or not _SIGNS.search(said):
         return clamped(said, most)
@@ -205,7 +205,7 @@ def _formula(renderer: RendererHTML, tokens: Sequence[Token], place: int, option
     return mathml(token.content.strip(), display)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def mathml(latex: str, display: str) -> str:
     """The formula as MathML, or its source where it cannot be read. `display` is "inline" or "block"."""
     source = tag("code", text(latex))
