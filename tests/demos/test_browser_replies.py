@@ -52,6 +52,6 @@ def test_markup_changes_and_boxes_are_drawn_and_accessible(browser: Any, served:
         visitor.page.add_style_tag(content="* { transition: none !important }")
         for dark in (False, True):
             visitor.page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
-            assert pages._violations(visitor) == []
+            assert pages.violations_of(visitor) == []
     visitor.context.close()
     assert visitor.complaints == []
