@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,32 @@ def test_actions_are_pinned_and_permissions_are_given_to_single_jobs(path: Path)
     assert "secrets." not in text
 
 
-def test_the_core_tests_of_a_minimal_install_exist() -> None:
-    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
-    step = next(step for step in workflow["jobs"]["minimal"]["steps"] if step.get("name") == "Test the core")
-    assert [file for file in step["run"].split() if file.startswith("tests/") and not (ROOT / file).exists()] == []
+def commands(path: Path) -> Iterator[str]:
+    for job in yaml.safe_load(path.read_text("utf-8"))["jobs"].values():
+        yield from (step["run"] for step in job.get("steps", ()) if "run" in step)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_run_targets_and_files_that_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for command in commands(path):
+        assert set(re.findall(r"\bmake ([a-z-]+)", command)) <= targets
+        for name in re.findall(r"(?<![\w./-])(?:tests|tools|\.github)/[\w./-]+", command):
+            assert (ROOT / name).exists(), name
+
+
+def test_ci_tests_every_supported_python_on_every_system() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pythons = [line.split()[-1] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert project["requires-python"] == f">={pythons[0]}"
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+    for job in ("minimal", "full"):
+        matrix = jobs[job]["strategy"]["matrix"]
+        assert matrix["python"] == pythons
+        assert {system.split("-")[0] for system in matrix["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_ci_checks_lock_licences_documentation_and_wheel() -> None:
+    ran = "\n".join(commands(ROOT / ".github/workflows/ci.yml"))
+    for command in ("make lock-check", "make licences", "make docs", "make test-browser", "python -m build", "mypy"):
+        assert command in ran
