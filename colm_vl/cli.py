@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,22 +25,21 @@ from colm_vl import (
     pocket,
     policies,
     strategies,
+    team_cli,
 )
 from colm_vl.batch import ANSWERS, BatchStats, answered_in
 from colm_vl.batch.executors import cluster_summary, ray_options
 from colm_vl.batch.options import RayOption, WorkerCpusOption, WorkerGpusOption, WorkersOption
 from colm_vl.batch.progress import BatchProgress, batch_summary, merge_summary, plan_summary
 from colm_vl.batch.questions import read_columns
-from colm_vl.display import Conversation, HealthProgress, health_table, summary
+from colm_vl.display import Conversation, summary
 from colm_vl.engine import answered
 from colm_vl.errors import MissingPackage
 from colm_vl.events import Event
 from colm_vl.extras import part
 from colm_vl.mcp import cli as mcp_cli
-from colm_vl.memory_plan import plan_memory
-from colm_vl.memory_tables import plan_tables, read_bytes, read_size
 from colm_vl.service import cli as service_cli
-from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, run, tell
+from colm_vl.terminal import BAD_INPUT, INTERRUPTED, NOT_ANSWERED, DebugOption, json_text, run, set_up_logging, tell
 
 _USER_ERRORS = frozenset({ConfigError.kind, MissingPackage.kind, InputError.kind})
 
@@ -66,8 +63,7 @@ app = typer.Typer(
     help="Small vision-language models draft answers, a large one guides them, and each refines its own answer.",
     epilog="Without --team, the pocket team answers: four tiny models that only understand a small world of drawings.",
 )
-team_app = typer.Typer(no_args_is_help=True, help="Validate team files.")
-app.add_typer(team_app, name="team")
+app.add_typer(team_cli.app, name="team")
 
 _STRATEGY_HELP = "How the answer is reached: " + "; ".join(
     f"{name} ({s.summary})" for name, s in strategies.known().items()
@@ -75,7 +71,6 @@ _STRATEGY_HELP = "How the answer is reached: " + "; ".join(
 
 TeamOption = Annotated[Path | None, typer.Option("--team", "-t", help="A team file. Default: the pocket team.")]
 StrategyOption = Annotated[str | None, typer.Option("--strategy", "-s", help=_STRATEGY_HELP)]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")]
 
 
 ClientOption = Annotated[str | None, typer.Option("--client", help="Use this client's answer instead of a vote.")]
@@ -139,14 +134,14 @@ def ask(
 
     [bold]colm-vl ask -q "How many red circles?" --image shapes.png[/bold]
     """
-    _set_up_logging(debug)
+    set_up_logging(debug)
     policy = _policy(settings, strategy=strategy, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     question = _read_question() if question == "-" else question
     with CoLM.from_team(team, **policy) as colm:
         events = colm.stream(question, image or (), choices=choice or ())
         if as_json:
             trace = next(event for event in events if isinstance(event, Trace))
-            typer.echo(_as_json(trace.to_dict()))
+            typer.echo(json_text(trace.to_dict()))
         else:
             trace = _watch(colm.team, events)
     if trace.settlement is None:
@@ -209,7 +204,7 @@ def batch(
 
     Exit status: 0 if all are answered, 1 if some failed, 2 for bad input, 130 if interrupted.
     """
-    _set_up_logging(debug)
+    set_up_logging(debug)
     first = strategy.split(",")[0] if strategy else None
     policy = _policy(settings, strategy=first, asker=client, rounds=rounds, top_k=top_k, share=share, gate=gate)
     cluster = ray_options(ray, workers, worker_gpus, worker_cpus)
@@ -273,69 +268,6 @@ def merge(
         raise typer.Exit(NOT_ANSWERED)
 
 
-@team_app.command("check")
-def check(
-    file: Annotated[Path | None, typer.Argument(help="A team file. Default: the pocket team.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON, and nothing else.")] = False,
-    debug: DebugOption = False,
-) -> None:
-    """Ask every member an easy question, and report which members work, what they support, and how to fix the others.
-
-    [bold]sees[/bold]: whether the member named the colours of two pictures.
-    [bold]format[/bold]: the format in which its replies can be read.
-    [bold]weights[/bold]: the memory that the weights of a local model need.
-    """
-    _set_up_logging(debug)
-    team = Team.load(file) if file else Team.pocket()
-    # Every team can run `vote`, so members are checked even if the team's own strategy needs a missing server.
-    with (
-        CoLM(team.with_policy(strategy="vote")) as colm,
-        HealthProgress(Console(stderr=True), team.members) as progress,
-    ):
-        rows = colm.check(progress.done)
-    if as_json:
-        typer.echo(_as_json([row.to_dict() for row in rows]))
-    else:
-        Console().print(health_table(rows))
-    strategies.choose(team)
-    if not all(row.works for row in rows):
-        raise typer.Exit(NOT_ANSWERED)
-
-
-@team_app.command("plan")
-def plan_memory_of(
-    file: Annotated[Path | None, typer.Argument(help="A team file. Default: the pocket team.")] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Memory of another machine for the models, such as 24GB. Default: what is free here."),
-    ] = None,
-    pictures: Annotated[int, typer.Option(min=0, help="Number of pictures in a question.")] = 1,
-    size: Annotated[str, typer.Option(help="Width and height of the pictures in pixels.")] = "1024x1024",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, and nothing else.")] = False,
-    debug: DebugOption = False,
-) -> None:
-    """Plan how many local models fit in memory together, at which quantization, and with how many requests at once.
-
-    Nothing is loaded or downloaded: a model's configuration and processor must be on this machine.
-
-    [bold]tokens[/bold]: those of the longest request, with replies as long as the policy allows.
-    [bold]of pictures[/bold]: how many of them are pictures.
-    [bold]a request[/bold]: the memory for one request, for its keys and values and the largest tensors.
-    [bold]requests each[/bold]: how many requests each loaded model can answer at the same time.
-    """
-    _set_up_logging(debug)
-    team = Team.load(file) if file else Team.pocket()
-    free = None if memory is None else read_bytes(memory)
-    plan = plan_memory(team, size=read_size(size), pictures=pictures, memory=free)
-    if as_json:
-        typer.echo(_as_json(plan.to_dict()))
-    else:
-        for part_of_plan in plan_tables(plan):
-            Console().print(part_of_plan)
-    if not plan.known or (plan.chosen is not None and plan.chosen.max_loaded == 0):
-        raise typer.Exit(NOT_ANSWERED)
-
-
 # Importing these modules is fast: they import the packages of an extra only when a command runs.
 app.add_typer(part("eval.cli").app, name="eval")
 app.command("serve", help=service_cli.HELP)(service_cli.serve)
@@ -378,14 +310,6 @@ def _read_question() -> str:
         ) from None
 
 
-def _as_json(value: object) -> str:
-    """Non-ASCII characters are written as they are if standard output is UTF-8. Control characters are escaped, also
-    those for which JSON does not require it, because they could change the state of a terminal."""
-    plain = sys.stdout is None or sys.stdout.encoding.lower().startswith("utf")
-    text = json.dumps(value, ensure_ascii=not plain, indent=2)
-    return "".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text)
-
-
 def _tell_unanswered(trace: Trace) -> int:
     try:
         answered(trace)
@@ -402,10 +326,6 @@ def _policy(settings: Iterable[str] | None, **options: Any) -> dict[str, Any]:
     if twice := sorted(changes.keys() & given.keys()):
         raise ConfigError(f"{twice[0]} is given twice: with --set and with its own option", hint="give it once")
     return changes | given
-
-
-def _set_up_logging(debug: bool) -> None:
-    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +16,8 @@ from colm_vl.display import clean
 from colm_vl.errors import ColmError, ConfigError, ImageError, InputError
 
 ANSWERED, NOT_ANSWERED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")]
 
 
 def run(app: typer.Typer, name: str | None = None) -> None:
@@ -43,3 +48,15 @@ def tell(message: str, hint: str) -> None:
     """Print one line on standard error. It is not wrapped, so that it can be searched with grep."""
     line = Text("error: ", style="bold red") + Text(clean(message)) + Text(f" ({clean(hint)})" if hint else "")
     Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+
+
+def json_text(value: object) -> str:
+    """Non-ASCII characters are written as they are if standard output is UTF-8. Control characters are escaped, also
+    those for which JSON does not require it, because they could change the state of a terminal."""
+    plain = sys.stdout is None or sys.stdout.encoding.lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=not plain, indent=2)
+    return "".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def set_up_logging(debug: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
