@@ -37,15 +37,16 @@ def test_importing_is_light() -> None:
         "print(json.dumps([took, [name for name in heavy if name in sys.modules]]))"
     )
 
-    def least(imports: str) -> float:
-        """The least CPU time of three runs, since other processes may use the machine."""
-        command = [sys.executable, "-c", code.format(imports=imports)]
-        runs = [json.loads(subprocess.check_output(command)) for _ in range(3)]
-        assert all(heavy == [] for _, heavy in runs)
-        return min(took for took, _ in runs)
+    def seconds(imports: str) -> float:
+        """CPU time."""
+        took, found = json.loads(subprocess.check_output([sys.executable, "-c", code.format(imports=imports)]))
+        assert found == []
+        return float(took)
 
     needed = "import asyncio, anyio.from_thread, PIL.Image, pydantic.types, pydantic.main"
-    assert least("import colm_vl") < 3 * least(needed)
+    # In turn, and the least of several each, since other processes use the machine now and then.
+    runs = [(seconds("import colm_vl"), seconds(needed)) for _ in range(5)]
+    assert min(ours for ours, _ in runs) < 3 * min(theirs for _, theirs in runs)
 
 
 def test_a_trace_survives_json() -> None:
