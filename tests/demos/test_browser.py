@@ -63,7 +63,7 @@ class Visitor:
         self.context = browser.new_context(**({"viewport": {"width": 1360, "height": 900}} | context))
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
-        self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
         self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         self.page.on("request", self._asked)
@@ -99,6 +99,11 @@ class Visitor:
 
     def see_end(self) -> None:
         self.page.wait_for_selector("#answer [data-phase=done]")
+
+    def _said(self, message: Any) -> None:
+        # Gradio aborts its streams when a page is left or reloaded, and the browser says so now and then.
+        if message.type == "error" and not message.text.startswith("AbortError"):
+            self.complaints.append(message.text)
 
     def _asked(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
@@ -558,7 +563,6 @@ def test_axe_finds_no_serious_violation(browser: Any, served: Served) -> None:
     visitor.page.click("#compare")
     visitor.see("#comparison", "single models were right")
     violations += violations_of(visitor)
-    visitor.page.add_style_tag(content="* { transition: none !important }")  # colours are measured where they end
     visitor.page.evaluate("document.body.classList.add('dark')")
     violations += violations_of(visitor, "color-contrast")
     visitor.page.get_by_role("tab", name="Batch").click()
@@ -570,6 +574,7 @@ def test_axe_finds_no_serious_violation(browser: Any, served: Served) -> None:
 
 def violations_of(visitor: Visitor, *rules: str) -> list[str]:
     """Of all rules that axe knows, or of these."""
+    visitor.page.add_style_tag(content="* { transition: none !important }")  # colours are measured where they end
     visitor.page.evaluate(AXE.read_text(encoding="utf-8"))
     options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
     found = visitor.page.evaluate("(options) => axe.run(document, options)", options)["violations"]
