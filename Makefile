@@ -51,11 +51,12 @@ lint:
 types:
 	$(BIN)/mypy
 
+# Each core has a process of tests, so a thread of torch is enough for each of them.
 unit:
-	$(BIN)/pytest -m "not browser and not ray" -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not browser and not ray" -n $(JOBS) --dist loadfile
 
 coverage:
-	$(BIN)/pytest -m "not browser and not ray" -n $(JOBS) --dist loadfile --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not browser and not ray" -n $(JOBS) --dist loadfile --cov --cov-report=term
 
 format:
 	$(BIN)/ruff format .
