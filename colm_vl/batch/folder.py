@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from itertools import starmap, zip_longest
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,18 @@ _PATIENCE = 10.0
 _GLANCE = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    offset: int
-    answered: bool
+def _place(offset: int, answered: bool) -> int:
+    """Where a trace is in the file, and whether it has an answer. One integer, which the garbage collector need not
+    look at: there may be a million."""
+    return offset << 1 | answered
+
+
+def _answered(place: int) -> bool:
+    return bool(place & 1)
+
+
+def _offset(place: int) -> int:
+    return place >> 1
 
 
 class Folder:
@@ -101,13 +108,13 @@ class Folder:
     @property
     def answered(self) -> int:
         """The number of answered questions, once for each strategy. Without those of other shards."""
-        return sum(place.answered for place in self._places.values())
+        return sum(map(_answered, self._places.values()))
 
     def finished(self, row: Row, strategy: str) -> Trace | None:
         """The trace of the row's question, if it was answered and the question has not changed."""
         key = Key(row.id, strategy)
         place = self._places.get(key)
-        trace = self._sound(key) if place is not None and place.answered else None
+        trace = self._sound(key) if place is not None and _answered(place) else None
         if trace is None or not row.is_of(trace):
             trace = self._others.find(key)
         return trace if trace is not None and row.is_of(trace) else None
@@ -124,7 +131,7 @@ class Folder:
     def record(self, trace: Trace) -> None:
         key = Key(trace.id, trace.strategy)
         self._superseded |= self._places.pop(key, None) is not None
-        self._places[key] = _Place(self._traces.append(dump(trace.to_dict())), trace.settlement is not None)
+        self._places[key] = _place(self._traces.append(dump(trace.to_dict())), trace.settlement is not None)
         self._answers.append(_answer_line(trace))
 
     def sync(self) -> None:
@@ -149,7 +156,7 @@ class Folder:
             self._check_place()
             known = set(order)
             others = [
-                key for key, place in self._places.items() if key not in known and (place.answered or not complete)
+                key for key, place in self._places.items() if key not in known and (_answered(place) or not complete)
             ]
             self._arrange([*(key for key in order if key in self._places), *others])
             if progress is not None:
@@ -232,9 +239,9 @@ class Folder:
                         continue  # its question is asked again
                     check_version(head, path, number)
                     before = self._places.get(head.key)
-                    if before is None or head.answered or not before.answered:
+                    if before is None or head.answered or not _answered(before):
                         self._places.pop(head.key, None)
-                        self._places[head.key] = _Place(self._traces.append(line), head.answered)
+                        self._places[head.key] = _place(self._traces.append(line), head.answered)
                         self._superseded = True
 
     # --- traces and answers ---
@@ -259,7 +266,7 @@ class Folder:
     def _read_files(self) -> None:
         torn = {CALLS: self.journal.torn, TRACES: self._traces.torn, ANSWERS: self._answers.torn}
         self.notes += [f"{name}: removed an incomplete last line" for name, was in torn.items() if was]
-        self._places: dict[Key, _Place] = {}
+        self._places: dict[Key, int] = {}
         self._superseded = False
         damaged, path = list[int](), self._own / TRACES
         for number, offset, line in self._traces:
@@ -269,7 +276,7 @@ class Folder:
                 continue
             check_version(found, path, number)
             self._superseded |= self._places.pop(found.key, None) is not None
-            self._places[found.key] = _Place(offset, found.answered)
+            self._places[found.key] = _place(offset, found.answered)
         self._damage.opened(damaged)
         self._superseded |= bool(damaged)
         # The two files differ if a run was killed after writing only one of them.
@@ -288,15 +295,14 @@ class Folder:
             return
         sound: list[Key] = []
         answers = Replacement(self._own / ANSWERS, self._answers_in(order, sound))
-        traces = Replacement(self._own / TRACES, (self._traces.read(self._places[key].offset) for key in sound))
+        traces = Replacement(self._own / TRACES, (self._traces.read(_offset(self._places[key])) for key in sound))
         self._close_files()
         answers.take_place()
         traces.take_place()
         self._traces, self._answers = Lines(self._own / TRACES), Lines(self._own / ANSWERS)
         self._superseded = False
-        self._places = {
-            key: _Place(line.offset, self._places[key].answered) for key, line in zip(sound, self._traces, strict=True)
-        }
+        lines = zip(sound, self._traces, strict=True)
+        self._places = {key: _place(line.offset, _answered(self._places[key])) for key, line in lines}
 
     def _answers_in(self, order: Sequence[Key], sound: list[Key]) -> Iterator[bytes]:
         """The lines of answers; appends the keys of readable traces to `sound`."""
@@ -314,11 +320,11 @@ class Folder:
         except InputError:
             del self._places[key]
             self._superseded = True
-            self._damage.found(place.offset)
+            self._damage.found(_offset(place))
             return None
 
-    def _read(self, place: _Place) -> Trace:
-        return Trace.from_json(self._traces.read(place.offset))
+    def _read(self, place: int) -> Trace:
+        return Trace.from_json(self._traces.read(_offset(place)))
 
 
 def answered_in(path: Path) -> int:
