@@ -44,7 +44,7 @@ def test_importing_is_light() -> None:
         return float(took)
 
     needed = "import asyncio, anyio.from_thread, PIL.Image, pydantic.types, pydantic.main"
-    # In turn, and the least of several each, since other processes use the machine. The factor is about 2, and up to 3.2
+    # In turn, and the least of several each, since other processes use the machine. The factor is about 2, up to 3.2
     # beside other tests.
     runs = [(seconds("import colm_vl"), seconds(needed)) for _ in range(5)]
     assert min(ours for ours, _ in runs) < 5 * min(theirs for _, theirs in runs)
