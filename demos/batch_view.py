@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from colm_vl import Trace, viewer
-from colm_vl.answers import same
+from colm_vl.answers import choice_letters, same
 from colm_vl.viewer import rows
 from colm_vl.viewer.rows import Judged, Mark
 
@@ -35,7 +35,10 @@ def draw_viewer(
 
 def _item(line: UploadedQuestion, trace: Trace) -> dict[str, Any]:
     kind = "choice" if line.choices else "open"
-    letter = next((chr(ord("A") + place) for place, text in enumerate(line.choices) if text == line.truth), line.truth)
+    letters = choice_letters(len(line.choices))
+    letter = next(
+        (letter for letter, text in zip(letters, line.choices, strict=True) if text == line.truth), line.truth
+    )
     item = rows.item(line.id, line.question, kind=kind, options=line.choices, gold=[letter] if line.truth else [])
     judged = list(_judged(trace, line.truth))
     mark = Mark.of(trace) | _changes(judged)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from colm_vl import EarlierTurn, Trace
 
-from .draw import clamped, labelled, tag
+from .elements import clamped, labelled, lettered, tag
 from .history import Entry
 from .service import Asked
 
@@ -77,9 +77,8 @@ def _pair(question: EarlierTurn, answer: EarlierTurn, entry: str) -> str:
 
 
 def _turns(trace: Trace) -> tuple[EarlierTurn, EarlierTurn]:
-    choices = [f"({chr(65 + place)}) {choice}" for place, choice in enumerate(trace.choices)]
     before = sum(turn.images for turn in trace.history)
-    question = EarlierTurn("user", "\n".join((trace.question, *choices)), len(trace.images) - before)
+    question = EarlierTurn("user", "\n".join((trace.question, *lettered(trace.choices))), len(trace.images) - before)
     return question, EarlierTurn("assistant", labelled(trace.choice, trace.answer))
 
 

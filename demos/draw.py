@@ -14,7 +14,7 @@ from colm_vl.types import MemberInfo, Stage
 
 from . import boxes
 from .changes import changed, written
-from .elements import clamped, disclosed, error, labelled, percent, status, tag, text
+from .elements import clamped, disclosed, error, labelled, lettered, percent, status, tag, text
 from .markup import rich, rich_line
 from .messages import failure_in_words
 from .view import Mark, QueuePosition, ReplyKey, View
@@ -41,8 +41,7 @@ _STAGES: dict[Stage, str] = {
 
 def answer(view: View) -> str:
     """The question, the progress, and the final answer."""
-    lettered = "  ".join(f"({chr(65 + place)}) {choice}" for place, choice in enumerate(view.choices))
-    choices = tag("p", text(lettered), "cv-choices", dir="auto") if lettered else ""
+    choices = tag("p", text("  ".join(lettered(view.choices))), "cv-choices", dir="auto") if view.choices else ""
     chips = "".join(tag("span", text(setting), "cv-chip cv-setting") for setting in view.settings)
     asked = tag("div", clamped(view.question), "cv-question", dir="auto") + choices
     asked += tag("p", chips, "cv-settings") if chips else ""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Sequence
+
+from colm_vl.answers import choice_letters
 
 CLAMPED = 320
 """Longer texts show this many characters, and the rest after a click."""
@@ -76,6 +79,11 @@ def status(words: str) -> str:
 
 def labelled(choice: str | None, said: str) -> str:
     return f"({choice}) {said}" if choice else said
+
+
+def lettered(choices: Sequence[str]) -> list[str]:
+    """The choices of a question with their letters: "(A) red"."""
+    return [labelled(letter, said) for letter, said in zip(choice_letters(len(choices)), choices, strict=True)]
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from colm_vl import Image, Query
 
-from .draw import tag, text
+from .elements import lettered, tag, text
 from .examples import NOTES, Example
 from .inputs import read_choices
 
@@ -52,6 +52,6 @@ def digests(query: Query) -> tuple[str, ...]:
 
 def draw_kept(choices: str, truth: str) -> str:
     """What belongs to the question beside its text, wherever its field is."""
-    lettered = [f"({chr(65 + place)}) {choice}" for place, choice in enumerate(read_choices(choices))]
-    told = [("Choices: " + "  ".join(lettered)) if lettered else "", f"Right answer: {truth}" if truth else ""]
+    listed = "  ".join(lettered(read_choices(choices)))
+    told = [f"Choices: {listed}" if listed else "", f"Right answer: {truth}" if truth else ""]
     return "".join(tag("p", text(one), "cv-aside", dir="auto") for one in told if one)

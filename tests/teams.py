@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from colm_vl import CoLM, Team
-from colm_vl.backends.base import Request
+from colm_vl.backends.base import Generation, Request
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 
 Script = Sequence[Any] | Callable[[Request], str]
@@ -14,6 +18,28 @@ Script = Sequence[Any] | Callable[[Request], str]
 FIVE = "Caption: five dots\nAnswer: 5\nConfidence: 90"
 FOUR = "Caption: four dots\nAnswer: 4\nConfidence: 60"
 GUIDANCE = "Evidence: there are five dots\nDisagreement: 4 or 5\nCheck: count the dots in the corner"
+
+
+class Endless(ScriptedBackend):
+    """Begins a reply and never ends it. `begun` and `cancelled` are set by its first call."""
+
+    def __init__(self) -> None:
+        super().__init__(["unused"])
+        self.begun, self.cancelled = threading.Event(), threading.Event()
+
+    @override
+    async def generate(self, request: Request) -> Generation:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        raise AssertionError
+
+    @override
+    async def stream(self, request: Request) -> AsyncIterator[str | Generation]:
+        yield "Answer"
+        yield await self.generate(request)
 
 
 def scripted(clients: Mapping[str, Script], server: Script | None = None, **policy: Any) -> Scripted:

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,9 @@ import pytest
 
 import colm_vl
 from colm_vl import ColmError, ConfigError, Draft, Image, ImageError, InputError, Query, Refinement, Trace
-from colm_vl.backends.base import Generation, Request
+from colm_vl.backends.base import Request
 from tests.endpoint import Endpoint
-from tests.teams import FIVE, GUIDANCE, scripted
+from tests.teams import FIVE, GUIDANCE, Endless, scripted
 
 
 def test_public_names_are_complete_and_sorted() -> None:
@@ -82,32 +81,10 @@ def test_async_methods() -> None:
     asyncio.run(program())
 
 
-class Slow:
-    """A backend that never answers and records whether it was cancelled."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.cancelled = threading.Event()
-
-    async def generate(self, request: Request) -> Generation:
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.cancelled.set()
-        raise AssertionError
-
-    async def stream(self, request: Request):  # type: ignore[no-untyped-def]
-        yield "Answer"
-        yield await self.generate(request)
-
-    async def aclose(self) -> None: ...
-
-
-def slow_team(**policy: object) -> tuple[colm_vl.CoLM, Slow]:
-    slow = Slow()
+def slow_team(**policy: object) -> tuple[colm_vl.CoLM, Endless]:
+    slow = Endless()
     team = scripted({"near": [FIVE]}, [GUIDANCE], **policy).team
-    return colm_vl.CoLM(team, backends={"near": slow}), slow  # type: ignore[dict-item]
+    return colm_vl.CoLM(team, backends={"near": slow}), slow
 
 
 def test_leaving_a_stream_cancels_the_calls() -> None:

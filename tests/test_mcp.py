@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
 import sys
-import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,21 +15,18 @@ from typing import Any
 
 import httpx
 import pytest
-from typing_extensions import override
 
 pytest.importorskip("mcp", reason="mcp is not installed: pip install 'colm-vl[mcp]'")
 from mcp import ClientSession, StdioServerParameters, stdio_client, types
 from mcp.client.streamable_http import streamable_http_client
 
-from colm_vl.backends.base import Generation, Request
-from colm_vl.backends.scripted import ScriptedBackend
 from colm_vl.service import keys
 from colm_vl.service.accounting import Bill
 from colm_vl.service.app import create_app
 from colm_vl.service.keys import QuotaTable
 from tests.service.hosted import service
 from tests.service.running import serving
-from tests.teams import FIVE, FOUR, GUIDANCE
+from tests.teams import FIVE, FOUR, GUIDANCE, Endless
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs/examples/digits.png"
@@ -200,23 +195,6 @@ def test_web_pages_of_other_sites_cannot_ask_a_service_without_keys() -> None:
             assert http.post(f"{address}/mcp", json=body, headers=headers | own).status_code in {403, 421}
     with serving(create_app(service())) as address:
         assert httpx.post(f"{address}/mcp", json=body, headers=headers, trust_env=False).status_code == 404
-
-
-class Endless(ScriptedBackend):
-    """Never replies. `begun` and `cancelled` are set by its first call."""
-
-    def __init__(self) -> None:
-        super().__init__(["unused"])
-        self.begun, self.cancelled = threading.Event(), threading.Event()
-
-    @override
-    async def generate(self, request: Request) -> Generation:
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.cancelled.set()
-        raise AssertionError
 
 
 class Bills(SimpleQueue[Bill]):

@@ -281,7 +281,7 @@ class Folder:
         self._superseded |= bool(damaged)
         # The two files differ if a run was killed after writing only one of them.
         lines = (line.data for line in self._answers)
-        self._superseded |= not all(starmap(_answers, zip_longest(lines, self._places)))
+        self._superseded |= not all(starmap(_is_answer_to, zip_longest(lines, self._places)))
         self._arrange(list(self._places))
 
     def _close_files(self) -> None:
@@ -360,8 +360,8 @@ def _answer_line(trace: Trace) -> bytes:
     )
 
 
-def _answers(line: bytes | None, key: Key | None) -> bool:
-    """Whether an undamaged line of answers is that of a trace."""
+def _is_answer_to(line: bytes | None, key: Key | None) -> bool:
+    """Whether this is the undamaged line of answers of that trace."""
     if line is None or key is None:
         return False
     try:
