@@ -18,7 +18,7 @@ from colm_vl.run import Run
 from colm_vl.store import CallStore, MemoryStore
 from colm_vl.strategies import Choice
 from colm_vl.team import Team
-from colm_vl.types import Failure, Query, Trace
+from colm_vl.types import Failure, ImageInfo, Query, Trace
 from processors.errors import ImageError
 
 logger = logging.getLogger(__name__)
@@ -69,15 +69,31 @@ class Answering:
         self._schedule.close()
         self._pictures.close()
 
+    def kept(self, row: Row, ended: Collection[Key] = ()) -> Sequence[Outcome] | None:
+        """The result of `answer`, if it is known without waiting: an earlier run has answered the question with all
+        strategies, and there are no pictures to compare. Otherwise None."""
+        if row.problem or row.pictures:
+            return None
+        outcomes = []
+        for strategy in self._wanted(row, ended):
+            trace = self._earlier.finished(row, strategy)
+            if trace is None or trace.images:
+                return None
+            outcomes.append(_kept(trace, row, ()))
+        return outcomes
+
     async def answer(self, row: Row, ended: Collection[Key] = ()) -> Sequence[Outcome]:
         """Answer one question with all strategies, except those in `ended`. Strategies that have to wait for another
         pass are left out of the result. Raises `OutputError`; all other errors fail only this question."""
-        wanted = {choice.team.policy.strategy: choice for choice in self._choices}
-        wanted = {strategy: choice for strategy, choice in wanted.items() if Key(row.id, strategy) not in ended}
+        wanted = self._wanted(row, ended)
         finished = {} if row.problem else await self._finished(row, list(wanted))
         outcomes = [*finished.values()]
         unanswered = [choice for strategy, choice in wanted.items() if strategy not in finished]
         return outcomes + await self._ask(row, unanswered) if unanswered else outcomes
+
+    def _wanted(self, row: Row, ended: Collection[Key]) -> Mapping[str, Choice]:
+        choices = {choice.team.policy.strategy: choice for choice in self._choices}
+        return {strategy: choice for strategy, choice in choices.items() if Key(row.id, strategy) not in ended}
 
     async def _ask(self, row: Row, choices: Sequence[Choice]) -> list[Outcome]:
         try:
@@ -120,21 +136,22 @@ class Answering:
         return run.trace()
 
     async def _finished(self, row: Row, strategies: Sequence[str]) -> Mapping[str, Outcome]:
-        """The answers of an earlier run, by strategy, if the question and its pictures have not changed. Their metadata
-        is updated."""
+        """The answers of an earlier run, by strategy, if the question and its pictures have not changed."""
         found = {strategy: trace for strategy in strategies if (trace := self._earlier.finished(row, strategy))}
         kept = {trace.images for trace in found.values()}  # usually the same for all strategies
         same = {images: await self._pictures.same(row.pictures, images) for images in kept}
-        outcomes = {}
-        for strategy, trace in found.items():
-            if (images := same[trace.images]) is None:
-                continue
-            if images == trace.images and row.metadata == trace.metadata:
-                outcomes[strategy] = Outcome(trace, kept=True, written=True)
-            else:
-                updated = replace(trace, images=images, metadata=dict(row.metadata))
-                outcomes[strategy] = Outcome(updated, kept=True)
-        return outcomes
+        return {
+            strategy: _kept(trace, row, images)
+            for strategy, trace in found.items()
+            if (images := same[trace.images]) is not None
+        }
+
+
+def _kept(trace: Trace, row: Row, images: tuple[ImageInfo, ...]) -> Outcome:
+    """The answer of an earlier run, with the metadata of the row and its pictures."""
+    if images == trace.images and row.metadata == trace.metadata:
+        return Outcome(trace, kept=True, written=True)
+    return Outcome(replace(trace, images=images, metadata=dict(row.metadata)), kept=True)
 
 
 def _failure(error: Exception, question: str) -> Failure:

@@ -37,10 +37,13 @@ class LineReader:
 
     def __iter__(self) -> Iterator[Line]:
         """All lines. Lines may be read or appended during the iteration; appended ones are included."""
-        offset, number = 0, 1
-        while (data := self.read(offset)).endswith(b"\n"):
-            yield Line(number, offset, data)
-            offset, number = offset + len(data), number + 1
+        offset = 0
+        with self.path.open("rb") as file:
+            for number, data in enumerate(iter(file.readline, b""), 1):
+                if not data.endswith(b"\n"):
+                    return
+                yield Line(number, offset, data)
+                offset += len(data)
 
     def read(self, offset: int) -> bytes:
         self._in.seek(offset)

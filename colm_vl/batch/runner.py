@@ -232,7 +232,7 @@ class Batch:
 
     async def _go_over(self, questions: Questions, emit: Callable[[Trace], Awaitable[None]]) -> None:
         """Attempt each question, `concurrency` at a time, and emit the traces in the order of the questions."""
-        window: deque[asyncio.Task[Sequence[Outcome]]] = deque()
+        window: deque[asyncio.Future[Sequence[Outcome]]] = deque()
         rows = RowReader(questions, self._changed.set)
         try:
             while True:
@@ -254,14 +254,19 @@ class Batch:
             rows.close()
             await self._wind_up(window)
 
-    def _has_place(self, window: Sequence[asyncio.Task[Sequence[Outcome]]]) -> bool:
+    def _has_place(self, window: Sequence[asyncio.Future[Sequence[Outcome]]]) -> bool:
         concurrency = self._job.concurrency * self._answering.workers
         return len(window) < _LOOK_AHEAD * concurrency and self._under_way < concurrency
 
-    def _begin(self, row: Row) -> asyncio.Task[Sequence[Outcome]]:
+    def _begin(self, row: Row) -> asyncio.Future[Sequence[Outcome]]:
         self.order += [Key(row.id, strategy) for strategy in self._job.strategies]
         if self._job.questions.shard is not None:
             self.places[row.id] = row.number
+        if (kept := self._answering.kept(row, self._ended)) is not None:
+            # Without a task: there may be a million of them.
+            known: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+            known.set_result(kept)
+            return known
         task = asyncio.create_task(self._answering.answer(row, self._ended))
         self._under_way += 1
         task.add_done_callback(self._finish)
@@ -288,7 +293,7 @@ class Batch:
                 self._stats.count(outcome.trace)
         return outcomes
 
-    async def _wind_up(self, window: Sequence[asyncio.Task[Sequence[Outcome]]]) -> None:
+    async def _wind_up(self, window: Sequence[asyncio.Future[Sequence[Outcome]]]) -> None:
         """Let running calls finish, make no others, and record their outcomes. If it is cancelled, so are the calls."""
         if not window:
             return
@@ -296,7 +301,7 @@ class Batch:
 
         def cancel() -> None:
             for task in window:
-                if not task.cancelling():
+                if isinstance(task, asyncio.Task) and not task.cancelling():
                     task.cancel()
 
         try:

@@ -109,6 +109,8 @@ def _questions(folder: Path, *rows: dict[str, Any]) -> Path:
 
 def _ask(path: Path, out: Path) -> tuple[BatchStats, list[Any]]:
     def colour(request: Request) -> str:
+        if not request.images:
+            return "Answer: unknown"
         return "Answer: " + ("red" if request.images[0].pil().getpixel((0, 0)) == (255, 0, 0) else "blue")
 
     stats = BatchStats()
@@ -126,6 +128,14 @@ def test_a_changed_picture_is_asked_about_again(tmp_path: Path, given: Callable[
         assert (stats.calls, stats.kept) == (1, 0)
     stats, _ = _ask(given(tmp_path, BLUE), tmp_path / "out")
     assert (stats.calls, stats.kept) == (0, 2)
+
+
+def test_a_question_that_lost_its_pictures_is_asked_again(tmp_path: Path) -> None:
+    _ask(_questions(tmp_path, {}), tmp_path / "out")
+    stats, _ = _ask(_as_path(tmp_path, RED), tmp_path / "out")
+    assert stats.kept == 0
+    stats, (trace, _) = _ask(_questions(tmp_path, {}), tmp_path / "out")
+    assert (stats.kept, trace.images) == (0, ())
 
 
 def test_the_same_picture_in_another_place_is_not_asked_about_again(tmp_path: Path) -> None:
