@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 25
 SAVE_SECONDS = 60.0
-SPREAD = 1.5
+SPREAD = 1.2
 """Maximum ratio of the longest to the shortest turn in a group: smaller values mean less padding but more calls."""
 
 

@@ -215,9 +215,10 @@ def read_turns(model: PocketModel, turns: Turns, cache: DynamicCache) -> Tensor:
 def _speak(model: PocketModel, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
     grid = isinstance(model, Qwen2_5_VLForConditionalGeneration)
     model.model.language_model.set_attn_implementation("pocket_training")
+    bias = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -1e4)
     hidden: Tensor = model.model.language_model(
         inputs_embeds=embeddings,
-        attention_mask=mask,
+        attention_mask=bias,
         position_ids=positions if grid else positions[0],
         past_key_values=cache,
         use_cache=True,
@@ -280,12 +281,12 @@ def _sight_attention(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -
     return result
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None) -> Tensor:
-    """Attention with plain matrix products. On CPUs, the backward pass of torch's fused kernel is several times slower
-    for short sequences in bfloat16."""
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+    """Attention with plain matrix products; `bias` is added to the scores. On CPUs, the backward pass of torch's fused
+    kernel is several times slower for short sequences in bfloat16."""
     scores = (query * scale) @ key.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.float().masked_fill(~mask, -1e4)
+    if bias is not None:
+        scores = scores.float().add_(bias)
     return scores.softmax(-1).to(value.dtype) @ value
 
 

@@ -49,7 +49,7 @@ TOGETHER: tuple[tuple[Stage, ...], ...] = (
     ("refine", "save"),
 )
 """Groups of stages. Within a group, a member can start the next stage before the others have finished."""
-BY_LENGTH = ("server", "charts", "shapes", "digits")
+BY_LENGTH = ("shapes", "server", "charts", "digits")
 """The members, those with the longest stages first, to reduce idle time at the end."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
