@@ -143,6 +143,21 @@ def choice_letters(count: int) -> tuple[str, ...]:
     return tuple(chr(ord("A") + index) for index in range(count))
 
 
+def correct_choice(answer: object, choices: Sequence[str]) -> int | None:
+    """The place of the correct choice, from 0. `answer` is its letter, its text or its index from 0; None if it is none
+    of these. A string that is the text of one choice and the index of another is the text; a number is the index."""
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    text = str(answer).strip()
+    letters = choice_letters(len(choices))
+    if text.upper() in letters:
+        return letters.index(text.upper())
+    by_index = int(text) if text.isdecimal() and int(text) < len(choices) else None
+    by_text = choices.index(text) if text in choices else None
+    found = (by_index, by_text) if isinstance(answer, int) else (by_text, by_index)
+    return next((place for place in found if place is not None), None)
+
+
 def _labels(plain: str, letters: Sequence[str]) -> set[str]:
     """The labels in a reply: the one at its start and all in brackets, or only the one at its start if a full stop or a
     line break follows it. A label at the start of a list of labels does not count."""

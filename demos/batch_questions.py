@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colm_vl import ColmError, Image, Query
+from colm_vl.answers import correct_choice
 from colm_vl.batch.questions import Questions as FileOfQuestions
 from colm_vl.batch.questions import Row
 
@@ -140,11 +141,12 @@ def _line(row: Row, uploads: Mapping[str, Path], limits: Limits) -> UploadedQues
 
 
 def _truth(row: Row) -> str:
-    """The text of the column `answer`; of a choice, if it is its letter."""
+    """The text of the column `answer`; of a choice, if it is its letter or its index."""
     given = row.metadata.get("answer")
-    said = "" if given is None or isinstance(given, list | dict | bool) else str(given).strip()
-    place = ord(said.upper()) - ord("A") if len(said) == 1 else -1
-    return row.choices[place] if 0 <= place < len(row.choices) else said
+    if given is None or isinstance(given, list | dict | bool):
+        return ""
+    place = correct_choice(given, row.choices)
+    return str(given).strip() if place is None else row.choices[place]
 
 
 def _find(where: str, name: Any, uploads: Mapping[str, Path]) -> Path | str | bytes:

@@ -129,9 +129,10 @@ def _gold(row: Row, column: str) -> Gold | None:
     for one in accepted:
         if isinstance(one, bool) or not isinstance(one, str | int | float) or one == "":
             raise InputError(f"{row.where}: {column} is {_short(value)}", hint=f"expected {_ANSWER}")
-    texts = tuple(map(str, accepted))
     if row.choices:
-        texts = tuple(letter_of(text, row.choices, where=row.where) for text in texts)
+        texts = tuple(letter_of(one, row.choices, where=row.where) for one in accepted)
+    else:
+        texts = tuple(map(str, accepted))
     return Gold(texts, row.choices, number=all(isinstance(one, int | float) for one in accepted))
 
 

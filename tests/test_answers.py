@@ -163,3 +163,27 @@ def test_abstentions_vote_only_where_nobody_answers() -> None:
     nobody = answers.vote(ballots[:2])
     assert nobody is not None
     assert dict(nobody.votes) == {"I do not know": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "place"),
+    [
+        ("b", ("cat", "dog"), 1),
+        ("dog", ("cat", "dog"), 1),
+        (1, ("cat", "dog"), 1),
+        (1.0, ("cat", "dog"), 1),  # a column of a table that has empty cells, too
+        ("1", ("cat", "dog"), 1),
+        ("2", ("1", "2", "3"), 1),
+        (2, ("1", "2", "3"), 2),
+        (7, ("3", "5", "7"), 2),
+        ("C", ("cat", "dog"), None),
+        (2, ("cat", "dog"), None),
+        ("", ("cat", "dog"), None),
+        ("²", ("cat", "dog"), None),
+        ("4", (), None),
+    ],
+)
+def test_the_correct_choice_is_a_letter_a_text_or_an_index(
+    answer: object, choices: tuple[str, ...], place: int | None
+) -> None:
+    assert answers.correct_choice(answer, choices) == place

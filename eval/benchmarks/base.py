@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
+from colm_vl.answers import correct_choice
 from colm_vl.batch.questions import Row as AskedRow
 from colm_vl.errors import ImageError, InputError
 from colm_vl.types import Query
@@ -207,18 +208,13 @@ def known_or_error(what: str, names: Sequence[str], known: Sequence[str]) -> Non
 
 def letter_of(answer: object, options: Sequence[str], *, where: str) -> str:
     """The gold letter, from a letter, an index (0 is A) or an option's text."""
-    known = letters(len(options))
-    text = str(answer).strip()
-    if text.upper() in known:
-        return text.upper()
-    if text.isdecimal() and int(text) < len(options):
-        return known[int(text)]
-    if text in options:
-        return known[list(options).index(text)]
-    raise InputError(
-        f"{where}: answer {text!r} is not one of its {len(options)} options",
-        hint="expected a letter, an index from 0, or the option's text",
-    )
+    place = correct_choice(answer, options)
+    if place is None:
+        raise InputError(
+            f"{where}: answer {str(answer).strip()!r} is not one of its {len(options)} options",
+            hint="expected a letter, an index from 0, or the option's text",
+        )
+    return letters(len(options))[place]
 
 
 __all__ = [
