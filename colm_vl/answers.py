@@ -16,7 +16,7 @@ _NUMBER_WORDS = {
 }  # fmt: skip
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _CLOSING = " \t.,;:!?\"'“”‘’()[]"
-_OPENING = re.compile(rf"^(?:[{re.escape(_CLOSING)}]|(?:the|a|an)\s+)+")
+_OPENING = re.compile(rf"^(?:\.(?!\d)|[{re.escape(_CLOSING.replace('.', ''))}]|(?:the|a|an)\s+)+")
 _MARKUP = re.compile(
     r"\*\*|__|`|\$|\\[()\[\]]|\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox)\{([^{}]*)\}"
 )
@@ -33,6 +33,9 @@ _ONLY_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?\W*")
 _LEADING_LABEL = re.compile(_INTRODUCED + r"\(?([A-Za-z])\)?(?=[\s.):,*]|$)")
 _BRACKETED = re.compile(r"(?<!\b[A-Za-z])\(([A-Za-z])\)")
 """A bracket right after a single letter is a function's argument, not a label: P(A), f(E)."""
+_ANOTHER_FOLLOWS = re.compile(
+    r"\s*(?:,\s*(?:and|or)?|&|and\b|or\b)\s*\(?([A-Z])\)?(?=\s*(?:[.,;:)&]|$|(?:and|or|are|both|have|seem)\b))"
+)
 _WORD_FOLLOWS = re.compile(r"\s+(?!(?:is|because)\b)\w")
 _ASIDE_FOLLOWS = re.compile(r",\s+(?!(?:because|since|the|which)\b)[^,.;:\n]+,\s+[a-z]")
 _ABBREVIATED = re.compile(r"\.(?:[A-Za-z]\b|\s[a-z]\.)")
@@ -160,7 +163,7 @@ def correct_choice(answer: object, choices: Sequence[str]) -> int | None:
 
 def _labels(plain: str, letters: Sequence[str]) -> set[str]:
     """The labels in a reply: the one at its start and all in brackets, or only the one at its start if a full stop or a
-    line break follows it. A label at the start of a list of labels does not count."""
+    line break follows it. A label at the start of a list of labels does not count; in "B and C", both do."""
     bracketed = _among(letters, _BRACKETED, plain)
     leading = _LEADING_LABEL.match(plain[:_LOOKED_AT])
     if leading is None or leading.group(1).upper() not in letters or _is_word(plain, leading):
@@ -169,6 +172,8 @@ def _labels(plain: str, letters: Sequence[str]) -> set[str]:
         return bracketed
     letter = leading.group(1).upper()
     rest = plain[leading.end() :]
+    if (another := _ANOTHER_FOLLOWS.match(rest)) and another.group(1) in letters:
+        return {letter, another.group(1)} | bracketed
     bare = plain[leading.start(1) - 1 : leading.start(1)] != "("
     stopped = not rest or rest[0] in ".\n" or (bare and (rest[0] == ":" or plain[leading.end() - 1] == ")"))
     return {letter} if stopped else {letter} | bracketed

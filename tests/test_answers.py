@@ -20,6 +20,9 @@ from colm_vl.answers import Ballot
         ("50 %", "50%"),
         ("Yes.", "yes"),
         ("ＡＢＣ", "abc"),
+        (".5", "0.5"),
+        ("$.50", "0.5"),
+        ("...cats", "cats"),
     ],
 )
 def test_answers_that_say_the_same(one: str, other: str) -> None:
@@ -27,7 +30,9 @@ def test_answers_that_say_the_same(one: str, other: str) -> None:
     assert answers.same(other, one)
 
 
-@pytest.mark.parametrize(("one", "other"), [("4", "5"), ("", ""), ("-4", "4"), ("blue", "blue whale"), ("1,5", "15")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("4", "5"), ("", ""), ("-4", "4"), ("blue", "blue whale"), ("1,5", "15"), (".5", "5")]
+)
 def test_answers_that_differ(one: str, other: str) -> None:
     assert not answers.same(one, other)
 
@@ -95,6 +100,13 @@ def test_the_form_that_the_prompt_asks_for_is_a_label_whatever_the_choices_say(
         ("(B). Not (C).", NINE, "B"),
         ("B) and not (C)", NINE, "B"),
         ("(A) or (C)", NINE, None),
+        ("A and C", NINE, None),
+        ("A, C", NINE, None),
+        ("B & C", NINE, None),
+        ("B and C are wrong, so D", NINE, None),
+        ("B, because C is wrong", NINE, "B"),
+        ("B, A dog on a sofa", NINE, "B"),
+        ("B and X", NINE, "B"),
         ("A. thing one\nB. thing two", NINE, None),  # the choices once more
         (r"\( \text{G} \)", NINE, "G"),
         (r"\(E\)", NINE, "E"),

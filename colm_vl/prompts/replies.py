@@ -24,11 +24,12 @@ _LABELS = (
     "checks",
     "final answer",
 )
-_LABEL_LINE = re.compile(
-    r"^[\s>#*_\-•\d.)]*(" + "|".join(sorted(_LABELS, key=len, reverse=True)) + r")[*_`]*\s*[:：=][*_`]*\s*(.*)$",
-    re.IGNORECASE,
-)
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_LABEL = r"(?:the\s+)?(?:(?:correct|best|right)\s+)?(" + "|".join(sorted(_LABELS, key=len, reverse=True)) + ")"
+_LABEL_LINE = re.compile(rf"^[\s>#*_\-•\d.)]*{_LABEL}[*_`]*\s*[:：=][*_`]*\s*(.*)$", re.IGNORECASE)
+_LABEL_HEADING = re.compile(rf"^\s*(?:#+\s+(?:\*\*)?|\*\*|__){_LABEL}(?:\*\*|__)?\s*$", re.IGNORECASE)
+"""A label without a colon is one only if it is a heading or bold."""
+_THINKING = re.compile(r"\A(?:(?!<think>).)*?</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)
+"""Many chat templates end with the opening tag, so that the reply has only the closing one."""
 _ANSWER_IS = re.compile(r"\banswer\s+(?:is|would be)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!](?=\s|$)|\n")
 _MAX_SENTENCE = 1_000
@@ -231,7 +232,8 @@ def without_thinking(text: str) -> str:
 
 def has_content(text: str) -> bool:
     """Whether the text contains anything besides labels."""
-    return any(re.search(r"\w", match[2] if (match := _LABEL_LINE.match(line)) else line) for line in text.splitlines())
+    lines = [line for line in text.splitlines() if not _LABEL_HEADING.match(line)]
+    return any(re.search(r"\w", match[2] if (match := _LABEL_LINE.match(line)) else line) for line in lines)
 
 
 def _labelled(text: str) -> dict[str, str]:
@@ -239,8 +241,9 @@ def _labelled(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     label = ""
     for line in text.splitlines():
-        match = _LABEL_LINE.match(line)
-        if match:
+        if heading := _LABEL_HEADING.match(line):
+            label = heading.group(1).lower()
+        elif match := _LABEL_LINE.match(line):
             label = match.group(1).lower()
             if match.group(2).strip():
                 found[label] = match.group(2).strip()
@@ -280,9 +283,13 @@ def _find_answer(text: str, said: str) -> tuple[int, int] | None:
 
 
 def _read_confidence(text: str) -> float | None:
-    match = re.search(r"(\d+(?:\.\d+)?)\s*(%|/\s*100)?", text)
+    match = re.search(r"(\d+(?:\.\d+)?)\s*(%)?(?:(?:/|out\s+of)\s*(\d+))?", text)
     if not match:
         return None
-    number = float(match.group(1))
-    scaled = number if "." in match.group(1) and number <= 1 and not match.group(2) else number / 100
-    return scaled if 0 <= scaled <= 1 else None
+    said, percent, most = match.groups()
+    number, whole = float(said), 100
+    if most and not percent:
+        whole = int(most)
+    elif "." in said and number <= 1 and not percent:
+        whole = 1
+    return number / whole if 0 <= number <= whole and whole else None

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from typing_extensions import override
+
+from ..dataset import Row, Source
+from ..types import Item
 from .multiple_choice import MultipleChoiceBenchmark
 
 
@@ -17,6 +21,11 @@ class AI2D(MultipleChoiceBenchmark):
     hub = "lmms-lab-encoder/ai2d"
     group_columns = MappingProxyType({"category": ("category",)})
     note = "3,088 test questions about diagrams"
+
+    @override
+    def item(self, row: Row, id_: str, source: Source) -> Item:
+        answer = str(row.get("answer"))
+        return super().item({**row, "answer": int(answer)} if answer.isdecimal() else row, id_, source)
 
 
 BENCHMARKS = (AI2D(),)

@@ -27,6 +27,13 @@ from colm_vl import Query, prompts
         ("Answer: cats\nConfidence: 250", "cats", "", None),
         ("<think>\nAnswer: dogs?\n</think>\nAnswer: cats", "cats", "", None),
         ("<think>Answer: dogs? I should", "", "", None),
+        ("I think the answer is dogs.\nAnswer: dogs\n</think>\nCaption: two cats", "", "two cats", None),
+        ("Perhaps dogs?</think>cats", "cats", "", None),
+        ("Caption: two\nThe answer: cats\nConfidence: 9/10", "cats", "two", 0.9),
+        ("The correct answer: cats\nConfidence: 8 out of 10", "cats", "", 0.8),
+        ("**Answer**\n\ncats\n\nConfidence: 90/100", "cats", "", 0.9),
+        ("### Caption\ntwo\ncats\n### Final answer\n**cats**\nConfidence: 9/0", "cats", "two cats", None),
+        ("Caption: two\nAnswer\ncats", "", "two Answer cats", None),
         ("1. Caption: two cats\n2. Answer: cats", "cats", "two cats", None),
     ],
 )
