@@ -57,9 +57,11 @@ class BackendPool:
         """Whether local models may have to take turns in memory."""
         return self._max_loaded is not None
 
-    def takes_turns(self, members: Iterable[Member]) -> bool:
-        """Whether these members have more local models than may be in memory at once."""
-        return self._max_loaded is not None and sum(map(self.counts_as_loaded, members)) > self._max_loaded
+    def takes_turns(self, members: Iterable[Member], max_loaded: int | None = None) -> bool:
+        """Whether these members have more local models than may be in memory at once: `max_loaded`, or the limit of the
+        pool if it is smaller."""
+        limits = [limit for limit in (max_loaded, self._max_loaded) if limit is not None]
+        return bool(limits) and sum(map(self.counts_as_loaded, members)) > min(limits)
 
     @asynccontextmanager
     async def use(self, member: Member) -> AsyncIterator[Backend]:
@@ -88,8 +90,9 @@ class BackendPool:
             async with self.use(member) as backend:
                 await backend.capabilities()
 
-        if not self.limited:
-            await asyncio.gather(*(one(member) for member in members if self.counts_as_loaded(member)))
+        local = [member for member in members if self.counts_as_loaded(member)]
+        if not self.takes_turns(local):
+            await asyncio.gather(*map(one, local))
 
     async def keep(self, names: Collection[str]) -> None:
         """Unload the idle local models, except those named."""

@@ -241,6 +241,10 @@ class AsyncCoLM:
         folder = Path(out) if out is not None else None
         options = RayOptions(ray) if isinstance(ray, str) else ray
         team = self.team.with_policy(**policy) if policy else self.team
+        most, wanted = self.team.policy.max_loaded, team.policy.max_loaded
+        if most is not None and (wanted is None or wanted > most):
+            hint = "a batch can only lower it: raise it in the team file or with CoLM.from_team(…, max_loaded=…)"
+            raise ConfigError(f"max_loaded is {wanted} for this batch, and {most} for the team", hint=hint)
         return Job(team, chosen, questions, folder, concurrency, fresh, stats or BatchStats(), options)
 
     # --- execution ---

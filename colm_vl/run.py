@@ -195,7 +195,7 @@ class Run:
 
         Does nothing if local models take turns in memory: a batch would repeat it in each of its passes.
         """
-        if self.pool.takes_turns(self.team.members):
+        if self.pool.takes_turns(self.team.members, self.policy.max_loaded):
             return None
         sampling, timeout = Sampling(max_tokens=1), self.policy.timeout("guide")
         request = Request(prompt.messages, sampling, None, timeout, prompt.schema, prompt.plain, stage="prefetch")

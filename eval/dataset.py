@@ -12,7 +12,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -34,7 +34,8 @@ class Source:
     """Where the rows come from.
 
     `configs` are configurations on the hub, and sub-folders of a local folder. `subjects` are the requested ones, or
-    none for all. Without `images`, image columns are not read. `also` holds other names of the split.
+    none for all. Without `images`, image columns are not read. `also` holds other names of the split. `columns` maps
+    the fields of one's own questions to columns with other names.
     """
 
     path: Path | None
@@ -44,6 +45,7 @@ class Source:
     subjects: tuple[str, ...] = ()
     images: bool = True
     also: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path | None:

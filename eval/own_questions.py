@@ -42,7 +42,9 @@ class OwnQuestions(Benchmark):
             raise InputError(
                 "--data, --split and --subjects are for published benchmarks", hint=f"leave them out for {self.name}"
             )
-        return Source(self._rows.path if self._rows else None, "", self.name)
+        if self._rows is None:
+            return Source(None, "", self.name)
+        return Source(self._rows.path, "", self.name, columns=self._rows.columns)
 
     @override
     def load(self, source: Source) -> Iterator[Item]:

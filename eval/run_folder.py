@@ -65,7 +65,8 @@ def write_evaluation(folder: Path, benchmark: Benchmark, split: str, items: Iter
     they were read is kept."""
     replace_file(folder / ITEMS, (dump(_as_row(item)) for item in items))
     path = str(source.path.resolve()) if source.path else None
-    replace_file(folder / SOURCE, [dump({"path": path, "subjects": source.subjects})])
+    record = {"path": path, "subjects": source.subjects, "columns": dict(source.columns)}
+    replace_file(folder / SOURCE, [dump(record)])
     replace_file(folder / EVALUATION, [dump(_record(benchmark, split))])
 
 

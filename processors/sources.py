@@ -56,7 +56,14 @@ def subject_of(source: str | bytes) -> str:
     """The description of an unread picture in messages."""
     if isinstance(source, bytes):
         return "the picture given as bytes"
-    return "the picture in a data URI" if source[:5].lower() == "data:" else f"the picture {shown(source)}"
+    if source[:5].lower() == "data:":
+        return "the picture in a data URI"
+    return f"the picture {shown(place_of(source) if '://' in source else source)}"
+
+
+def place_of(uri: str) -> str:
+    """An address without its query, which may contain a signature, and without a password before the host."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", uri, maxsplit=1)[0])
 
 
 def _read_uri(uri: str, scheme: str, policy: FetchPolicy | None) -> Encoded:
@@ -65,8 +72,7 @@ def _read_uri(uri: str, scheme: str, policy: FetchPolicy | None) -> Encoded:
     if scheme == "https" and policy is not None:
         fetched = fetch_picture(uri, policy)
         return Encoded(fetched.data, f"the picture at {fetched.place}", fetched.name)
-    # The query may contain a signature, and there may be a password before the host: leave both out.
-    place = shown(re.sub(r"//[^/]*@", "//", re.split(r"[?#]", uri, maxsplit=1)[0]))
+    place = shown(place_of(uri))
     if scheme == "https":
         raise ImageError(
             f"the picture {place} is remote, and fetching is off",

@@ -138,3 +138,12 @@ async def test_closing_twice_waits_for_the_same_closing(loads: Loads) -> None:
     await use(pool, members("a")[0])
     await asyncio.gather(pool.aclose(), pool.aclose())
     assert loads.now == 0
+
+
+@pytest.mark.parametrize(("max_loaded", "loaded"), [(None, 2), (2, 2), (1, 0)])
+async def test_models_are_loaded_ahead_unless_they_take_turns(
+    loads: Loads, max_loaded: int | None, loaded: int
+) -> None:
+    pool = BackendPool(max_loaded=max_loaded)
+    await pool.load(members("a", "b"))
+    assert loads.now == loaded

@@ -136,11 +136,12 @@ def read_remote(source: str) -> bytes:
             content: bytes = file.read(_MAX_REMOTE_BYTES + 1)
     except Exception as error:  # fsspec's file systems raise errors of their own packages
         raise ImageError(
-            f"{source} cannot be read on {platform.node()} ({type(error).__name__})",
+            f"{subject_of(source)} cannot be read on {platform.node()} ({type(error).__name__})",
             hint="check the address, and the package and the credentials for it on this machine",
         ) from None
     if len(content) > _MAX_REMOTE_BYTES:
-        raise ImageError(f"{source} is larger than {_MAX_REMOTE_BYTES >> 20} MB", hint="scale the picture down")
+        size = f"{_MAX_REMOTE_BYTES >> 20} MB"
+        raise ImageError(f"{subject_of(source)} is larger than {size}", hint="scale the picture down")
     return content
 
 

@@ -101,7 +101,7 @@ def _survey(questions: Questions) -> Survey:
     survey = questions.survey()
     if survey is not None:
         return survey
-    if questions.repeatable() is not questions:
+    if not questions.is_repeatable:
         raise InputError("an iterator can be read only once, so it cannot be planned", hint="pass a list")
     return Survey(sum(1 for _ in questions), 0)
 

@@ -132,8 +132,18 @@ class Questions:
         return self._source.path if isinstance(self._source, _File) else None
 
     @property
+    def columns(self) -> Mapping[str, str]:
+        """The columns of the file that have other names than their fields, by field."""
+        return self._source.columns if isinstance(self._source, _File) else {}
+
+    @property
     def of_file(self) -> bool:
         return isinstance(self._source, _File)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether they can be iterated over several times."""
+        return isinstance(self._source, _File | _Rows | Sequence)
 
     @property
     def limited(self) -> bool:

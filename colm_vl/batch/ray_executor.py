@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +98,8 @@ class RayAnswering(Answering):
         self._closing: set[asyncio.Task[None]] = set()
         # Equal questions share calls. One waits for the other, and gets its calls.
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._equal: Counter[int] = Counter()
+        """How many equal questions have a turn or wait for it."""
         self._calls_of: dict[int, array[int]] = {}
 
     @override
@@ -119,8 +122,7 @@ class RayAnswering(Answering):
             return await super()._ask(row, choices)
         fleet = await self._started()
         content = content_digest(row)
-        lock = self._turns[content]
-        async with lock:
+        async with self._turn(content):
             known = self._journal.lines(self._calls_of.pop(content, ()))
             strategies = [choice.team.policy.strategy for choice in choices]
             try:
@@ -129,10 +131,20 @@ class RayAnswering(Answering):
                 return [Outcome(refused(row, choice.team, error)) for choice in choices]
             finally:
                 self._calls_of[content] = array("Q", (short(digest_of(line)) for line in known))
-        if not lock.locked():
-            self._turns.pop(content, None)
         self._stats.add_calls(answered.stats)
         return [Outcome(trace) for trace in answered.traces]
+
+    @asynccontextmanager
+    async def _turn(self, content: int) -> AsyncGenerator[None, None]:
+        """One of the questions with this content at a time."""
+        self._equal[content] += 1
+        try:
+            async with self._turns[content]:
+                yield
+        finally:
+            self._equal[content] -= 1
+            if not self._equal[content]:
+                del self._equal[content], self._turns[content]
 
     async def _sent(self, fleet: Fleet, row: Row, strategies: Sequence[str], known: list[bytes]) -> Answered:
         """Appends the lines of finished calls to the journal and to `known`. Raises `WorkerLost`."""

@@ -176,6 +176,7 @@ class Batch:
         self.places: dict[str, int] = {}
         self._exhausted = False
         self._job = job
+        self._questions = job.questions
         self._pool = pool
         self._folder = folder
         self._stats = job.stats
@@ -193,7 +194,7 @@ class Batch:
             if self._schedule.staged:
                 await self._stage_by_stage(emit)
             else:
-                await self._go_over(self._job.questions, emit)
+                await self._go_over(emit)
 
     async def close(self) -> None:
         """Close the folder, in a thread. This is not interrupted by cancellation."""
@@ -205,12 +206,12 @@ class Batch:
 
     def _progress(self) -> Progress | None:
         """What a shard has read of the source."""
-        questions = self._job.questions
-        if questions.shard is None:
+        shard = self._questions.shard
+        if shard is None:
             return None
         if not self._exhausted:
             return Progress(self.places)
-        return Progress(self.places, questions.passed, frozenset({questions.shard}))
+        return Progress(self.places, self._questions.passed, frozenset({shard}))
 
     # --- passes over the questions ---
 
@@ -220,20 +221,21 @@ class Batch:
         async def end(trace: Trace) -> None:
             self._ended.add(Key(trace.id, trace.strategy))
 
-        questions, told, more = self._job.questions.repeatable(), 0, True
+        self._questions = self._questions.repeatable()
+        told, more = 0, True
         while more:
             self.order.clear()
             self.complete = False
-            await self._go_over(questions, end)
+            await self._go_over(end)
             while told < len(self.order) and self.order[told] in self._ended:
                 await emit(self._folder.trace(self.order[told]))
                 told += 1
             more = await self._schedule.next_turn(self._pool)
 
-    async def _go_over(self, questions: Questions, emit: Callable[[Trace], Awaitable[None]]) -> None:
+    async def _go_over(self, emit: Callable[[Trace], Awaitable[None]]) -> None:
         """Attempt each question, `concurrency` at a time, and emit the traces in the order of the questions."""
         window: deque[asyncio.Future[Sequence[Outcome]]] = deque()
-        rows = RowReader(questions, self._changed.set)
+        rows = RowReader(self._questions, self._changed.set)
         try:
             while True:
                 if self._error is not None:
@@ -248,7 +250,7 @@ class Batch:
                     await self._changed.wait()
                 else:
                     self._exhausted = True
-                    self.complete = not self._job.questions.limited
+                    self.complete = not self._questions.limited
                     return
         finally:
             rows.close()
@@ -260,7 +262,7 @@ class Batch:
 
     def _begin(self, row: Row) -> asyncio.Future[Sequence[Outcome]]:
         self.order += [Key(row.id, strategy) for strategy in self._job.strategies]
-        if self._job.questions.shard is not None:
+        if self._questions.shard is not None:
             self.places[row.id] = row.number
         if (kept := self._answering.kept(row, self._ended)) is not None:
             # Without a task: there may be a million of them.

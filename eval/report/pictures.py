@@ -93,5 +93,5 @@ def _asked(evaluation: Evaluation, ids: Collection[str]) -> Iterable[Query | Row
     if isinstance(benchmark, OwnQuestions):
         if path is None:
             raise InputError("the questions were not in a file", hint="write the report where the run was made")
-        return Questions(path)
+        return Questions(path, columns=record.get("columns"))
     return benchmark.questions(benchmark.source(path, evaluation.split, record["subjects"]), ids)

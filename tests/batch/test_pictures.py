@@ -22,7 +22,7 @@ from colm_vl import Image, Query
 from colm_vl.backends.base import Request
 from colm_vl.batch import pictures
 from colm_vl.batch.stats import BatchStats
-from processors import images
+from processors import ImageError, images
 from tests.batch.runs import calls_made, near_and_far, wording
 from tests.processors.pictures import encoded
 from tests.teams import FIVE
@@ -200,7 +200,7 @@ def test_a_pipe_is_refused_in_a_batch(tmp_path: Path) -> None:
 INTERRUPTED = """
 import sys, threading
 from colm_vl import cli
-from processors import images
+from processors import ImageError, images
 read, passing = images.read, int(sys.argv.pop(1))
 def block(*args, **options):
     global passing
@@ -252,3 +252,11 @@ def test_pictures_are_freed(tmp_path: Path) -> None:
             for backend in colm.backends.values():
                 backend.requests.clear()  # they hold the pictures
     assert alive["most"] <= 20
+
+
+def test_errors_of_remote_pictures_have_no_password(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as raised:
+        pictures.read_remote("nosuch://bob:s3cret@host/a.png?signature=s3cret")
+    assert "nosuch://host/a.png" in str(raised.value)
+    assert "s3cret" not in str(raised.value) + raised.value.hint
+    assert "s3cret" not in pictures.subject_of("sftp://bob:s3cret@host/a.png")

@@ -130,10 +130,12 @@ def test_a_killed_driver_is_resumed_without_repeating_finished_calls(cluster: An
 
 
 @pytest.mark.ray
-def test_equal_questions_share_their_calls(cluster: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_equal_questions_share_their_calls(cluster: Any, tmp_path: Path, concurrency: int) -> None:
     script = _Counting()
     with Endpoint(script) as endpoint, CoLM.from_team(_write_team(tmp_path, endpoint.base_url)) as colm:
-        traces = list(colm.batch([Query("How many?", id=str(n)) for n in range(12)], ray=options()))
+        asked = [Query("How many?", id=str(n)) for n in range(12)]
+        traces = list(colm.batch(asked, ray=options(), concurrency=concurrency))
     assert [trace.answer for trace in traces] == ["5"] * 12
     assert len(script.contents) == CALLS
 

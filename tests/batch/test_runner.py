@@ -318,6 +318,14 @@ def test_all_strategies_run_side_by_side_and_as_planned(tmp_path: Path) -> None:
     assert stats.calls == 4 * (2 + 5 + 2 + 3 + 1 + 2)
 
 
+def test_a_plan_that_is_refused_leaves_the_iterator_alone() -> None:
+    asked = iter([Query("How many?", id="a")])
+    with near_and_far() as colm:
+        with pytest.raises(InputError, match="can be read only once"):
+            colm.plan(asked)
+        assert [trace.id for trace in colm.batch(asked)] == ["a"]
+
+
 @pytest.mark.parametrize("error", [InputError("not this one", hint="ask another"), BadReply("hm"), ValueError("x")])
 def test_an_error_of_a_strategy_fails_its_question_only(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     async def run(run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from typing_extensions import override
 
-from colm_vl import CoLM, Query, Team
+from colm_vl import CoLM, ConfigError, Query, Team, merge_shards
 from colm_vl.backends import registry, scripted
 from colm_vl.batch.stats import BatchStats
 from tests.batch.runs import read_lines, wording, write_questions
@@ -180,3 +180,24 @@ def test_an_interruption_in_a_later_pass_keeps_the_failures_that_are_recorded(
     assert stats.failed == 1
     lines = read_lines(tmp_path / "out" / "answers.jsonl")
     assert [line["id"] for line in lines if line["error"]] == ["q11"]
+
+
+def test_a_shard_of_an_iterator_tells_the_merge_what_it_has_read(tmp_path: Path, most_loaded: Counter[str]) -> None:
+    with CoLM(_local_team("ab", 1)) as colm:
+        for index in (1, 2):
+            asked = (Query(f"How many in {number}?", id=str(number)) for number in range(8))
+            list(colm.batch(asked, tmp_path / "out", shard=f"{index}/2"))
+    merged = merge_shards(tmp_path / "out")
+    assert (merged.complete, merged.answered) == (True, 8)
+
+
+def test_a_batch_can_only_lower_the_number_of_models_in_memory(tmp_path: Path, most_loaded: Counter[str]) -> None:
+    path = write_questions(tmp_path, 4)
+    with CoLM(_local_team("ab", 2, prefetch=True)) as colm:
+        for more in (3, None):
+            with pytest.raises(ConfigError, match="for this batch, and 2 for the team"):
+                list(colm.batch(path, max_loaded=more))
+        assert most_loaded["most"] == 0
+    with _Watched(_local_team("ab", 3, prefetch=True)) as colm:
+        assert all(trace.answer == "5" for trace in colm.batch(path, max_loaded=1))
+        assert colm.loads["server"] == 1  # no prefetch in a pass of the clients

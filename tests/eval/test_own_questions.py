@@ -218,3 +218,14 @@ def test_shards_are_scored_before_and_after_their_merge(here: Path, command: Com
     merge_shards("shards")
     assert reported("shards") == whole
     assert Path("shards/answers.jsonl").read_bytes() == Path("whole/answers.jsonl").read_bytes()
+
+
+def test_a_report_has_the_pictures_of_a_column_with_another_name(here: Path, command: Command) -> None:
+    renamed = {"id": "q", "query": "Which?", "picture": "bus.png", "answer": "red"}
+    Path("mine.jsonl").write_text(json.dumps(renamed) + "\n", encoding="utf-8")
+    asked = ("run", "mine.jsonl", "--map", "question=query,images=picture", "--team", team("red", "blue"))
+    assert command(*asked, "--strategies", "vote", "--out", "mine") == 0
+    assert command("report", "mine", "--out", "report") == 0
+    page = Path("report/report.html").read_text(encoding="utf-8")
+    assert "pictures are missing" not in page
+    assert "data:image/" in page
