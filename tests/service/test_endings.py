@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from colm_vl.backends.scripted import Reply, ScriptedBackend
+from colm_vl.service.schemas import check_schema, follows
 from tests.service.hosted import client, service, team
 from tests.service.test_chat import ask, body, chunks, joined, text
 from tests.teams import FIVE
@@ -42,6 +43,12 @@ async def test_an_answer_that_does_not_follow_the_schema_is_an_error() -> None:
         assert (await chunks(http, body(response_format=FORM)))[-1]["error"]["code"] == "response_format"
 
 
+DOUBLING: dict[str, Any] = {
+    "$ref": "#/$defs/0",
+    "$defs": {"40": {}} | {str(level): {"allOf": [{"$ref": f"#/$defs/{level + 1}"}] * 2} for level in range(40)},
+}
+
+
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
@@ -50,6 +57,8 @@ async def test_an_answer_that_does_not_follow_the_schema_is_an_error() -> None:
         ({"$ref": "http://127.0.0.1:1/schema"}, "the schema refers to another document"),
         ({"$ref": "#/$defs/none"}, "the schema cannot be resolved"),
         ({"enum": ["a" * 30_000]}, "the schema has 30,014 characters; at most 20,000"),
+        (DOUBLING, "the schema takes too long to check"),
+        ({"not": {"$schema": "http://json-schema.org/draft-07/schema#"}}, "the schema refers to another document"),
     ],
 )
 async def test_schemas_that_cannot_be_used_are_refused(schema: dict[str, Any], problem: str) -> None:
@@ -58,6 +67,17 @@ async def test_schemas_that_cannot_be_used_are_refused(schema: dict[str, Any], p
         answer = await ask(http, body(response_format=form))
         assert answer.status_code == 400
         assert answer.json()["error"]["message"].startswith(problem)
+
+
+def test_what_takes_exponential_time_is_not_applied() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(40):
+        nested = {"unevaluatedProperties": False, "anyOf": [nested]}
+    pattern = {"$schema": "http://json-schema.org/draft-07/schema#", "pattern": "(a+)+$"}
+    for schema in (nested, pattern, {"items": {"$ref": "#"}, **pattern}):
+        check_schema(schema)
+        assert follows(json.dumps(["a" * 40 + "b"]), schema)
+    assert not follows('{"a": 1}', {"properties": {"a": DOUBLING["$defs"]["0"]}, "$defs": DOUBLING["$defs"]})
 
 
 TITLE = """### Task:
