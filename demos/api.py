@@ -20,7 +20,7 @@ class _Given(GradioRootModel):  # type: ignore[misc]
 
 def offer_api(service: Service) -> None:
     """Add the endpoint `/ask`. With gradio_client: `Client(url).predict(question=…, images=[…], api_name="/ask")`."""
-    own = Settings.of(service.colm.team.policy)
+    own = Settings.of(service.colm.team)
     question = gr.Textbox(label="question", visible=False)
     images = gr.File(label="images", file_count="multiple", visible=False, value=[])
     # Values of other types get a message of ours. A subclass would do too, but Gradio writes a .pyi file for each.

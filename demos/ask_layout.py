@@ -11,7 +11,7 @@ from colm_vl.strategies import find
 
 from . import draw
 from .examples import MARKS, Example
-from .inputs import GATES, SHARES, VOTE, Field, Settings, strategies, strategy_choices
+from .inputs import GATES, SHARES, VOTE, Field, Settings, gate_options, strategies, strategy_choices
 from .service import Service
 from .start import start
 
@@ -91,7 +91,7 @@ class AskLayout:
 
     def _lay_out_settings(self) -> None:
         team = self.service.colm.team
-        own = Settings.of(team.policy)
+        own = Settings.of(team)
         names = strategies(team)
         self.strategy = gr.Dropdown(
             strategy_choices(names), value=own.strategy, label="Strategy", elem_id="strategy",
@@ -101,8 +101,12 @@ class AskLayout:
             [VOTE, *(client.name for client in team.clients)], value=own.asker, label="Whose answer counts",
             elem_id="asker",
         )  # fmt: skip
-        self.rounds = gr.Slider(1, 5, value=own.rounds, step=1, label="Rounds of guidance", elem_id="rounds")
-        self.gate = gr.Radio(GATES, value=own.gate, label="When the server is asked", elem_id="gate")
+        self.rounds = gr.Slider(
+            1, max(5, own.rounds), value=own.rounds, step=1, label="Rounds of guidance", elem_id="rounds"
+        )
+        self.gate = gr.Radio(
+            gate_options(team), value=own.gate, label="When the server is asked", elem_id="gate"
+        )
         self.confidence = gr.Slider(
             0, 1, value=own.confidence, step=0.05, label="Unsure means a confidence of at most", elem_id="confidence",
             visible=own.gate == GATES[2],

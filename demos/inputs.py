@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from colm_vl import ColmError, EarlierTurn, Image, ImageError, Policy, Query, Team, gates
+from colm_vl import ColmError, EarlierTurn, Image, ImageError, Query, Team, gates
 from colm_vl.strategies import find, known
 from colm_vl.types import Share
 
@@ -20,6 +20,8 @@ FIELDS: Sequence[Field] = ("pictures", "question", "choices", "settings")
 VOTE = "a vote of all"
 """The option for a vote in the list of asking clients."""
 GATES = ("always", "when drafts differ", "when unsure")
+OWN_GATE = "as the team's gate decides"
+"""The option that keeps the team's gate, if it is none of `GATES`."""
 SHARES: Sequence[Share] = get_args(Share)
 
 _TURNS = TypeAdapter(tuple[EarlierTurn, ...])
@@ -61,25 +63,30 @@ class Settings:
     share: str
 
     @classmethod
-    def of(cls, policy: Policy) -> Settings:
+    def of(cls, team: Team) -> Settings:
         """The team's policy, as the initial values."""
-        gate = gates.plain(policy.gate)
-        chosen = {"always": GATES[0], "disagreement": GATES[1]}.get(gate, "") if isinstance(gate, str) else GATES[2]
-        confidence = 0.8 if isinstance(gate, str) else gate.get("confidence", 0.8)
-        return cls(policy.strategy, policy.asker or VOTE, policy.rounds, chosen, confidence, policy.share)
+        policy, gate = team.policy, gates.plain(team.policy.gate)
+        settles = policy.settle or ("asker" if policy.asker else "vote")
+        confidence = 0.8
+        if isinstance(gate, str):
+            chosen = {"always": GATES[0], "disagreement": GATES[1]}.get(gate, OWN_GATE)
+        elif gate.keys() == {"confidence"}:
+            chosen, confidence = GATES[2], gate["confidence"]
+        else:
+            chosen = OWN_GATE
+        asker = team.asker.name if settles == "asker" else VOTE
+        return cls(policy.strategy, asker, policy.rounds, chosen, confidence, policy.share)
 
     def changes(self, team: Team) -> Mapping[str, Any]:
         """The policy fields that differ from the team's. Raises `FieldError`."""
-        if self.gate not in GATES or self.share not in SHARES:
+        if self.gate not in (*GATES, OWN_GATE) or self.share not in SHARES:
             raise FieldError("settings", "One of the settings has an unknown value.")
-        gate = {GATES[0]: "always", GATES[1]: "disagreement"}.get(self.gate, {"confidence": self.confidence})
-        wanted: dict[str, Any] = {
-            "strategy": self.strategy,
-            "asker": None if self.asker == VOTE else self.asker,
-            "rounds": self.rounds,
-            "gate": gate,
-            "share": self.share,
-        }
+        wanted: dict[str, Any] = {"strategy": self.strategy, "rounds": self.rounds, "share": self.share}
+        if self.gate != OWN_GATE:
+            named = {GATES[0]: "always", GATES[1]: "disagreement"}
+            wanted["gate"] = named.get(self.gate, {"confidence": self.confidence})
+        if self.asker != Settings.of(team).asker:
+            wanted |= {"settle": "vote"} if self.asker == VOTE else {"asker": self.asker, "settle": "asker"}
         own = team.policy.model_dump()
         changed = {name: value for name, value in wanted.items() if value != own[name]}
         try:
@@ -89,15 +96,21 @@ class Settings:
         return changed
 
 
-def in_force(policy: Policy) -> tuple[str, ...]:
+def gate_options(team: Team) -> Sequence[str]:
+    return GATES if Settings.of(team).gate in GATES else (OWN_GATE, *GATES)
+
+
+def in_force(team: Team) -> tuple[str, ...]:
     """The settings of a question, in words."""
-    own = Settings.of(policy)
+    own, strategy = Settings.of(team), find(team.policy.strategy)
     told = [own.strategy]
-    if find(own.strategy).needs_server:
+    if strategy.needs_server:
         told += [f"{own.rounds} rounds"] if own.rounds > 1 else []
         told += [f"server asked {own.gate}"] if own.gate != GATES[0] else []
         told += [f"server sees {own.share}"] if own.share != "images" else []
-    return (*told, f"{own.asker}'s answer counts") if own.asker != VOTE else tuple(told)
+    if own.asker != VOTE and strategy.refines and not strategy.server_answers:  # others do not read `settle`
+        told.append(f"{own.asker}'s answer counts")
+    return tuple(told)
 
 
 def strategies(team: Team) -> Sequence[str]:

@@ -101,7 +101,7 @@ class Service:
                 logger.warning("%s: %s", event.stage, event.message)
             view.take(for_visitors(event) if isinstance(event, Trace) else event)
 
-        view.truth, view.settings = asked.truth, in_force(team.policy)
+        view.truth, view.settings = asked.truth, in_force(team)
         with self._begin(visit) as ticket:
             stopped = self._stops[visit]
             try:

@@ -59,7 +59,7 @@ class Visitor:
 
     async def ask(self) -> str:
         """The answer that is finally shown."""
-        own = Settings.of(self.tab.service.colm.team.policy)
+        own = Settings.of(self.tab.service.colm.team)
         settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
         pictures, question = self.fields.get(self.tab.pictures), self.fields[self.tab.question]
         choices, truth, known = self._known()
@@ -69,7 +69,7 @@ class Visitor:
         return str(self.fields[self.tab.answer])
 
     async def follow_up(self, question: str) -> str:
-        own = Settings.of(self.tab.service.colm.team.policy)
+        own = Settings.of(self.tab.service.colm.team)
         settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
         shown, conversation = self.fields.get(self.tab.shown), self.fields.get(self.tab.conversation)
         async for updates in self.tab._on_follow(question, shown, conversation, *settings, self.request):

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from colm_vl import Policy
+from colm_vl import ClientReply, Decision
+from colm_vl.gates import Gate
 from demos.batch_questions import MAX_QUESTIONS, read_batch
-from demos.inputs import GATES, VOTE, FieldError, Limits, Settings, read_query, strategies, strategy_choices
+from demos.inputs import (
+    GATES,
+    VOTE,
+    FieldError,
+    Limits,
+    Settings,
+    gate_options,
+    in_force,
+    read_query,
+    strategies,
+    strategy_choices,
+)
 from tests.teams import FIVE, scripted
 
 LIMITS = Limits(pictures=2, bytes=2000, pixels=84 * 56, characters=20)
@@ -53,20 +68,69 @@ def test_errors_name_their_field(picture: Path, tmp_path: Path) -> None:
 
 def test_settings_hold_the_teams_policy_until_they_are_changed() -> None:
     with scripted({"one": [FIVE]}, [FIVE], gate={"confidence": 0.7}, asker="one") as colm:
-        own = Settings.of(colm.team.policy)
+        own = Settings.of(colm.team)
         assert own.changes(colm.team) == {}
         changed = Settings("vote", VOTE, 2, GATES[1], 0.5, "captions").changes(colm.team)
-        assert changed == {"strategy": "vote", "asker": None, "rounds": 2, "gate": "disagreement", "share": "captions"}
+        assert changed == {
+            "strategy": "vote", "settle": "vote", "rounds": 2, "gate": "disagreement", "share": "captions",
+        }  # fmt: skip
         with pytest.raises(FieldError, match="rounds"):
             Settings("vote", VOTE, 99, GATES[1], 0.5, "captions").changes(colm.team)
         with pytest.raises(FieldError):
             Settings("vote", VOTE, 1, "never", 0.5, "captions").changes(colm.team)
 
 
+class EveryOther(Gate):
+    """A gate of another package."""
+
+    name = "every_other"
+
+    def decide(self, replies: Mapping[str, ClientReply]) -> Decision:
+        return Decision(True, "its turn")
+
+
+class WithSettings(EveryOther):
+    every: int = 2
+    confidence: float = 0.5
+
+
+@pytest.mark.parametrize("gate", [EveryOther(), WithSettings()])
+def test_a_gate_without_an_option_is_kept_until_another_is_chosen(gate: Gate) -> None:
+    with scripted({"one": [FIVE]}, [FIVE], gate=gate) as colm:
+        own = Settings.of(colm.team)
+        assert own.changes(colm.team) == {}
+        assert gate_options(colm.team) == (own.gate, *GATES)
+        assert f"server asked {own.gate}" in in_force(colm.team)
+        assert replace(own, gate=GATES[0]).changes(colm.team) == {"gate": "always"}
+    with scripted({"one": [FIVE]}, [FIVE]) as colm:
+        assert gate_options(colm.team) == GATES
+
+
+@pytest.mark.parametrize(
+    ("policy", "shown", "to_vote", "to_two"),
+    [
+        ({}, VOTE, {}, {"asker": "two", "settle": "asker"}),
+        ({"asker": "two"}, "two", {"settle": "vote"}, {}),
+        ({"asker": "two", "settle": "vote"}, VOTE, {}, {"settle": "asker"}),
+        ({"settle": "asker"}, "one", {"settle": "vote"}, {"asker": "two"}),
+    ],
+)
+def test_whose_answer_counts_is_what_the_run_does(
+    policy: dict[str, Any], shown: str, to_vote: dict[str, Any], to_two: dict[str, Any]
+) -> None:
+    with scripted({"one": [FIVE], "two": [FIVE]}, [FIVE], **policy) as colm:
+        own = Settings.of(colm.team)
+        assert (own.asker, own.changes(colm.team)) == (shown, {})
+        assert replace(own, asker=VOTE).changes(colm.team) == to_vote
+        assert replace(own, asker="two").changes(colm.team) == to_two
+        assert (f"{shown}'s answer counts" in in_force(colm.team)) == (shown != VOTE)
+        assert in_force(colm.team.with_policy(strategy="vote")) == ("vote",)
+
+
 def test_only_strategies_that_the_team_can_carry_out_are_offered() -> None:
     with scripted({"one": [FIVE]}, None, strategy="vote") as colm:
         assert "colm" not in strategies(colm.team)
-    assert Settings.of(Policy()).gate == "always"
+        assert Settings.of(colm.team).gate == "always"
 
 
 def test_a_batch_of_pictures_has_one_question(picture: Path) -> None:
