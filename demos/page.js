@@ -5,13 +5,15 @@
     const button = event.target.closest("[data-copy]");
     if (!button) return;
     const source = document.getElementById(button.dataset.copy);
-    const said = button.textContent;
+    const said = (button.dataset.label ??= button.textContent);  // a second click sees "Copied"
     try {
       await navigator.clipboard.writeText(source.textContent);
       button.textContent = "Copied";
     } catch {
-      // Without https, browsers can refuse. Then the code is shown and selected, so that Ctrl-C copies it.
-      source.closest("details").open = true;
+      // Without https, browsers can refuse. Then the text is shown and selected, so that Ctrl-C copies it.
+      const closed = source.closest("details");
+      if (closed) closed.open = true;
+      else source.hidden = false;
       getSelection().selectAllChildren(source);
       button.textContent = "Selected: press Ctrl-C";
     }
