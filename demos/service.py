@@ -111,8 +111,8 @@ class Service:
                 view.line = None
                 if not stopped.is_set():
                     query = await self._opened(asked)
-                    view.thumbnails = thumbnails(query.images)
-                    view.pictures = thumbnails(query.images, SHOWN_PIXELS)
+                    view.thumbnails = await asyncio.to_thread(thumbnails, query.images)
+                    view.pictures = await asyncio.to_thread(thumbnails, query.images, SHOWN_PIXELS)
                     if len(query.images) == 1:
                         view.size = Size(query.images[0].width, query.images[0].height)
                         view.scales = await asyncio.to_thread(scales, team, query.images)
