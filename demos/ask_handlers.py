@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from colm_vl.answers import correct_choice
+
 from . import costs, draw
 from .api import visit_of
 from .ask_layout import AskLayout
@@ -64,7 +66,9 @@ class AskHandlers(AskLayout):
             truth = (truth or "").strip()
             told = replace(known, truth=truth) if known else Known.of_query(query, truth)
             changes = settings.changes(self.service.colm.team)
-            asked = Asked(replace(query, images=()), changes, truth, tuple(files))
+            place = correct_choice(truth, query.choices)
+            right = truth if place is None else query.choices[place]
+            asked = Asked(replace(query, images=()), changes, right, tuple(files))
             del query
         except FieldError as error:
             yield self._told(error.field, str(error))
@@ -84,6 +88,8 @@ class AskHandlers(AskLayout):
         try:
             async for updates in self._answered(asked, (), begun, request):
                 yield updates
+        except Busy as error:  # the question that was asked at the same time goes on
+            yield {self.errors["settings"]: draw.error(in_words(error))}
         except Exception as error:
             failed = {self.answer: welcome(), self.remark: ""}
             yield self._told("settings", in_words(error)) | failed | self._buttons(working=False)
@@ -111,6 +117,8 @@ class AskHandlers(AskLayout):
                 yield updates
             if self.fresh not in updates:  # stopped
                 yield {self.followup: question}
+        except Busy as error:
+            yield {self.followup: question, self.followup_error: draw.error(in_words(error))}
         except Exception as error:
             failed = {self.followup: question, self.followup_error: draw.error(in_words(error))}
             yield self._buttons(working=False) | self._opened(shown) | failed
@@ -128,6 +136,8 @@ class AskHandlers(AskLayout):
             self.rating: gr.update(visible=False),
             self.next: gr.update(visible=False),
         }
+        if self.service.is_busy(visit_of(request)):  # since its pictures were read
+            raise Busy
         yield self._told() | clear | begun | self._buttons(working=True)
         async with aclosing(self.service.ask(visit_of(request), asked)) as views:
             drawn: Updates = {}
@@ -190,6 +200,8 @@ class AskHandlers(AskLayout):
                 async for table in tables:
                     yield {self.table: table}
             yield self._buttons(working=False)
+        except Busy as error:
+            yield {self.table: draw.error(in_words(error))}
         except Exception as error:
             yield {self.table: draw.error(in_words(error))} | self._buttons(working=False)
 
@@ -260,8 +272,13 @@ class AskHandlers(AskLayout):
     def _on_again(self, shown: Shown | None) -> Updates:
         if shown is None:
             return {self.known: gr.skip()}
-        if conversation := Conversation.before(shown):
-            return {self.conversation: conversation, self.followup: shown.entry.trace.question}
+        conversation = None if self.service.colm.team.is_pocket else Conversation.before(shown)
+        if conversation is not None:
+            return {
+                self.conversation: conversation,
+                self.followup: shown.entry.trace.question,
+                self.followup_part: gr.update(visible=True),
+            }
         return self._filled(shown.entry, list(shown.asked.files) if shown.asked else None)
 
     def _on_new(self) -> Updates:
@@ -278,14 +295,14 @@ class AskHandlers(AskLayout):
 
     def _filled(self, entry: Entry, files: list[str] | None) -> Updates:
         """The fields as they were when this question was asked."""
-        trace = entry.trace
+        known = Known.of_trace(entry.trace, entry.truth, with_pictures=bool(files))
         return {
             self.pictures: files or None,
-            self.question: trace.question,
-            self.choices: "\n".join(trace.choices),
-            self.truth: entry.truth,
-            self.known: None,
-            self.kept: draw_kept("\n".join(trace.choices), entry.truth),
+            self.question: known.question,
+            self.choices: known.choices,
+            self.truth: known.truth,
+            self.known: known,
+            self.kept: draw_kept(known.choices, known.truth),
         }
 
     def _on_thumb(self, thumb: Literal["up", "down"]) -> Any:

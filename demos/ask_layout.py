@@ -104,9 +104,7 @@ class AskLayout:
         self.rounds = gr.Slider(
             1, max(5, own.rounds), value=own.rounds, step=1, label="Rounds of guidance", elem_id="rounds"
         )
-        self.gate = gr.Radio(
-            gate_options(team), value=own.gate, label="When the server is asked", elem_id="gate"
-        )
+        self.gate = gr.Radio(gate_options(team), value=own.gate, label="When the server is asked", elem_id="gate")
         self.confidence = gr.Slider(
             0, 1, value=own.confidence, step=0.05, label="Unsure means a confidence of at most", elem_id="confidence",
             visible=own.gate == GATES[2],

@@ -83,7 +83,7 @@ class AskTab(AskHandlers):
             self._on_open, [self.history, self.visit], [*results, *filled_in, self.history], **private
         )  # fmt: skip
         filled = self.again.click(
-            self._on_again, self.shown, [*filled_in, self.conversation, self.followup], **private
+            self._on_again, self.shown, [*filled_in, self.conversation, self.followup, self.followup_part], **private
         )  # fmt: skip
         filled.then(None, None, None, js=EDIT, **private)
         self.new.click(self._on_new, None, [*results, self.pictures, self.question], js=BEGIN, **private)

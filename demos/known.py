@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from colm_vl import Image, Query
+from colm_vl import Image, Query, Trace
 
 from .elements import lettered, tag, text
 from .examples import NOTES, Example
@@ -32,6 +32,12 @@ class Known:
     def of_query(cls, query: Query, truth: str) -> Known:
         """For a visitor's own question. The choices are left out: they may be meant for the next question too."""
         return cls(query.question, digests(query), truth=truth)
+
+    @classmethod
+    def of_trace(cls, trace: Trace, truth: str, *, with_pictures: bool) -> Known:
+        """For a question that was asked before, with its pictures or without."""
+        pictures = tuple(image.digest for image in trace.images) if with_pictures else ()
+        return cls(trace.question, pictures, "\n".join(trace.choices), truth)
 
     @property
     def remark(self) -> str:

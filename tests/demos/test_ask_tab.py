@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +26,7 @@ from demos.start import start  # noqa: E402
 from demos.waiting import WaitingLine  # noqa: E402
 
 WHITE = PIL.Image.new("RGB", (64, 64), "white")
+FAILS = "Why is there no answer?"
 EXAMPLE = Example("Dots", "How many dots?", (WHITE,), "4", ("4", "5"))
 
 
@@ -59,14 +60,22 @@ class Visitor:
 
     async def ask(self) -> str:
         """The answer that is finally shown."""
+        async for updates in self.asking():
+            self._take(updates)
+        return str(self.fields[self.tab.answer])
+
+    def asking(self) -> AsyncGenerator[dict[Any, Any], None]:
         own = Settings.of(self.tab.service.colm.team)
         settings = (own.strategy, own.asker, own.rounds, own.gate, own.confidence, own.share)
         pictures, question = self.fields.get(self.tab.pictures), self.fields[self.tab.question]
         choices, truth, known = self._known()
-        asked = self.tab._on_ask(pictures, question, choices, *settings, truth, known, self.request)
-        async for updates in asked:
-            self._take(updates)
-        return str(self.fields[self.tab.answer])
+        return self.tab._on_ask(pictures, question, choices, *settings, truth, known, self.request)
+
+    async def edit_again(self) -> None:
+        self._take(self.tab._on_again(self.fields[self.tab.shown]))
+        if self.fields[self.tab.pictures]:
+            self.fields[self.tab.pictures] = [(file, None) for file in self.fields[self.tab.pictures]]
+        await self._pictures_changed()
 
     async def follow_up(self, question: str) -> str:
         own = Settings.of(self.tab.service.colm.team)
@@ -108,7 +117,7 @@ class Visitor:
 
 @pytest.fixture
 async def visitor(tmp_path: Path) -> AsyncIterator[Visitor]:
-    with scripted({"one": [FIVE]}, strategy="vote") as colm, gr.Blocks() as page:
+    with scripted({"one": [FIVE, {"when": FAILS, "error": "timed_out"}]}, strategy="vote") as colm, gr.Blocks() as page:
         tab = AskTab(Service(colm, WaitingLine(2, 2)), None, [EXAMPLE])
         with gr.Tab("Ask"):
             tab.lay_out(page)
@@ -136,6 +145,36 @@ async def test_another_picture_has_no_known_answer(visitor: Visitor) -> None:
     await visitor.upload(PIL.Image.new("RGB", (64, 64), "red"))
     assert visitor.choices_and_truth == ("", "")
     assert "wrong" not in await visitor.ask()
+
+
+async def test_the_right_answer_can_be_given_as_a_letter(visitor: Visitor) -> None:
+    visitor.type_question("How many dots?")
+    visitor.put(choices="4\n5", truth="B")
+    assert ">right<" in await visitor.ask()
+    visitor.put(choices="4\n5", truth="A")
+    assert "wrong: it is 4" in await visitor.ask()
+
+
+async def test_an_edited_question_has_no_known_answer(visitor: Visitor) -> None:
+    await visitor.click_example()
+    await visitor.edit_again()
+    assert visitor.choices_and_truth == ("4\n5", "4")
+    visitor.type_question("How many squares?")
+    assert visitor.choices_and_truth == ("", "")
+
+
+async def test_two_questions_at_once_are_one_question(visitor: Visitor) -> None:
+    visitor.type_question("How many dots?")
+    first, second = visitor.asking(), visitor.asking()
+    await anext(first)
+    await anext(second)
+    await anext(first)
+    refused = await anext(second)
+    assert "still being answered" in refused.pop(visitor.tab.errors["settings"])
+    assert not refused  # Stop and the view are the first question's
+    async for updates in first:
+        visitor._take(updates)
+    assert "How many dots?" in visitor.fields[visitor.tab.answer]
 
 
 async def test_fields_filled_after_the_change_are_kept(visitor: Visitor) -> None:
@@ -187,6 +226,14 @@ async def test_a_follow_up_is_edited_and_asked_again_in_its_place(visitor: Visit
     await visitor.follow_up("Why not 4?")
     turns = visitor.fields[visitor.tab.shown].entry.trace.history
     assert [turn.text for turn in turns] == ["How many dots?\n(A) 4\n(B) 5", "(B) 5"]
+
+
+async def test_a_follow_up_without_an_answer_is_edited_and_asked_again(visitor: Visitor) -> None:
+    await visitor.click_example()
+    await visitor.follow_up(FAILS)
+    again = visitor.tab._on_again(visitor.fields[visitor.tab.shown])
+    assert again[visitor.tab.followup] == FAILS
+    assert again[visitor.tab.followup_part]["visible"]
 
 
 async def test_a_follow_up_that_cannot_be_asked_keeps_the_answer(visitor: Visitor) -> None:
