@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from colm_vl import ClientReply, Decision
 from colm_vl.gates import Gate
@@ -85,6 +86,7 @@ class EveryOther(Gate):
 
     name = "every_other"
 
+    @override
     def decide(self, replies: Mapping[str, ClientReply]) -> Decision:
         return Decision(True, "its turn")
 
