@@ -19,7 +19,7 @@ from colm_vl.backends.base import Backend, Capabilities, Generation, Memory, Mes
 from colm_vl.errors import BadReply, ColmError, TimedOut, Unsupported
 from colm_vl.guidance_protocol import VerdictRequest, as_messages
 from colm_vl.guides import read_verdict
-from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, is_complete
+from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, is_complete, without_thinking
 from colm_vl.team import Member, Team
 from colm_vl.types import Query, Stage
 from processors.images import Image
@@ -205,7 +205,9 @@ class _Examination:
         except ColmError as error:  # the member works: it has answered without a schema
             logger.debug("%s under a schema: %s", self.member.name, error)
             return False
-        return bool(reply.answer) and not reply.generation.plain and is_complete(reply.generation.text)
+        return (
+            bool(reply.answer) and not reply.generation.plain and is_complete(without_thinking(reply.generation.text))
+        )
 
     async def _stream(self, query: Query, *, schema: bool = False) -> _Reply:
         begun = time.monotonic()

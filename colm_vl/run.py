@@ -19,7 +19,7 @@ from colm_vl.backend_pool import BackendPool
 from colm_vl.backends.base import Backend, Generation, Message, QueuePlace, Request, Sampling
 from colm_vl.errors import BadReply, ColmError, TimedOut
 from colm_vl.events import Delta, Event, Note, Queued, StageStarted
-from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, StreamedFields, is_complete
+from colm_vl.prompts import JsonObject, LabelledLines, ReplyFormat, StreamedFields, is_complete, without_thinking
 from colm_vl.store import CallKey, CallStore, CallsUnderWay
 from colm_vl.team import Member, Policy, Team
 from colm_vl.types import (
@@ -184,7 +184,8 @@ class Run:
             timing = outcome.timing
             call = Call(member.name, stage, round, started, seconds, usage, sent, attempts, reused, sample, timing)
             self.record(call)
-            if prompt.schema and outcome.finish_reason == "length" and not (outcome.plain or is_complete(outcome.text)):
+            whole = outcome.plain or is_complete(without_thinking(outcome.text))
+            if prompt.schema and outcome.finish_reason == "length" and not whole:
                 cut = f"cut off at {sampling.max_tokens} tokens, and read as far as it goes"
                 self.record(Note(f"{member.name}: its reply was {cut}"))
         return outcome

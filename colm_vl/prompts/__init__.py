@@ -26,6 +26,8 @@ from colm_vl.prompts.replies import (
     ParsedSelection,
     ReplyFormat,
     read_selection,
+    without_thinking,
+    written_answer,
 )
 
 __all__ = [
@@ -56,5 +58,7 @@ __all__ = [
     "selection_messages",
     "shown",
     "verdict_messages",
+    "without_thinking",
+    "written_answer",
     "written_in",
 ]

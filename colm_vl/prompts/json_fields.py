@@ -37,10 +37,10 @@ def read_fields(text: str) -> Mapping[str, str] | None:
 
 
 def is_complete(text: str) -> bool:
-    """Whether the object at the beginning of the text is complete."""
+    """Whether the first object in the text is complete. What follows it does not matter."""
     try:
-        from_json(_CONTROLS.sub(" ", text[text.index("{") :]))
-    except ValueError:
+        json.JSONDecoder().raw_decode(_CONTROLS.sub(" ", text), text.index("{"))
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from colm_vl import answers
 from colm_vl.prompts.copying import OwnWords, own_words
+from colm_vl.prompts.json_fields import read_fields
 from colm_vl.prompts.profile import DEFAULT, Profile, load
 from colm_vl.types import Flaw, Query
 
@@ -223,6 +224,25 @@ def read_selection(text: str, known: Sequence[str]) -> ParsedSelection:
         else:
             dropped[said[:80]] = None
     return ParsedSelection(tuple(names), tuple(dropped))
+
+
+def written_answer(text: str) -> str:
+    """The answer of a reply with all of its lines, from the last label before it to the next one. Without a label, the
+    whole reply. `read_answer` reads the first line only, because answers that are compared are short."""
+    spoken = without_thinking(text)
+    if (fields := read_fields(spoken)) is not None:
+        return fields.get("answer", "")
+    found: list[str] | None = None
+    inside = False
+    for line in spoken.splitlines():
+        match = _LABEL_HEADING.match(line) or _LABEL_LINE.match(line)
+        if match:
+            inside = match.group(1).lower() in ("answer", "final answer")
+            if inside:
+                found = list(match.groups()[1:])
+        elif inside and found is not None:
+            found.append(line)
+    return "\n".join(spoken.splitlines() if found is None else found).strip()
 
 
 def without_thinking(text: str) -> str:

@@ -48,6 +48,8 @@ def test_what_is_cut_off_is_read_as_far_as_it_goes() -> None:
         for name, said in fields.items():
             assert {"caption": 'two "red" dots', "answer": "2", "confidence": "87"}[name].startswith(said)
     assert is_complete(WHOLE)
+    assert is_complete(f"```json\n{WHOLE}\n```")
+    assert is_complete(f"{WHOLE} I hope that this helps.")
 
 
 def test_other_kinds_of_values_are_texts() -> None:
