@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from colm_vl import CoLM, RayOptions
+from colm_vl import CoLM, RayOptions, prompts
 from colm_vl.batch.questions import Row
 from colm_vl.errors import InputError
 from colm_vl.types import Query, Trace
@@ -139,7 +139,16 @@ def _write_answers(plan: Plan, benchmark: AnswerFile, strategy: str, out: Path) 
 
 def _replies(strategy: str, folders: Sequence[Path]) -> dict[str, str]:
     traces = chain.from_iterable(map(read_traces, folders))
-    return {trace.id: trace.answer for trace in traces if trace.strategy == strategy and trace.settlement}
+    return {trace.id: _whole_answer(trace) for trace in traces if trace.strategy == strategy and trace.settlement}
+
+
+def _whole_answer(trace: Trace) -> str:
+    """The final answer with all of its lines, which a judge reads."""
+    settlement = trace.settlement
+    if settlement is None or settlement.choice:
+        return trace.answer
+    by = trace.verdict if settlement.method == "server" else next(map(trace.final.get, settlement.by), None)
+    return (prompts.written_answer(by.text) if by else "") or trace.answer
 
 
 def _second(out: Path, strategy: str) -> Path:

@@ -93,6 +93,14 @@ def test_answer_files_for_judges(name: str, tmp_path: Path) -> None:
             assert row["messages"][1] == {"role": "assistant", "content": {"answer": "a better sonnet"}}
 
 
+def test_a_judge_reads_all_lines_of_an_answer(tmp_path: Path) -> None:
+    sonnet = "A sonnet:\n\n- one line\n- another"
+    ask("alpaca_eval", PUBLISHED["alpaca_eval"](tmp_path), tmp_path / "run", team(f"{sonnet}\nConfidence: 80"))
+    for strategy in ("vote", "colm"):
+        rows = json.loads((tmp_path / "run" / ANSWER_FILES / f"{strategy}.json").read_text(encoding="utf-8"))
+        assert rows[0]["output"] == sonnet
+
+
 def test_the_second_turn_knows_the_first(tmp_path: Path) -> None:
     colm = team("a sonnet")
     ask("mt_bench", published.mt_bench(tmp_path), tmp_path / "run", colm)

@@ -141,3 +141,17 @@ def test_a_reply_in_the_asked_form_is_read_as_its_letter_where_choices_are_lette
     for letter, text in zip("ABCD", choices, strict=True):
         reply = prompts.LABELLED_LINES.read_answer(f"Caption: a diagram\nAnswer: ({letter})\nConfidence: 90", choices)
         assert (reply.choice, reply.answer) == (letter, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Caption: two\nAnswer: one\n\n- two\nthree\nConfidence: 80", "one\n\n- two\nthree"),
+        ("Answer: draft\nAnswer:\nlast\nline", "last\nline"),
+        ("<think>Answer: no</think>A story.\n\nThe end.", "A story.\n\nThe end."),
+        ("## Answer\n\nA story.\nConfidence: 9/10", "A story."),
+        ('{"caption": "two", "answer": "one", "confidence": 80}', "one"),
+    ],
+)
+def test_a_written_answer_has_all_of_its_lines(text: str, answer: str) -> None:
+    assert prompts.written_answer(text) == answer
