@@ -64,6 +64,11 @@ def calibrate(
     evaluation: Evaluation, promise: Promise, *, strategy: str = "colm", rule: Rule = Rule.STRICT
 ) -> Calibration:
     """Raises `InputError` if the run cannot be used, or is too small for this guarantee."""
+    if (rounds := _policy(evaluation).get("rounds", 1)) > 1:
+        raise InputError(
+            f"the run had {rounds} rounds: a gate is calibrated for the first, and would also decide the others",
+            hint="run it again with --set rounds=1",
+        )
     found = outcomes(evaluation, strategy, rule)
     fitting, testing = _halves(found.items)
     needed = items_needed(promise.risk, 1 - promise.confidence)
