@@ -217,7 +217,8 @@ def _read_guidance(generation: Generation, reply_format: ReplyFormat) -> Guidanc
 
 def read_verdict(generation: Generation, query: Query, reply_format: ReplyFormat) -> VerdictReading:
     """What a service read, or what `reply_format` reads in the text of a model."""
-    if (given := _given(generation, VerdictReading)) is not None:
+    given = _given(generation, VerdictReading)
+    if given is not None and (given.choice in query.letters or not (given.choice or (query.choices and given.answer))):
         return given
     said = read_draft("", generation, query.choices, reply_format)
     return VerdictReading(

@@ -268,8 +268,11 @@ async def _selected(run: Run, guide: Guide, clients: Sequence[Member], count: in
     """The guide's selection, if it names a client. The reason why not is recorded."""
     specialties = {client.name: client.specialty for client in clients}
     reading = await guide.select(await run.server_query(), specialties, count)
-    if reading is not None and reading.clients:
-        return Selection(reading.clients, "server", reading.dropped)
+    if reading is not None:
+        known = tuple(name for name in reading.clients if name in specialties)[:count]
+        if known:
+            unknown = tuple(name for name in reading.clients if name not in specialties)
+            return Selection(known, "server", (*reading.dropped, *unknown))
     problem = "could not be asked to select" if reading is None else "named no client that exists"
     run.record(Note(f"the server {problem}; the clients' specialties decide"))
     return None
