@@ -60,6 +60,10 @@ class LmmsEval(Format):
     @override
     def read(self, path: Path) -> Iterator[Logged]:
         for number, row in enumerate(json_lines(path), 1):
+            if not any(name in row for name in _REPLIES):
+                raise InputError(f"{path}, line {number}: has no reply", hint=f"expected {' or '.join(_REPLIES)}")
+            if not str(row.get("doc_id", "")).isdecimal():
+                raise InputError(f"{path}, line {number}: doc_id is {row.get('doc_id')!r}, expected a number")
             reply = _only(next(row[name] for name in _REPLIES if name in row))
             if not isinstance(reply, str):
                 raise InputError(
