@@ -270,7 +270,7 @@ class Team:
         """The prompt profile for this member."""
         return member.prompts or self.policy.prompts
 
-    def reply_format_of(self, member: Member) -> str:
+    def reply_format_of(self, member: Member) -> Literal["auto", "json", "lines"]:
         """The reply format for this member; "auto" only if a schema is tried first."""
         wanted = member.reply_format or self.policy.reply_format
         return "lines" if wanted == "auto" and not member.options.tries_schema else wanted

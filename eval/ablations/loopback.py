@@ -162,7 +162,9 @@ def _request(body: Mapping[str, Any]) -> Request:
     sampling = Sampling(
         int(limit), float(body.get("temperature", 0.0)), float(body.get("top_p", 1.0)), body.get("seed")
     )
-    return Request(tuple(Message(one["role"], _parts(one["content"])) for one in body["messages"]), sampling)
+    messages = tuple(Message(one["role"], _parts(one["content"])) for one in body["messages"])
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    return Request(messages, sampling, schema=schema)
 
 
 def _parts(content: str | list[Mapping[str, Any]]) -> tuple[Part, ...]:

@@ -131,10 +131,12 @@ def _over(
 
 
 def _behind(team: Team, address: str) -> Team:
-    """The same team with its server at this address."""
-    assert team.server is not None
-    options = registry.options_class("openai").model_validate({"model": team.server.label, "base_url": address})
-    return replace(team, server=Member(team.server.name, "server", "openai", options))
+    """The same team with its server at this address, asked as it is without it."""
+    server = team.server
+    assert server is not None
+    options = registry.options_class("openai").model_validate({"model": server.label, "base_url": address})
+    asked = replace(server, backend="openai", options=options, reply_format=team.reply_format_of(server))
+    return replace(team, server=asked)
 
 
 @dataclass(frozen=True, slots=True)

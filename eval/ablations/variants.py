@@ -85,7 +85,7 @@ def server(team: Team, settings: AblationSettings, out: Path) -> Iterator[Varian
         yield Variant("smaller", replace(team, server=_server_of(Team.load(settings.smaller))))
     else:
         client = team.clients[0]
-        stand_in = Member(whole.name, "server", client.backend, client.options, label=client.label)
+        stand_in = replace(client, name=whole.name, role="server", specialty="")
         yield Variant(f"{client.name} in its place", replace(team, server=stand_in))
     advice = [
         RecordedGuidance(trace.question, one.text)
