@@ -19,8 +19,8 @@ _UNKNOWN = "–"
 
 def read_bytes(text: str) -> int:
     """A size such as "24GB" or "512 MiB". Raises `InputError`."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)", text.strip(), re.IGNORECASE)
-    size = int(float(found[1]) * _UNITS.get(found[2].upper(), 0)) if found else 0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT]i?B)", text.strip(), re.IGNORECASE)
+    size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
     if size <= 0:
         raise InputError(f"memory is {text!r}, expected a size", hint="such as 24GB, 16GiB or 800MB")
     return size
