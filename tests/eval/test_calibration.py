@@ -190,6 +190,15 @@ def test_errors_say_why_nothing_can_be_certified(shadow: Evaluation) -> None:
         calibrate(shadow, Promise(groups=("subject",)))
 
 
+def test_a_run_with_several_rounds_is_refused(tmp_path: Path) -> None:
+    rows = [{"question": f"Question number {number}?", "answer": f"#### {number}"} for number in range(4)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    with team(rounds=2) as colm:
+        list(run(colm, plan(find("gsm8k"), tmp_path / "rows.jsonl"), ["colm"], tmp_path / "run"))
+    with pytest.raises(InputError, match="the run had 2 rounds"):
+        calibrate(read_evaluation(tmp_path / "run"), Promise())
+
+
 def test_each_group_is_certified_at_a_share_of_the_error(shadow: Evaluation) -> None:
     items = {
         key: replace(item, groups={"half": "odd" if int(item.gold[0]) % 2 else "even"})

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from colm_vl import Delta, Query, Queued, Trace
+from colm_vl import Delta, Generation, Query, Queued, Trace
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.errors import ConfigError
 from colm_vl.events import Event
+from colm_vl.guides import read_verdict
+from colm_vl.prompts import LABELLED_LINES
 from colm_vl.service.app import create_app
 from colm_vl.service.context import Service
 from colm_vl.team import Team
@@ -57,6 +59,13 @@ async def test_verdicts_come_from_the_service(strategy: str, dots: Query) -> Non
             trace = await colm.ask(dots)
     assert trace.verdict is not None
     assert (trace.answer, trace.verdict.caption, trace.verdict.confidence.value) == ("4", "four dots", 0.6)
+
+
+@pytest.mark.parametrize("choice", ["Z", "", None])
+def test_a_choice_that_the_question_does_not_have_is_not_believed(choice: str | None) -> None:
+    said = Generation("Answer: (B)", reading={"answer": "a cow", "choice": choice})
+    verdict = read_verdict(said, Query("Which?", choices=("a cat", "a dog")), LABELLED_LINES)
+    assert (verdict.choice, verdict.answer) == ("B", "a dog")
 
 
 async def test_the_service_selects_clients(dots: Query) -> None:
