@@ -12,7 +12,7 @@ from colm_vl.batch.questions import Questions, Row
 from colm_vl.batch.readers import listed
 from colm_vl.errors import ImageError, InputError
 from processors.images import DEFAULT_MAX_PIXELS
-from processors.sources import read
+from processors.sources import is_path, read
 
 from .benchmarks.base import letter_of
 from .metrics.base import Gold
@@ -102,12 +102,9 @@ def _check_question(row: Row) -> None:
 
 def _check_pictures(row: Row) -> None:
     for picture in row.pictures:
-        if isinstance(picture, str) and picture.startswith("data:"):
+        if isinstance(picture, str) and picture[:5].lower() == "data:":
             _check_data_uri(picture, row.where)
-            continue
-        if not isinstance(picture, str) or "://" in picture:
-            continue
-        if not Path(picture).is_file():
+        elif is_path(picture) and not Path(picture).is_file():
             raise InputError(
                 f"{row.where}: no such picture: {picture}", hint="relative paths start at the folder of the file"
             )

@@ -11,7 +11,7 @@ import select
 import stat
 import urllib.parse
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from processors.errors import ImageError
 from processors.fetching import FetchPolicy, fetch_picture
@@ -50,6 +50,11 @@ def read(source: object, max_pixels: int, policy: FetchPolicy | None = None, *, 
         f"a picture cannot be opened from an object of type {type(source).__name__}",
         hint="pass a path, bytes, a data URI, a file object or a Pillow image (PIL.Image.fromarray for an array)",
     )
+
+
+def is_path(source: object) -> TypeGuard[str]:
+    """Whether a source is text that names a file of this machine: no data URI and no address."""
+    return isinstance(source, str) and source[:5].lower() != "data:" and "://" not in source
 
 
 def subject_of(source: str | bytes) -> str:

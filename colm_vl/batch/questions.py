@@ -21,6 +21,7 @@ from colm_vl.batch.shards import Shard
 from colm_vl.errors import InputError
 from colm_vl.types import EarlierTurn, Query, Trace
 from processors.images import Image, ImageSource
+from processors.sources import is_path
 
 Source: TypeAlias = "str | os.PathLike[str] | Iterable[Query | Row] | RayDataset"
 
@@ -354,7 +355,7 @@ def _picture(value: object, folder: Path) -> ImageSource:
     if not isinstance(value, str) or not value.strip():
         hint = "relative paths start at the folder of the file"
         raise InputError(f"a picture is {_short(value)}, expected a path", hint=hint)
-    return value if value.startswith("data:") or "://" in value else str(folder / value)
+    return str(folder / value) if is_path(value) else value
 
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from colm_vl.batch.shards import content_digest
 from colm_vl.errors import BackendError, ConfigError
 from colm_vl.extras import require
 from colm_vl.strategies import Choice
+from processors.sources import is_path
 
 ATTEMPTS = 5
 """How many workers may die while they have a question, before it fails."""
@@ -178,9 +179,5 @@ class RayAnswering(Answering):
 
 def _with_absolute_paths(row: Row) -> Row:
     """Workers have other current folders."""
-    paths = (isinstance(one, str) and "://" not in one and not one.startswith("data:") for one in row.pictures)
-    pictures = (
-        str(Path(picture).absolute()) if is_path and isinstance(picture, str) else picture
-        for picture, is_path in zip(row.pictures, paths, strict=True)
-    )
+    pictures = (str(Path(one).absolute()) if is_path(one) else one for one in row.pictures)
     return replace(row, pictures=tuple(pictures)) if row.pictures else row

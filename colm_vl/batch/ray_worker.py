@@ -30,6 +30,7 @@ from colm_vl.store import CallKey, CallsUnderWay, Outcome
 from colm_vl.strategies import Choice, choose
 from colm_vl.team import Team
 from colm_vl.types import Failure, Trace
+from processors.sources import is_path
 
 Lookup = Callable[[str], Awaitable["bytes | None"]]
 
@@ -161,9 +162,8 @@ class _Calls(CallsUnderWay):
 def _with_readable_pictures(row: Row) -> Row:
     """The row, or one whose problem is a picture that is not on this machine."""
     for picture in row.pictures:
-        is_path = isinstance(picture, str) and not picture.startswith("data:") and "://" not in picture
-        if is_path and not row.problem and not Path(str(picture)).exists():
-            problem = f"{picture!s} does not exist on {platform.node()}"
+        if is_path(picture) and not row.problem and not Path(picture).exists():
+            problem = f"{picture} does not exist on {platform.node()}"
             return replace(row, problem=problem, hint="use a folder that all machines have, or s3:// and the like")
     return row
 

@@ -23,6 +23,7 @@ from colm_vl.batch.lines import replace_file
 from colm_vl.batch.locking import is_locked, locked
 from colm_vl.errors import InputError
 from processors.images import Image, ImageSource
+from processors.sources import is_path
 
 if TYPE_CHECKING:
     from colm_vl.batch.questions import Row
@@ -168,7 +169,7 @@ def content_digest(row: Row, folder: Path | None = None) -> int:
 def _identity(picture: ImageSource, folder: Path | None) -> str:
     """What is known of a picture without opening it. A path counts as written in the file, so that all machines agree
     even if the file is at another place on each."""
-    if isinstance(picture, str) and (picture.startswith("data:") or "://" in picture):
+    if isinstance(picture, str) and not is_path(picture):
         return picture
     if isinstance(picture, str | os.PathLike):
         path = Path(picture).absolute()
