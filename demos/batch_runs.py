@@ -29,9 +29,14 @@ KEY = """(() => {
 _KEY = re.compile("[0-9a-f]{32}")
 
 
+def is_key(given: str) -> bool:
+    return _KEY.fullmatch(given) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class BatchRun:
-    """`skipped` describes the questions that could not be asked."""
+    """`skipped` describes the questions that could not be asked. `kept` is the number of answers that an earlier run
+    gave, which are not part of `seconds`."""
 
     lines: Sequence[UploadedQuestion]
     strategy: str
@@ -39,6 +44,7 @@ class BatchRun:
     skipped: Sequence[str]
     previews: Mapping[str, str]
     seconds: float
+    kept: int = 0
 
     @property
     def finished(self) -> bool:
@@ -61,7 +67,7 @@ class BatchRuns:
         self._used: dict[str, float] = {}
 
     def keep(self, key: str, run: BatchRun) -> None:
-        if not _KEY.fullmatch(key):
+        if not is_key(key):
             return
         self._runs[key] = run
         self._touch(key)

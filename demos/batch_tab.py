@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from math import sqrt
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 
 import gradio as gr
 
-from colm_vl import ColmError, Trace
+from colm_vl import ColmError, Query, Trace
 from colm_vl.answers import same
 from colm_vl.batch.readers import READERS
 
 from . import draw
 from .batch_questions import Questions, read_batch
-from .batch_runs import KEY, BatchRun, BatchRuns
+from .batch_runs import KEY, BatchRun, BatchRuns, is_key
 from .batch_view import draw_viewer
 from .inputs import Field, FieldError, Limits, strategies, strategy_choices
 from .messages import failure_in_words, in_words
@@ -31,6 +31,9 @@ from .service import Service
 
 SHOWN = 8
 """Number of answers in the table. The downloads contain all of them."""
+LEAVING_SECONDS = 5.0
+"""As long as the batch of a page that was left or reloaded may take to end."""
+RUNNING = "A batch of this browser is being answered, in another tab."
 
 Updates = dict[Any, Any]
 
@@ -102,7 +105,7 @@ class BatchTab:
         kept: dict[str, Any] = {"js": f"() => [{KEY}]", "concurrency_limit": None, **private}
         self.again.click(self._on_continue, self.key, results, **kept)
         page.load(self._on_load, self.key, results, **kept)
-        self.halt.click(self._on_stop, None, self.halt, queue=False, **private)
+        self.halt.click(self._on_stop, self.key, self.halt, queue=False, js=kept["js"], **private)
 
     async def _on_given(self, file: str | None, pictures: list[str] | None, question: str, strategy: str) -> str:
         """What the batch would cost, or "" while something is missing or wrong."""
@@ -140,13 +143,21 @@ class BatchTab:
             async for update in updates:
                 yield update
 
-    async def _on_load(self, key: str) -> Updates:
+    async def _on_load(self, key: str, request: gr.Request) -> Updates:
         run = self.runs.find(key)
-        return {self.again: gr.update()} if run is None else await self._ended(run)
+        if run is None:
+            return {self.again: gr.skip()}
+        if not await self.service.is_free(_visit(key, request), LEAVING_SECONDS):
+            return {self.progress: draw.tag("p", f"{RUNNING} Reload this page when it has ended.", "cv-aside")}
+        return await self._ended(self.runs.find(key) or run)
 
     async def _run(
         self, questions: Questions, strategy: str, key: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
+        visit = _visit(key, request)
+        if not await self.service.is_free(visit, LEAVING_SECONDS):
+            yield {self.progress: draw.error(f"{RUNNING} Stop it first.")}
+            return
         yield self._buttons(working=True) | {
             self.answers: gr.update(visible=False), self.traces: gr.update(visible=False), self.view: "",
         }  # fmt: skip
@@ -154,17 +165,23 @@ class BatchTab:
         kept = earlier.answers_to(questions, strategy) if earlier else {}
         if kept and earlier:
             questions.previews |= earlier.previews
-        asked, begun = questions.without(kept), time.monotonic()
+        asked, begun = questions.without(kept), 0.0
         place = {line.id: number for number, line in enumerate(questions.lines)}
+
+        def timed() -> Iterator[Query]:
+            nonlocal begun
+            begun = time.monotonic()  # the batch was admitted
+            yield from asked
 
         def so_far(fresh: Sequence[Trace]) -> BatchRun:
             done = sorted([*kept.values(), *fresh], key=lambda trace: place[trace.id])
-            seconds = time.monotonic() - begun
-            return BatchRun(questions.lines, strategy, done, tuple(asked.skipped), questions.previews, seconds)
+            seconds = time.monotonic() - begun if begun else 0.0
+            skipped = tuple(asked.skipped)
+            return BatchRun(questions.lines, strategy, done, skipped, questions.previews, seconds, len(kept))
 
         run = so_far([])
         try:
-            async with aclosing(self.service.batch(_visit(request), asked, {"strategy": strategy})) as progress:
+            async with aclosing(self.service.batch(visit, timed(), {"strategy": strategy})) as progress:
                 async for fresh in progress:
                     run = so_far(fresh)
                     self.runs.keep(key, run)
@@ -196,8 +213,8 @@ class BatchTab:
         finally:
             asyncio.get_running_loop().call_later(60, shutil.rmtree, folder, True)
 
-    async def _on_stop(self, request: gr.Request) -> Any:
-        self.service.stop(_visit(request))
+    async def _on_stop(self, key: str, request: gr.Request) -> Any:
+        self.service.stop(_visit(key, request))
         return gr.update(interactive=False)
 
     def _buttons(self, *, working: bool) -> Updates:
@@ -207,8 +224,9 @@ class BatchTab:
         }  # fmt: skip
 
 
-def _visit(request: gr.Request) -> str:
-    return f"batch {request.session_hash}"
+def _visit(key: str, request: gr.Request) -> str:
+    """One batch of a browser runs at a time, since all its tabs keep it under the same key."""
+    return f"batch {key if is_key(key) else request.session_hash}"
 
 
 def _write(folder: Path, done: Sequence[Trace]) -> Sequence[Path]:
@@ -226,12 +244,14 @@ def _write(folder: Path, done: Sequence[Trace]) -> Sequence[Path]:
 
 
 def _progress(run: BatchRun, *, over: bool) -> str:
-    done, skipped, seconds, total = run.traces, run.skipped, run.seconds, len(run.lines)
+    done, skipped, total = run.traces, run.skipped, len(run.lines)
     truths = {line.id: line.truth for line in run.lines if line.truth}
     count = len(done) + len(skipped)
+    fresh = count - run.kept
     percent = round(100 * count / total)
     words = f"{len(done)} of {total} answered" + (f", {len(skipped)} could not be asked" if skipped else "")
-    words += f" in {seconds:.0f} s" if over else ""
+    if over:
+        words += f", the last {fresh} in {run.seconds:.0f} s" if run.kept else f" in {run.seconds:.0f} s"
     if over and count < total:
         words = f"Stopped: {words}"
     fill = f'<span class="cv-fill" style="width:{percent:d}%"></span>'
@@ -239,7 +259,7 @@ def _progress(run: BatchRun, *, over: bool) -> str:
         "span", fill, "cv-bar cv-long", role="progressbar", aria_label="Questions answered",
         aria_valuenow=percent, aria_valuemin="0", aria_valuemax="100",
     )  # fmt: skip
-    left = f"about {seconds / count * (total - count):.0f} s left" if count and not over else ""
+    left = f"about {run.seconds / fresh * (total - count):.0f} s left" if fresh and not over else ""
     head = draw.tag("p", draw.text(words), "cv-headline cv-quiet" + ("" if over else " cv-busy"), role="status")
     notes = [left, _right(done, truths), _without(done), *skipped[:SHOWN]]
     aside = "".join(draw.tag("p", draw.text(note), "cv-aside") for note in notes if note)

@@ -69,6 +69,7 @@ class Service:
         self.loaded.set()
         self._decoding = asyncio.Semaphore(DECODED_AT_ONCE)
         self._stops: dict[str, asyncio.Event] = {}
+        self._ends: dict[str, asyncio.Event] = {}
 
     def stop(self, visit: str) -> None:
         """Cancel the visitor's running or waiting question."""
@@ -77,6 +78,14 @@ class Service:
 
     def is_busy(self, visit: str) -> bool:
         return visit in self._stops
+
+    async def is_free(self, visit: str, within: float) -> bool:
+        """Whether the visitor has no question running. Waits up to `within` seconds for one to end: that of a page
+        which was left ends at its next update."""
+        if ended := self._ends.get(visit):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), within)
+        return not self.is_busy(visit)
 
     async def read(self, question: str, files: Sequence[str], choices: str) -> Query:
         """The question with its pictures, to check them. Raises `FieldError`."""
@@ -122,7 +131,7 @@ class Service:
                         async for _ in turns:
                             yield view
             finally:
-                del self._stops[visit]
+                self._end(visit)
         if stopped.is_set() and not view.over:
             view.stop()
         yield view
@@ -175,15 +184,19 @@ class Service:
                         async for _ in turns:
                             yield done
             finally:
-                del self._stops[visit]
+                self._end(visit)
         yield done
 
     def _begin(self, visit: str) -> Ticket:
         if visit in self._stops:
             raise Busy
         ticket = self.waiting.line_up()
-        self._stops[visit] = asyncio.Event()
+        self._stops[visit], self._ends[visit] = asyncio.Event(), asyncio.Event()
         return ticket
+
+    def _end(self, visit: str) -> None:
+        del self._stops[visit]
+        self._ends.pop(visit).set()
 
     async def _drain(
         self, items: AsyncIterable[_T], take: Callable[[_T], None], stopped: asyncio.Event, view: View | None = None

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from colm_vl import Settlement, Trace
 from demos.batch_questions import Questions, UploadedQuestion
 from demos.batch_runs import HOURS, MOST, BatchRun, BatchRuns
 from demos.inputs import Limits
+from tests.teams import FIVE, scripted
+
+gr = pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
+from demos import batch_tab  # noqa: E402
+from demos.batch_tab import BatchTab  # noqa: E402
+from demos.service import Service  # noqa: E402
+from demos.waiting import WaitingLine  # noqa: E402
 
 LINES = [UploadedQuestion(f"q{number}", "Why?") for number in range(3)]
+SLOW = [UploadedQuestion("q0", "Why?"), UploadedQuestion("q1", "Slowly?")]
 TRACES = [Trace("Why?", "vote", id="q0", settlement=Settlement("so")), Trace("Why?", "vote", id="q1")]
 
 
@@ -49,3 +62,53 @@ def test_what_was_answered_is_not_asked_again_unless_the_batch_was_finished(
     changed = [LINES[0], UploadedQuestion("q1", "How?"), LINES[2]]
     assert stopped.answers_to(Questions(LINES, Limits()), strategy).keys() == kept
     assert stopped.answers_to(Questions(changed, Limits()), strategy).keys() == kept
+
+
+@pytest.fixture
+async def tab(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BatchTab]:
+    monkeypatch.setattr(batch_tab, "LEAVING_SECONDS", 0.05)
+    with (
+        scripted({"one": [{"when": "Slowly?", "text": "Answer: 5", "delay": 1}, FIVE]}, strategy="vote") as colm,
+        gr.Blocks() as page,
+    ):
+        tab = BatchTab(Service(colm, WaitingLine(2, 2)), Limits())
+        tab.lay_out(page)
+        yield tab
+
+
+def session(name: str) -> Any:
+    return SimpleNamespace(session_hash=name)
+
+
+async def test_a_batch_runs_in_one_tab_of_a_browser(tab: BatchTab) -> None:
+    key = "a" * 32
+    first = tab._run(Questions(SLOW, Limits()), "vote", key, session("first"))
+    await anext(first)
+    await anext(first)
+    second = [update async for update in tab._on_continue(key, session("second"))]
+    assert [list(update) for update in second] == [[tab.progress]]
+    assert "in another tab. Stop it first" in second[0][tab.progress]
+    assert "in another tab" in (await tab._on_load(key, session("second")))[tab.progress]
+    other = tab._run(Questions(LINES[:1], Limits()), "vote", "b" * 32, session("other"))
+    assert "1 of 1 answered" in [update async for update in other][-1][tab.progress]
+    last = [update async for update in first][-1]
+    assert "2 of 2 answered" in last[tab.progress]
+    assert "2 of 2 answered" in (await tab._on_load(key, session("second")))[tab.progress]
+
+
+async def test_a_batch_is_stopped_by_the_browsers_key(tab: BatchTab) -> None:
+    key = "a" * 32
+    running = tab._run(Questions(SLOW, Limits()), "vote", key, session("first"))
+    await anext(running)
+    await anext(running)
+    await tab._on_stop(key, session("first"))
+    last = [update async for update in running][-1]
+    assert "Stopped: 1 of 2 answered" in last[tab.progress]
+
+
+def test_the_time_left_is_told_by_the_answers_since_the_batch_was_continued() -> None:
+    lines = [*LINES, UploadedQuestion("q3", "Why?")]
+    continued = replace(run([*TRACES, Trace("Why?", "vote", id="q2")]), lines=lines, seconds=7.0, kept=2)
+    assert "about 7 s left" in batch_tab._progress(continued, over=False)
+    assert "3 of 4 answered, the last 1 in 7 s" in batch_tab._progress(continued, over=True)
+    assert "left" not in batch_tab._progress(replace(continued, traces=TRACES), over=False)
