@@ -277,7 +277,13 @@ class RemotePlaces:
     @asynccontextmanager
     async def place(self, caller: Caller, cost: int) -> AsyncGenerator[Place, None]:
         place = _RemotePlace(self._state, self._replica, caller, cost)
-        await place.enter()
+        entering = asyncio.ensure_future(place.enter())
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            # The place is taken although nobody waits for it. `leave` must not overtake `enter`.
+            entering.add_done_callback(place.leave_after)
+            raise
         try:
             yield place
         finally:
@@ -320,6 +326,11 @@ class _RemotePlace:
     def leave(self) -> None:
         """Does not wait: a request that is cancelled must give its place back, too."""
         self.state.leave.remote(self.name, self.tokens)
+
+    def leave_after(self, entering: asyncio.Future[None]) -> None:
+        if not entering.cancelled():
+            entering.exception()  # a refusal that nobody reads
+        self.leave()
 
 
 class RemotePictures:

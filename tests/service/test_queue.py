@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colm_vl.service.queue import QUANTUM, Caller, FairQueue, Quota, Refusal, Ticket
+from colm_vl.service.ray import RemotePlaces, State
+from colm_vl.service.settings import Settings
 
 ANN, BOB = Caller("ann"), Caller("bob")
 
@@ -262,6 +266,37 @@ async def test_a_call_that_is_cancelled_just_as_its_turn_comes_gives_the_place_o
         await settled()
         assert made.served == [last]
         assert made.tasks[unlucky].cancelled()
+
+
+async def test_a_call_that_is_cancelled_on_its_way_to_the_queue_of_another_process_frees_its_place() -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'colm-vl[ray]'")
+    state, arrived, left = State(Settings(), None), asyncio.Event(), asyncio.Event()
+
+    async def enter(*sent: Any) -> Any:
+        await arrived.wait()
+        return await state.enter(*sent)
+
+    async def leave(*sent: Any) -> None:
+        await state.leave(*sent)
+        left.set()
+
+    def remote(method: Any) -> Any:
+        """Cancelling the wait for a reply does not cancel the call."""
+        return SimpleNamespace(remote=lambda *sent: asyncio.shield(asyncio.ensure_future(method(*sent))))
+
+    async def ask() -> None:
+        async with RemotePlaces(SimpleNamespace(enter=remote(enter), leave=remote(leave))).place(ANN, 1):
+            raise AssertionError("it was cancelled before")
+
+    asking = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    asking.cancel()
+    with suppress(asyncio.CancelledError):
+        await asking
+    assert not left.is_set()
+    arrived.set()
+    await asyncio.wait_for(left.wait(), 5)
+    assert (await state.beat("replica")).serving == 0
 
 
 async def test_a_thousand_cancelled_calls_leave_no_place_taken() -> None:
