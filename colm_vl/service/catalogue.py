@@ -16,12 +16,19 @@ def offered(team: Team, names: Sequence[str] | None = None) -> Mapping[str, Choi
     if names is not None:
         return {name: strategies.choose(team, name) for name in names}
     found: dict[str, Choice] = {}
-    for name in _all(team):
+    for name in (_own(team), *_all(team)):
         try:
             found[name] = strategies.choose(team, name)
         except ConfigError:  # it needs a server
             continue
-    return dict(sorted(found.items(), key=lambda item: item[0] != team.policy.strategy))
+    return found
+
+
+def _own(team: Team) -> str:
+    name = team.policy.strategy
+    strategy = strategies.known().get(name)
+    single = strategy is not None and strategy.one_client and strategy.one_model
+    return f"{name}:{team.asker.name}" if single else name
 
 
 def _all(team: Team) -> Iterator[str]:
