@@ -91,7 +91,7 @@ async def prepare(service: Service, caller: Caller, wanted: Wanted) -> Asked:
     elif wanted.schema is not None:
         check_schema(wanted.schema)
         choice = under_schema(choice, wanted.schema)
-    query = await read_query(wanted.messages, wanted.colm.choices, service.settings)
+    query = await read_query(wanted.messages, wanted.colm.choices, service.settings, service.decoding)
     return Asked(service, caller, wanted.model, query, choice, wanted.colm.trace)
 
 

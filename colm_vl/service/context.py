@@ -19,7 +19,7 @@ from colm_vl.service.keys import KeyRing
 from colm_vl.service.ledger import Ledger, day_begun
 from colm_vl.service.logs import RequestLog
 from colm_vl.service.metrics import Metrics
-from colm_vl.service.pictures import PictureStore
+from colm_vl.service.pictures import DECODED_AT_ONCE, PictureStore
 from colm_vl.service.queue import FairQueue
 from colm_vl.service.queued import QueuedBackend
 from colm_vl.service.settings import Settings
@@ -59,6 +59,7 @@ class Service:
         self.pool = BackendPool(members, max_loaded=team.policy.max_loaded)
         self.guidance = GuidanceService(team, self.pool, self.places, self.pictures) if team.server else None
         self.models = offered(team, self.settings.strategies)
+        self.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
         self.metrics = Metrics(self.places, team)
         self.sinks: Sequence[Sink] = (
             self.metrics,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,9 +32,11 @@ class Address:
     url: str = field(repr=False)
 
 
-async def read_query(messages: Sequence[Said], choices: Sequence[str], settings: Settings) -> Query:
-    """The last message is the question, and the others are its history. Raises `ApiError` (400), `InputError` or
-    `ImageError`."""
+async def read_query(
+    messages: Sequence[Said], choices: Sequence[str], settings: Settings, decoding: asyncio.Semaphore
+) -> Query:
+    """The last message is the question, and the others are its history. Pictures are decoded within `decoding`. Raises
+    `ApiError` (400), `InputError` or `ImageError`."""
     limits = settings.limits
     _check_conversation(messages, limits)
     _check_choices(choices, limits)
@@ -42,7 +45,7 @@ async def read_query(messages: Sequence[Said], choices: Sequence[str], settings:
     most = limits.conversation if is_side_task(messages) else limits.question
     if len(question.text) > most:
         raise refused(f"the question has {len(question.text):,} characters; at most {most:,} are allowed")
-    images = await _open(addresses, settings)
+    images = await _open(addresses, settings, decoding)
     return Query(question.text, images, tuple(choices), history=tuple(history))
 
 
@@ -105,12 +108,14 @@ def _check_choices(choices: Sequence[str], limits: Limits) -> None:
         raise refused(f"a choice has {longest:,} characters; {most}", param="colm.choices")
 
 
-async def _open(addresses: Sequence[Address], settings: Settings) -> tuple[Image, ...]:
+async def _open(addresses: Sequence[Address], settings: Settings, decoding: asyncio.Semaphore) -> tuple[Image, ...]:
     """One after the other, so that no more pixels are decoded than are allowed."""
     images: list[Image] = []
     left = settings.limits.all_pixels
     for address in addresses:
-        image = await asyncio.to_thread(_opened, address.url, min(settings.limits.pixels, left), settings.fetch)
+        # A host that is slow to send a picture must not keep others from being decoded.
+        async with decoding if address.url[:5].lower() == "data:" else nullcontext():
+            image = await asyncio.to_thread(_opened, address.url, min(settings.limits.pixels, left), settings.fetch)
         left -= image.pixels
         images.append(image)
     return tuple(images)

@@ -93,7 +93,7 @@ class ServiceAsker(Asker):
         idle.clear()
         try:
             await service.places.admit(caller)
-            query = await read_query(_messages(asked), asked.choices, service.settings)
+            query = await read_query(_messages(asked), asked.choices, service.settings, service.decoding)
             choice = next(iter(service.models.values()))
             async with aclosing(answering.follow(service, caller, query, choice)) as events:
                 async for event in events:

@@ -14,7 +14,7 @@ from colm_vl.errors import InputError
 from processors.images import DEFAULT_MAX_PIXELS, Image
 
 _BYTES_A_PIXEL = 3
-_DECODED_AT_ONCE = 2
+DECODED_AT_ONCE = 2
 """Decoding takes up to 16 bytes for each pixel for a moment."""
 
 
@@ -62,7 +62,7 @@ class PictureStore:
         self._files: OrderedDict[_Key, _Kept] = OrderedDict()  # the least recently used first
         self._decoded: OrderedDict[_Key, Image] = OrderedDict()
         self._bytes: Counter[str] = Counter()
-        self._decoding = asyncio.Semaphore(_DECODED_AT_ONCE)
+        self._decoding = asyncio.Semaphore(DECODED_AT_ONCE)
 
     @property
     def size(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from colm_vl import Image
 from colm_vl.backends.scripted import Reply, ScriptedBackend
 from colm_vl.service import keys
 from colm_vl.service.keys import QuotaTable
@@ -65,6 +68,23 @@ async def test_there_is_a_model_for_each_strategy_that_the_team_can_carry_out() 
     async with client(service(settings={"strategies": ["vote"]})) as http:
         assert len((await http.get("/v1/models")).json()["data"]) == 1
         assert (await ask(http, body(model="colm"))).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("policy", "first"),
+    [
+        ({"strategy": "solo"}, "solo:dots"),
+        ({"strategy": "solo", "asker": "charts"}, "solo:charts"),
+        ({"strategy": "solo:charts"}, "solo:charts"),
+        ({"strategy": "self_consistency:charts"}, "self_consistency:charts"),
+        ({"strategy": "vote"}, "vote"),
+    ],
+)
+async def test_the_teams_own_strategy_is_the_first_model(policy: dict[str, Any], first: str) -> None:
+    async with client(service(team(**policy))) as http:
+        ids = [model["id"] for model in (await http.get("/v1/models")).json()["data"]]
+        assert ids[0] == first
+        assert len(ids) == len(set(ids))
 
 
 async def test_a_team_answers_like_one_model(dots_png: bytes) -> None:
@@ -258,6 +278,27 @@ async def test_sampling_applies_to_the_replies_from_which_answers_are_read() -> 
     assert (drafted.max_tokens, drafted.temperature, drafted.seed) == (256, 0.5, 3)
     assert longest.max_tokens == 4096
     assert server.requests[0].sampling.temperature == 0
+
+
+async def test_only_two_pictures_are_decoded_at_the_same_time(dots_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, under_way, most = Image.open, 0, 0
+    counting = threading.Lock()
+
+    def slowly(*given: Any, **more: Any) -> Image:
+        nonlocal under_way, most
+        with counting:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.02)
+        with counting:
+            under_way -= 1
+        return decode(*given, **more)
+
+    monkeypatch.setattr(Image, "open", slowly)
+    async with client() as http:
+        answers = await asyncio.gather(*(ask(http, body(picture(dots_png), text())) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert most == 2
 
 
 PNG = "data:image/png;base64,aGVsbG8="
