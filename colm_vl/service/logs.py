@@ -64,7 +64,7 @@ class Formatter(logging.Formatter):
                 "logger": record.name,
                 "message": record.getMessage(),
             }
-            return json.dumps(line | fields | ({"error": error} if error else {}), ensure_ascii=False)
+            return _json(line | fields | ({"error": error} if error else {}))
         shown = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
         return f"{at} {record.levelname} {record.name}: {record.getMessage()}{shown}" + (f"\n{error}" if error else "")
 
@@ -79,4 +79,10 @@ def set_up(kind: LogFormat, *, debug: bool) -> None:
 
 def _plain(value: object) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(sign.isspace() for sign in text) else text
+    return text if text and text.isprintable() and " " not in text else _json(text)
+
+
+def _json(value: object) -> str:
+    """With all but ASCII escaped if it has characters that could control the operator's terminal."""
+    written = json.dumps(value, ensure_ascii=False)
+    return written if written.isprintable() else json.dumps(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sqlite3
 import time
@@ -22,6 +23,8 @@ from colm_vl.service import keys
 from colm_vl.service.accounting import Bill
 from colm_vl.service.keys import KeyRing, QuotaTable
 from colm_vl.service.ledger import Ledger, usage
+from colm_vl.service.logs import Formatter
+from colm_vl.service.settings import LogFormat
 from tests.service.hosted import client, process, service, team
 
 TEAM = """
@@ -140,3 +143,13 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite").write_text("no database" * 100)
     with pytest.raises(InputError, match=r"text\.sqlite: not a ledger"):
         usage(tmp_path / "text.sqlite")
+
+
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_a_callers_text_cannot_control_the_operators_terminal(kind: LogFormat) -> None:
+    record = logging.makeLogRecord({"msg": "request", "fields": {"question": "Würfel?", "answer": "\x1b[2J\x9b5"}})
+    line = Formatter(kind).format(record)
+    assert line.isprintable()
+    assert "u001b[2J" in line
+    record.fields = {"question": "Wie viele Würfel?"}
+    assert '"Wie viele Würfel?"' in Formatter(kind).format(record)
