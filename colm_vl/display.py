@@ -37,6 +37,8 @@ from colm_vl.types import (
 )
 
 _PREVIEW_LINES = 4
+_SEVERAL = "several answers at once"
+"""Shown while a client writes samples, whose pieces are interleaved."""
 _KEPT = "\n\t\u200c\u200d"
 
 
@@ -78,7 +80,8 @@ class Conversation:
             case Queued():
                 self._waiting[event.member] = event.ahead
             case Delta():
-                self._writing[event.member] = self._writing.get(event.member, "") + event.text
+                so_far = self._writing.get(event.member, "")
+                self._writing[event.member] = _SEVERAL if event.sample else so_far + event.text
             case Selection():
                 self._show_selection(event)
             case Refinement():

@@ -107,3 +107,14 @@ def test_a_call_that_waits_in_the_queue_of_a_service_is_shown_until_it_is_answer
     assert "in the queue of the service, 3 calls ahead" in shown
     assert "in the queue" not in later
     assert "Evidence: five" in later
+
+
+def test_samples_that_are_written_at_once_are_not_mixed() -> None:
+    console = Console(width=100, file=io.StringIO(), force_terminal=True)
+    with Conversation(console) as conversation:
+        conversation.show(StageStarted("draft", ("near",)))
+        for sample in (1, 2):
+            conversation.show(Delta("draft", "near", "Answer: ", sample=sample))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "several answers at once" in shown
+    assert "Answer" not in shown
