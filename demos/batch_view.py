@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from colm_vl import Trace, viewer
+from colm_vl import Refinement, Trace, viewer
 from colm_vl.answers import choice_letters, same
 from colm_vl.viewer import rows
 from colm_vl.viewer.rows import Judged, Mark
@@ -56,7 +56,7 @@ def _judged(trace: Trace, truth: str) -> Iterator[Judged]:
             continue
         said[reply.client] = reply.answer or said.get(reply.client, "")
         right = same(said[reply.client], truth)
-        was = before.get(reply.client, right)
+        was = before.get(reply.client, right) if isinstance(reply, Refinement) else right  # no sample corrects another
         before[reply.client] = right
         flip: Literal["corrected", "regressed", ""] = ("corrected" if right else "regressed") if right != was else ""
         yield Judged(right, flip)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from colm_vl import Settlement, Trace
+from colm_vl import Draft, Refinement, Settlement, Trace
 from demos.batch_questions import Questions, UploadedQuestion
 from demos.batch_runs import HOURS, MOST, BatchRun, BatchRuns
 from demos.inputs import Limits
@@ -18,6 +18,7 @@ from tests.teams import FIVE, scripted
 gr = pytest.importorskip("gradio", reason="gradio is not installed: pip install 'colm-vl[demo]'")
 from demos import batch_tab  # noqa: E402
 from demos.batch_tab import BatchTab  # noqa: E402
+from demos.batch_view import _judged  # noqa: E402
 from demos.service import Service  # noqa: E402
 from demos.waiting import WaitingLine  # noqa: E402
 
@@ -112,3 +113,11 @@ def test_the_time_left_is_told_by_the_answers_since_the_batch_was_continued() ->
     assert "about 7 s left" in batch_tab._progress(continued, over=False)
     assert "3 of 4 answered, the last 1 in 7 s" in batch_tab._progress(continued, over=True)
     assert "left" not in batch_tab._progress(replace(continued, traces=TRACES), over=False)
+
+
+def test_only_a_refinement_corrects_an_answer() -> None:
+    samples = (Draft("one", "4", "4", sample=1), Draft("one", "5", "5", sample=2))
+    sampled = Trace("Why?", "self_consistency", drafts=samples)
+    assert [judged.flip for judged in _judged(sampled, "5")] == ["", ""]
+    refined = Trace("Why?", "colm", drafts=samples[:1], refinements=(Refinement("one", "5", "5", changed=True),))
+    assert [judged.flip for judged in _judged(refined, "5")] == ["", "corrected"]
