@@ -162,7 +162,7 @@ def blind_comparison(traces: Sequence[Trace]) -> str:
     """The different answers in a random order, each with the number of strategies that gave it, and without names."""
     answers: list[list[Trace]] = []
     for trace in traces:
-        group = next((group for group in answers if same(group[0].answer, trace.answer)), None)
+        group = next((group for group in answers if _alike(group[0].answer, trace.answer)), None)
         if group is None:
             answers.append([trace])
         else:
@@ -174,6 +174,11 @@ def blind_comparison(traces: Sequence[Trace]) -> str:
         for one, group in zip(said, answers, strict=True)
     )
     return tag("ol", "".join(rows), "cv-blind", aria_label="Answers without names")
+
+
+def _alike(first: str, second: str) -> bool:
+    """Also if there is no answer, which is not the same as another."""
+    return first == second or same(first, second)
 
 
 def _compared_row(row: Compared, truth: str) -> str:

@@ -5,7 +5,6 @@ What models write is rendered by `markup.rich`, all other text from visitors and
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 
 from colm_vl import ClientReply, Confidence, Failure, Guidance, Refinement, Settlement, Verdict
@@ -14,7 +13,7 @@ from colm_vl.types import MemberInfo, Stage
 
 from . import boxes
 from .changes import changed, written
-from .elements import clamped, disclosed, error, labelled, lettered, percent, status, tag, text
+from .elements import clamped, disclosed, error, is_picture, labelled, lettered, percent, status, tag, text
 from .markup import rich, rich_line
 from .messages import failure_in_words
 from .view import Mark, QueuePosition, ReplyKey, View
@@ -49,15 +48,12 @@ def answer(view: View) -> str:
 
 
 def pictures(uris: Iterable[str], view: View | None = None) -> str:
-    """The pictures of a question, which a click enlarges, with the boxes that the models of `view` gave.
-
-    `uris` may come back from the visitor's browser, so they are checked and escaped.
-    """
-    shown = [uri for uri in uris if uri.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))]
+    """The pictures of a question, which a click enlarges, with the boxes that the models of `view` gave."""
+    shown = [uri for uri in uris if is_picture(uri)]
     boxed = view is not None and len(shown) == 1
     each = []
     for number, uri in enumerate(shown, 1):
-        picture = f'<img src="{html.escape(uri)}" alt="Picture {number} of the question">'
+        picture = f'<img src="{uri}" alt="Picture {number} of the question">'
         picture = boxes.on_picture(picture, view) if boxed and view else picture
         each.append(tag("button", picture, "cv-zoom",
                         type="button", data_zoom="picture", aria_label=f"Enlarge picture {number}"))  # fmt: skip

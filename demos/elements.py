@@ -6,6 +6,7 @@ All elements are built with `tag` and `text`, so that no unescaped value gets in
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ SPARE = 40
 """A text that is longer by no more than this is shown whole."""
 _JOINERS = "\u200c\u200d"
 """Invisible, and part of the spelling of Persian, of Indian scripts and of emoji."""
+_PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+")
 
 
 def text(value: object) -> str:
@@ -40,6 +42,11 @@ def tag(name: str, content: str, classes: str = "", **attributes: object) -> str
     written = {"class": classes, **{key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}}
     inside = "".join(f' {key}="{text(value)}"' for key, value in written.items() if value not in ("", None))
     return f"<{name}{inside}>{content}</{name}>"
+
+
+def is_picture(uri: str) -> bool:
+    """Whether it is a data URI of a picture, and nothing else: it may come back from a visitor's browser."""
+    return _PICTURE.fullmatch(uri) is not None
 
 
 def clamped(said: str, most: int = CLAMPED) -> str:

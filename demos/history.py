@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from colm_vl import ColmError, Trace
+from colm_vl import ColmError, Trace, strategies
 
-from .draw import labelled, tag, text
+from .elements import is_picture, labelled, tag, text
 from .view import View
 
 KEPT = 20
@@ -84,10 +84,16 @@ class Entry:
 
     @classmethod
     def from_dict(cls, data: Any) -> Entry | None:
-        """None if `data` is not an entry: it comes from a browser, perhaps from another version of the page."""
+        """None if `data` is not an entry that can be shown: it comes from a browser, perhaps from another version of
+        the page, or its strategy is no longer installed."""
         try:
+            trace = Trace.from_dict(data["trace"])
+            strategies.find(trace.strategy)
+            settlement = trace.settlement
+            if settlement is not None and settlement.method != "server" and not settlement.by:
+                return None
             return cls(
-                Trace.from_dict(data["trace"]),
+                trace,
                 tuple(str(uri) for uri in data["thumbnails"]),
                 str(data["truth"]),
                 dict(data["changes"]),
@@ -203,7 +209,7 @@ def pictures_of(entries: Sequence[Entry]) -> str:
     rules = (
         f"#history label:nth-of-type({number}) {{ --cv-picture: url({entry.thumbnails[0]}); }}"
         for number, entry in enumerate(entries, 1)
-        if entry.thumbnails and re.fullmatch(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+", entry.thumbnails[0])
+        if entry.thumbnails and is_picture(entry.thumbnails[0])
     )
     return f"<style>{' '.join(rules)}</style>"
 

@@ -199,3 +199,19 @@ def test_a_strategy_that_shares_drafts_is_charged_for_their_time() -> None:
     table = costs.comparison(rows, "5")
     assert "1 of 1 single models were right" in table
     assert "the team&#x27;s answer is right" in table
+
+
+def test_strategies_without_an_answer_are_one_row_of_a_blind_comparison() -> None:
+    with scripted({"one": [FIVE]}, strategy="vote") as colm:
+        answered = colm.ask("How many dots?")
+    silent = Trace("How many dots?", "vote")
+    html = costs.blind_comparison([silent, answered, silent])
+    assert html.count("<li>") == 2
+    assert "no answer</span> from 2 of 3" in html
+
+
+def test_a_picture_of_the_browser_is_a_data_uri_and_nothing_else() -> None:
+    good = "data:image/png;base64,AAAA"
+    assert good in draw.pictures([good])
+    for bad in (f"{good}${{x}}", f'{good}" onerror="x', "https://a.org/b.png"):
+        assert draw.pictures([bad]) == ""

@@ -35,6 +35,18 @@ def test_invalid_history_entries_are_ignored(stored: object) -> None:
     assert remembered(stored) == []
 
 
+def test_entries_that_cannot_be_shown_are_ignored(trace: Trace) -> None:
+    assert trace.settlement is not None
+    for shown, changes in (
+        (True, {}),
+        (False, {"strategy": "of_a_package_that_is_gone"}),
+        (False, {"settlement": replace(trace.settlement, by=())}),
+        (True, {"settlement": replace(trace.settlement, by=(), method="server")}),
+    ):
+        stored = [Entry(replace(trace, **changes)).to_dict()]  # type: ignore[arg-type]
+        assert len(remembered(stored)) == shown
+
+
 def test_the_download_is_the_trace(trace: Trace) -> None:
     html = download_links(Entry(trace), "team.toml", pocket=False)
     found = re.search(r'href="data:application/json;base64,([^"]+)"', html)
