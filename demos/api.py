@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import gradio as gr
 from gradio.data_classes import GradioRootModel
 from gradio_client.utils import is_file_obj_with_meta
 
-from .inputs import FieldError, Settings, read_history
+from .inputs import FieldError, Settings, read_choices, read_history
 from .messages import in_words
 from .service import Asked, Service
 
@@ -41,7 +42,7 @@ def offer_api(service: Service) -> None:
         has the earlier turns of a conversation; their pictures come first in `images`."""
         try:
             settings = replace(own, strategy=strategy, asker=asker, rounds=_rounds(rounds))
-            query = await service.read(question, images, _lines(choices))
+            query = await service.read(question, images, _choices(choices))
             changes = settings.changes(service.colm.team)
             turns = read_history(history, len(images), service.limits)
             asked = Asked(replace(query, images=(), history=turns), changes, files=tuple(images))
@@ -75,9 +76,9 @@ def _rounds(given: Any) -> int:
     return given
 
 
-def _lines(choices: Any) -> str:
+def _choices(choices: Any) -> Sequence[str]:
     if choices is None or isinstance(choices, str):
-        return choices or ""
+        return read_choices(choices or "")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise FieldError("choices", f"choices is {choices!r}, expected a list of texts.")
-    return "\n".join(choices)
+    return choices

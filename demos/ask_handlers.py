@@ -59,7 +59,7 @@ class AskHandlers(AskLayout):
             return
         try:
             files = _files(pictures)
-            query = await self.service.read(question, files, choices)
+            query = await self.service.read(question, files, read_choices(choices))
             if known and not known.is_of(query):  # asked before `_on_question` or `_on_pictures` cleared the fields
                 choices, truth = known.without(choices or "", truth or "")
                 query, known = replace(query, choices=read_choices(choices)), None
@@ -104,7 +104,7 @@ class AskHandlers(AskLayout):
             yield {self.followup_error: draw.error(said)}
             return
         try:
-            query = await self.service.read(question, conversation.files, "")
+            query = await self.service.read(question, conversation.files)
             check_length(conversation.turns, self.service.limits)
             query = replace(query, images=(), history=conversation.turns)
             asked = Asked(query, settings.changes(self.service.colm.team), files=conversation.files)
@@ -220,7 +220,7 @@ class AskHandlers(AskLayout):
         """Check pictures as soon as they are added, not only when the question is asked. Other pictures end the
         conversation."""
         try:
-            query = await self.service.read("?", _files(pictures), "")
+            query = await self.service.read("?", _files(pictures))
         except FieldError as error:
             return {self.errors["pictures"]: draw.error(str(error))}
         given = digests(query)

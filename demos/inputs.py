@@ -129,18 +129,15 @@ def _in_words(strategy: str) -> str:
     return f"{client} alone" if client else f"{summary[:1].upper()}{summary[1:]}"
 
 
-def read_query(
-    question: str, files: Sequence[str | Path], choices: str, limits: Limits, metadata: Mapping[str, Any] | None = None
-) -> Query:
+def read_query(question: str, files: Sequence[str | Path], choices: Sequence[str], limits: Limits) -> Query:
     """The question with decoded pictures. Raises `FieldError`. Slow for large pictures: call it in a thread."""
     if not (question or "").strip():
         raise FieldError("question", "Write a question first.")
     if len(question) > limits.characters:
         raise FieldError("question", f"At most {limits.characters:,} characters are allowed, not {len(question):,}.")
-    given = read_choices(choices)
     images = read_pictures(files, limits)
     try:
-        return Query(question.strip(), images, given, metadata=metadata or {})
+        return Query(question.strip(), images, tuple(choices))
     except ColmError as error:
         raise FieldError("choices", words(error)) from None
 

@@ -87,7 +87,7 @@ class Service:
                 await asyncio.wait_for(ended.wait(), within)
         return not self.is_busy(visit)
 
-    async def read(self, question: str, files: Sequence[str], choices: str) -> Query:
+    async def read(self, question: str, files: Sequence[str], choices: Sequence[str] = ()) -> Query:
         """The question with its pictures, to check them. Raises `FieldError`."""
         async with self._decoding:
             return await asyncio.to_thread(read_query, question, files, choices, self.limits)

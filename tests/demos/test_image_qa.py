@@ -94,6 +94,9 @@ def test_a_program_gives_one_picture_and_a_list_of_choices(client: Any) -> None:
     house = handle_file(str(ROOT / "docs/examples/house.png"))
     record = client.predict(question="Whose is violet?", images=house, choices=["green", "violet"], api_name="/ask")
     assert (record["choice"], len(record["images"])) == ("B", 1)
+    two_lines = ["violet\nor blue", "green"]
+    record = client.predict(question="Whose is violet?", choices=two_lines, api_name="/ask")
+    assert record["choices"] == two_lines
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -123,6 +126,7 @@ def test_api_errors_are_readable(client: Any) -> None:
         ({"question": "How?", "history": [{"role": "user", "text": "?", "images": 1}]}, "with 1 pictures, but 0 are"),
         ({"question": "How?", "rounds": "two"}, "rounds is 'two', expected a whole number"),
         ({"question": "How?", "choices": {"A": "cat"}}, "expected a list of texts"),
+        ({"question": "How?", "choices": ["cat", "", "dog"]}, "One of the choices is empty"),
         ({"question": "How?", "images": ["docs/examples/house.png"]}, "expected uploaded files, as by handle_file"),
     ):
         with pytest.raises(Exception, match=words):

@@ -20,6 +20,7 @@ from demos.inputs import (
     Settings,
     gate_options,
     in_force,
+    read_choices,
     read_query,
     strategies,
     strategy_choices,
@@ -37,7 +38,7 @@ def picture(tmp_path: Path, dots_png: bytes) -> Path:
 
 
 def test_a_question_is_read(picture: Path) -> None:
-    query = read_query(" How many? ", [picture], "three\n\n four \n", LIMITS)
+    query = read_query(" How many? ", [picture], read_choices("three\n\n four \n"), LIMITS)
     assert (query.question, query.choices, len(query.images)) == ("How many?", ("three", "four"), 1)
 
 
@@ -54,13 +55,13 @@ def test_errors_name_their_field(picture: Path, tmp_path: Path) -> None:
     large.write_bytes(picture.read_bytes() + b"\0" * 2000)
     narrow = Limits(pixels=100)
     for field, words, arguments in (
-        ("question", "Write a question", (" ", [], "", LIMITS)),
-        ("question", "At most 20 characters", ("x" * 21, [], "", LIMITS)),
-        ("pictures", "At most 2 pictures", ("How?", [picture] * 3, "", LIMITS)),
-        ("pictures", "broken.png", ("How?", [broken], "", LIMITS)),
-        ("pictures", "large.png has", ("How?", [large], "", LIMITS)),
-        ("pictures", "pixels", ("How?", [picture], "", narrow)),
-        ("choices", "expected none or 2", ("How?", [], "one", LIMITS)),
+        ("question", "Write a question", (" ", [], (), LIMITS)),
+        ("question", "At most 20 characters", ("x" * 21, [], (), LIMITS)),
+        ("pictures", "At most 2 pictures", ("How?", [picture] * 3, (), LIMITS)),
+        ("pictures", "broken.png", ("How?", [broken], (), LIMITS)),
+        ("pictures", "large.png has", ("How?", [large], (), LIMITS)),
+        ("pictures", "pixels", ("How?", [picture], (), narrow)),
+        ("choices", "expected none or 2", ("How?", [], ("one",), LIMITS)),
     ):
         with pytest.raises(FieldError, match=words) as told:
             read_query(*arguments)  # type: ignore[arg-type]
