@@ -287,7 +287,7 @@
     read();
     show();
     if (state.open) list.querySelector("[aria-expanded=true]")?.scrollIntoView();
-    else if (location.hash.startsWith(`#${root.id}`)) root.scrollIntoView();
+    else if (!local && location.hash.startsWith(`#${root.id}`)) root.scrollIntoView();
   }
 
   // --- elements ---
