@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from colm_vl.pocket.scenes import DOMAINS
+
 Architecture = Literal["qwen2_5_vl", "llava"]
 
 
@@ -30,8 +32,7 @@ class Member:
 
 def _domain_weights(home: Mapping[str, float], elsewhere: float) -> Mapping[str, float]:
     """The weights of the member's own domains, and a small weight for all others."""
-    domains = ("shapes", "counting", "charts", "digits", "pairs", "text")
-    return MappingProxyType({domain: home.get(domain, elsewhere) for domain in domains})
+    return MappingProxyType({domain: home.get(domain, elsewhere) for domain in DOMAINS})
 
 
 CLIENTS: tuple[Member, ...] = (
