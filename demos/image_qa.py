@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from colm_vl import CoLM, ColmError, ConfigError, terminal
-from colm_vl.backends._http_options import Options as EndpointOptions
+from colm_vl._startup import check_keys
 from colm_vl.extras import require
 
 logger = logging.getLogger(__name__)
@@ -61,9 +61,7 @@ def serve(
     _check_address(host, port)
     _check_feedback(feedback)
     with CoLM.from_team(team) as colm:
-        for member in colm.team.members:
-            if isinstance(member.options, EndpointOptions):
-                member.options.key()  # a missing key is an error now, not for the first visitor
+        check_keys(colm.team)
         with _uploads():
             loaded = threading.Event()
             launch(colm, host, port, feedback, at_once, line, loaded)

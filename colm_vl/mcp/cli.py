@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from colm_vl import policies
-from colm_vl.backends._http_options import Options as EndpointOptions
+from colm_vl._startup import check_keys
 from colm_vl.engine import AsyncCoLM
 from colm_vl.errors import ConfigError
 from colm_vl.extras import require
@@ -45,9 +45,7 @@ def serve(
         if not each.is_dir():
             raise ConfigError(f"--folder {each}: no such folder", hint="name a folder with pictures")
     colm = AsyncCoLM.from_team(team, **policies.read_settings(settings or ()))
-    for member in colm.team.members:
-        if isinstance(member.options, EndpointOptions):
-            member.options.key()  # a missing key is an error now, not at the first question
+    check_keys(colm.team)
     if sys.stdin.isatty():
         typer.echo(
             "colm-vl: waiting for messages on standard input, which an MCP client sends (Ctrl-C ends it)", err=True

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from colm_vl._startup import check_keys
 from colm_vl._tables import validate
 from colm_vl.errors import ConfigError
 from colm_vl.extras import require
@@ -64,6 +65,7 @@ def serve(
     logs.set_up(log_format, debug=debug)
     ring = KeyRing(key_file) if key_file else None
     settings, members = Settings.load(config) if config else Settings(), Team.load(team) if team else Team.pocket()
+    check_keys(members)
     if mcp or settings.mcp:
         require("mcp", "mcp")
         settings = settings.model_copy(update={"mcp": True})

@@ -77,6 +77,16 @@ def test_without_keys_only_loopback_is_served(host: str) -> None:
     assert "there are no keys" in str(result.exception)
 
 
+def test_a_key_that_a_client_needs_is_missed_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "team.toml"
+    file.write_text(
+        '[[clients]]\nname = "x"\nbackend = "openai"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        'api_key_env = "COLM_VL_NO_SUCH_KEY"\n[policy]\nstrategy = "vote"\n'
+    )
+    result = CliRunner().invoke(command_line, ["serve", "--team", str(file), "--port", "0"])
+    assert "'COLM_VL_NO_SUCH_KEY', named by api_key_env, is not set" in str(result.exception)
+
+
 def test_sigterm_ends_the_process_with_status_0() -> None:
     with hosted.process() as served:
         assert httpx.get(f"{served.url}/health").json() == {"status": "ok"}
