@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePath
 
 from colm_vl import ColmError, Failure, Trace
 
@@ -37,17 +37,12 @@ def failure_in_words(failure: Failure) -> str:
 
 
 def for_visitors(trace: Trace) -> Trace:
-    """The trace without the operator's addresses and folders."""
+    """The trace without the operator's addresses and folders. Profiles have the paths of the team file."""
     return replace(
         trace,
         failures=tuple(replace(one, message=failure_in_words(one), hint="") for one in trace.failures),
-        members=tuple(replace(one, model=model_name(one.model)) for one in trace.members),
+        members=tuple(replace(one, prompts=PurePath(one.prompts).name) for one in trace.members),
     )
-
-
-def model_name(model: str) -> str:
-    """The name of a model without its folder on the server."""
-    return Path(model).name if Path(model).is_absolute() else model
 
 
 def in_words(error: Exception) -> str:

@@ -18,7 +18,6 @@ from .batch_tab import BatchTab
 from .examples import Example, drawn_examples, pocket_examples
 from .history import FeedbackFile
 from .inputs import Limits
-from .messages import model_name
 from .service import Service
 from .waiting import WaitingLine
 
@@ -73,9 +72,7 @@ def _masthead(team: Team) -> str:
     theme = draw.tag("button", "Light or dark", "cv-button cv-small", type="button", data_theme="switch")
     head = draw.tag("div", draw.tag("h1", "colm-vl") + theme, "cv-title")
     parts = [head, draw.tag("p", draw.text(words), "cv-lead")]
-    who = f"Clients: {clients}." + (
-        f" Server: {model_name(team.server.options.model)}." if team.server else " No server."
-    )
+    who = f"Clients: {clients}." + (f" Server: {team.server.label}." if team.server else " No server.")
     if team.is_pocket:
         who = (
             "Pocket team: tiny models that only understand drawn shapes, bar charts, written digits and small sums, "

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from colm_vl import Query
+from demos.messages import for_visitors
 from demos.service import Asked, Busy, Service
 from demos.view import QueuePosition
 from demos.waiting import Full, WaitingLine
@@ -32,6 +34,14 @@ async def test_a_question_is_answered() -> None:
     with scripted({"one": [FIVE], "two": [FIVE]}, [GUIDANCE]) as colm:
         trace = await Service(colm, WaitingLine(1, 1)).answer("a", Asked(Query("How many dots?"), {"strategy": "vote"}))
     assert (trace.answer, trace.strategy) == ("5", "vote")
+
+
+async def test_a_visitor_sees_no_folder_of_a_prompt_profile() -> None:
+    with scripted({"one": [FIVE]}, strategy="vote") as colm:
+        trace = colm.ask("How many dots?")
+    members = tuple(replace(member, prompts="../ours/dots.toml") for member in trace.members)
+    shown = for_visitors(replace(trace, members=members))
+    assert {member.prompts for member in shown.members} == {"dots.toml"}
 
 
 async def test_stop_cancels_the_calls_and_keeps_finished_replies() -> None:
