@@ -159,11 +159,7 @@ def describe(app: FastAPI) -> None:
 
 
 def add_handlers(app: FastAPI) -> None:
-    async def api_error(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ApiError)
-        return error.response()
-
-    async def colm_error(request: Request, error: Exception) -> JSONResponse:
+    async def told(request: Request, error: Exception) -> JSONResponse:
         return as_api_error(error).response()
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
@@ -174,18 +170,14 @@ def add_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return ApiError(error.status_code, str(error.detail), headers=error.headers).response()
 
-    async def bug(request: Request, error: Exception) -> JSONResponse:
-        return as_api_error(error).response()
-
     async def gone(request: Request, error: Exception) -> Response:
         return Response(status_code=_CLIENT_GONE)
 
     app.add_exception_handler(ClientGone, gone)
-    app.add_exception_handler(ApiError, api_error)
-    app.add_exception_handler(ColmError, colm_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, bug)
+    for kind in (ApiError, ColmError, Exception):
+        app.add_exception_handler(kind, told)
 
 
 def _invalid(error: RequestValidationError) -> ApiError:

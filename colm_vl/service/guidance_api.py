@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request, Response
 from pydantic import TypeAdapter
 
-from colm_vl.errors import ColmError
 from colm_vl.guidance_protocol import (
     PICTURE_TYPES,
     GuidanceReply,
@@ -159,10 +158,8 @@ async def _events(service: Service, consultation: Consultation) -> AsyncGenerato
         async with service.under_way(), aclosing(consultation.events()) as events:
             async for event in events:
                 yield as_json(event)
-    except ColmError as error:
+    except Exception as error:
         yield _failed(errors.as_api_error(error))
-    except ApiError as error:
-        yield _failed(error)
 
 
 def _failed(error: ApiError) -> str:

@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from colm_vl.backends.scripted import Reply, ScriptedBackend
+from colm_vl.guidance_protocol import TextDelta
 from colm_vl.service import keys
+from colm_vl.service.guidance import Consultation
 from colm_vl.service.keys import QuotaTable
 from tests.service.hosted import client, service, team
 from tests.teams import FIVE, GUIDANCE
@@ -108,6 +110,18 @@ async def test_a_failure_after_the_stream_has_begun_is_its_last_event() -> None:
         (last,) = events((await http.post("/v1/guidance", json={**ASK, "stream": True})).text)
     assert (last["type"], last["error"]["type"]) == ("error", "context_too_long")
     assert "secret-model" not in json.dumps(last) + whole.text
+
+
+async def test_a_bug_after_the_stream_has_begun_is_its_last_event(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(consultation: Consultation) -> AsyncIterator[TextDelta]:
+        yield TextDelta(text="Evidence: ")
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(Consultation, "events", break_down)
+    first, last = events((await http.post("/v1/guidance", json={**ASK, "stream": True})).text)
+    assert (first["type"], last["type"], last["error"]["message"]) == ("delta", "error", "internal error")
 
 
 async def test_a_team_without_a_server_guides_nobody() -> None:
