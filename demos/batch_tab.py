@@ -31,9 +31,7 @@ from .service import Service
 
 SHOWN = 8
 """Number of answers in the table. The downloads contain all of them."""
-LEAVING_SECONDS = 5.0
-"""As long as the batch of a page that was left or reloaded may take to end."""
-RUNNING = "A batch of this browser is being answered, in another tab."
+RUNNING = "A batch of this browser is being answered in another tab. Stop it first."
 
 Updates = dict[Any, Any]
 
@@ -143,20 +141,21 @@ class BatchTab:
             async for update in updates:
                 yield update
 
-    async def _on_load(self, key: str, request: gr.Request) -> Updates:
+    async def _on_load(self, key: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """Show the browser's last batch. It may still run: in another tab, or for some seconds after a reload."""
+        async with aclosing(self.service.until_free(_visit(key, request))) as turns:
+            async for _ in turns:
+                run = self.runs.find(key)
+                yield self._buttons(working=True) | ({self.progress: _progress(run, over=False)} if run else {})
         run = self.runs.find(key)
-        if run is None:
-            return {self.again: gr.skip()}
-        if not await self.service.is_free(_visit(key, request), LEAVING_SECONDS):
-            return {self.progress: draw.tag("p", f"{RUNNING} Reload this page when it has ended.", "cv-aside")}
-        return await self._ended(self.runs.find(key) or run)
+        yield self._buttons(working=False) | (await self._ended(run) if run else {})
 
     async def _run(
         self, questions: Questions, strategy: str, key: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         visit = _visit(key, request)
-        if not await self.service.is_free(visit, LEAVING_SECONDS):
-            yield {self.progress: draw.error(f"{RUNNING} Stop it first.")}
+        if self.service.is_busy(visit):
+            yield {self.progress: draw.error(RUNNING)}
             return
         yield self._buttons(working=True) | {
             self.answers: gr.update(visible=False), self.traces: gr.update(visible=False), self.view: "",
@@ -195,7 +194,7 @@ class BatchTab:
         return await self._files(run.traces) | {
             self.progress: _progress(run, over=True),
             self.view: draw_viewer(run.strategy, run.lines, run.traces, run.previews),
-            self.again: gr.update(visible=not run.finished),
+            self.again: gr.update(visible=not run.finished, interactive=True),
         }
 
     async def _files(self, done: Sequence[Trace]) -> Updates:

@@ -79,13 +79,11 @@ class Service:
     def is_busy(self, visit: str) -> bool:
         return visit in self._stops
 
-    async def is_free(self, visit: str, within: float) -> bool:
-        """Whether the visitor has no question running. Waits up to `within` seconds for one to end: that of a page
-        which was left ends at its next update."""
+    async def until_free(self, visit: str) -> AsyncGenerator[None, None]:
+        """Yield at least every `TICK_SECONDS` while the visitor has a question running."""
         if ended := self._ends.get(visit):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), within)
-        return not self.is_busy(visit)
+            async for _ in _until(ended):
+                yield
 
     async def read(self, question: str, files: Sequence[str], choices: Sequence[str] = ()) -> Query:
         """The question with its pictures, to check them. Raises `FieldError`."""
@@ -231,11 +229,11 @@ class Service:
             await asyncio.wait([work])
 
 
-async def _until(admitted: asyncio.Event, stopped: asyncio.Event) -> AsyncGenerator[None, None]:
+async def _until(*events: asyncio.Event) -> AsyncGenerator[None, None]:
     """Yield at least every `TICK_SECONDS` until one of the events is set."""
-    while not admitted.is_set() and not stopped.is_set():
+    while not any(event.is_set() for event in events):
         yield
-        waits = [asyncio.create_task(event.wait()) for event in (admitted, stopped)]
+        waits = [asyncio.create_task(event.wait()) for event in events]
         try:
             await asyncio.wait(waits, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:

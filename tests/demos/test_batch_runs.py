@@ -66,8 +66,7 @@ def test_what_was_answered_is_not_asked_again_unless_the_batch_was_finished(
 
 
 @pytest.fixture
-async def tab(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BatchTab]:
-    monkeypatch.setattr(batch_tab, "LEAVING_SECONDS", 0.05)
+async def tab() -> AsyncIterator[BatchTab]:
     with (
         scripted({"one": [{"when": "Slowly?", "text": "Answer: 5", "delay": 1}, FIVE]}, strategy="vote") as colm,
         gr.Blocks() as page,
@@ -89,12 +88,15 @@ async def test_a_batch_runs_in_one_tab_of_a_browser(tab: BatchTab) -> None:
     second = [update async for update in tab._on_continue(key, session("second"))]
     assert [list(update) for update in second] == [[tab.progress]]
     assert "in another tab. Stop it first" in second[0][tab.progress]
-    assert "in another tab" in (await tab._on_load(key, session("second")))[tab.progress]
+    loaded = tab._on_load(key, session("second"))
+    assert "1 of 2 answered" in (await anext(loaded))[tab.progress]
     other = tab._run(Questions(LINES[:1], Limits()), "vote", "b" * 32, session("other"))
     assert "1 of 1 answered" in [update async for update in other][-1][tab.progress]
     last = [update async for update in first][-1]
     assert "2 of 2 answered" in last[tab.progress]
-    assert "2 of 2 answered" in (await tab._on_load(key, session("second")))[tab.progress]
+    assert "2 of 2 answered in" in [update async for update in loaded][-1][tab.progress]
+    (kept,) = [update async for update in tab._on_load(key, session("third"))]
+    assert "2 of 2 answered in" in kept[tab.progress]
 
 
 async def test_a_batch_is_stopped_by_the_browsers_key(tab: BatchTab) -> None:
