@@ -309,6 +309,21 @@ def test_a_conversation_about_the_same_picture(visitor: Visitor) -> None:
     sync_api.expect(visitor.page.locator("#pictures img")).to_have_count(0)
 
 
+def test_an_answer_is_selected_where_the_browser_refuses_the_clipboard(visitor: Visitor) -> None:
+    visitor.ask("Whose is amber?")
+    visitor.see_end()
+    refuse = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: () => Promise.reject()}})"
+    visitor.page.evaluate(refuse)
+    copy = visitor.page.locator("[data-copy=cv-said]")
+    for _ in range(2):
+        copy.click()
+        sync_api.expect(copy).to_have_text("Selected: press Ctrl-C", timeout=PATIENCE)
+    assert visitor.page.evaluate("getSelection().toString()") == "amber"
+    sync_api.expect(copy).to_have_text("Copy", timeout=PATIENCE)
+    visitor.open()  # with the browser's own clipboard
+    visitor.complaints.clear()
+
+
 def test_a_link_reopens_a_question_of_this_browser(visitor: Visitor, browser: Any) -> None:
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visitor.ask("Whose is violet?")
