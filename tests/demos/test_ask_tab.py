@@ -11,7 +11,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from colm_vl import Settlement, Trace
+from colm_vl import Settlement, Team, Trace
 from demos import examples
 from demos.examples import Example
 from demos.history import Entry
@@ -228,12 +228,25 @@ async def test_a_follow_up_is_edited_and_asked_again_in_its_place(visitor: Visit
     assert [turn.text for turn in turns] == ["How many dots?\n(A) 4\n(B) 5", "(B) 5"]
 
 
-async def test_a_follow_up_without_an_answer_is_edited_and_asked_again(visitor: Visitor) -> None:
+async def test_a_follow_up_without_an_answer_is_edited_and_asked_again(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await visitor.click_example()
     await visitor.follow_up(FAILS)
     again = visitor.tab._on_again(visitor.fields[visitor.tab.shown])
     assert again[visitor.tab.followup] == FAILS
     assert again[visitor.tab.followup_part]["visible"]
+    monkeypatch.setattr(Team, "is_pocket", True)
+    again = visitor.tab._on_again(visitor.fields[visitor.tab.shown])
+    assert again[visitor.tab.question] == FAILS  # it takes no follow-ups
+
+
+async def test_the_page_offers_as_many_rounds_as_the_team_has() -> None:
+    with scripted({"one": [FIVE]}, [FIVE], rounds=8) as colm, gr.Blocks() as page:
+        tab = AskTab(Service(colm, WaitingLine(2, 2)), None, [])
+        with gr.Tab("Ask"):
+            tab.lay_out(page)
+    assert (tab.rounds.value, tab.rounds.maximum) == (8, 8)
 
 
 async def test_a_follow_up_that_cannot_be_asked_keeps_the_answer(visitor: Visitor) -> None:
