@@ -38,7 +38,7 @@ STARTS_FROM: Mapping[str, str] = {"charts": "shapes", "server": "shapes"}
 SMALLEST = 60
 """The minimum number of questions in a corpus: all domains, and some to hold out."""
 SIGHTS: Mapping[str, Mapping[str, float]] = {
-    "shapes": {"shapes": 1.0, "counting": 2.0, "pairs": 1.0, "charts": 0.7, "digits": 0.7},
+    "shapes": {"shapes": 3.0, "counting": 2.0, "pairs": 1.0, "charts": 0.7, "digits": 0.7},
     "digits": {"digits": 1.0},
 }
 """The weights of domains in the stage sight, for members that do not start from another tower."""
