@@ -155,7 +155,8 @@ def correct_choice(answer: object, choices: Sequence[str]) -> int | None:
     letters = choice_letters(len(choices))
     if text.upper() in letters:
         return letters.index(text.upper())
-    by_index = int(text) if text.isdecimal() and int(text) < len(choices) else None
+    indexes = [str(index) for index in range(len(choices))]
+    by_index = indexes.index(text) if text in indexes else None
     by_text = choices.index(text) if text in choices else None
     found = (by_index, by_text) if isinstance(answer, int) else (by_text, by_index)
     return next((place for place in found if place is not None), None)

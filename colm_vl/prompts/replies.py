@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from colm_vl import answers
 from colm_vl.prompts.copying import OwnWords, own_words
-from colm_vl.prompts.json_fields import read_fields
+from colm_vl.prompts.json_fields import ANSWER_FIELDS, read_fields
 from colm_vl.prompts.profile import DEFAULT, Profile, load
 from colm_vl.types import Flaw, Query
 
@@ -236,10 +237,11 @@ def written_answer(text: str) -> str:
     inside = False
     for line in spoken.splitlines():
         match = _LABEL_HEADING.match(line) or _LABEL_LINE.match(line)
-        if match:
-            inside = match.group(1).lower() in ("answer", "final answer")
-            if inside:
-                found = list(match.groups()[1:])
+        label = match.group(1).lower() if match else ""
+        if match and label in ("answer", "final answer"):
+            found, inside = list(match.groups()[1:]), True
+        elif label in ANSWER_FIELDS:  # labels of guidance may be part of an answer
+            inside = False
         elif inside and found is not None:
             found.append(line)
     return "\n".join(spoken.splitlines() if found is None else found).strip()
@@ -307,9 +309,9 @@ def _read_confidence(text: str) -> float | None:
     if not match:
         return None
     said, percent, most = match.groups()
-    number, whole = float(said), 100
+    number, whole = float(said), 100.0
     if most and not percent:
-        whole = int(most)
+        whole = float(most)
     elif "." in said and number <= 1 and not percent:
-        whole = 1
-    return number / whole if 0 <= number <= whole and whole else None
+        whole = 1.0
+    return number / whole if 0 <= number <= whole and 0 < whole < math.inf else None

@@ -28,6 +28,13 @@ _steps_left: ContextVar[int] = ContextVar("steps_left")
 _Keyword = Callable[[Any, Any, Any, Any], Iterable[jsonschema.ValidationError] | None]
 
 
+_UNUSABLE: Final = (
+    *(RecursionError, ValueError, OverflowError, TypeError, AttributeError, LookupError),
+    referencing.exceptions.Unresolvable,
+)
+"""What jsonschema raises for references into the middle of a schema, too, which need not be schemas."""
+
+
 class _TooManySteps(Exception):
     pass
 
@@ -63,7 +70,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         raise refused(f"the schema is not valid: {error.message[:200]}", param=_PARAM) from None
     except _TooManySteps:
         raise refused("the schema takes too long to check", hint="use fewer references", param=_PARAM) from None
-    except (RecursionError, referencing.exceptions.Unresolvable, ValueError, OverflowError):
+    except _UNUSABLE:
         raise refused("the schema cannot be resolved, or is nested too deeply", param=_PARAM) from None
     if remote is not None:
         raise refused("the schema refers to another document", hint="use references that begin with #", param=_PARAM)
@@ -75,7 +82,7 @@ def follows(text: str, schema: Mapping[str, Any]) -> bool:
     """Whether the text is JSON that the schema allows, as far as it is checked."""
     try:
         return _allows(_without_dialect(schema), json.loads(text))
-    except (ValueError, RecursionError, _TooManySteps):
+    except (*_UNUSABLE, _TooManySteps):
         return False
 
 

@@ -25,7 +25,8 @@ class AI2D(MultipleChoiceBenchmark):
     @override
     def item(self, row: Row, id_: str, source: Source) -> Item:
         answer = str(row.get("answer"))
-        return super().item({**row, "answer": int(answer)} if answer.isdecimal() else row, id_, source)
+        is_index = answer.isdecimal() and len(answer) == 1
+        return super().item({**row, "answer": int(answer)} if is_index else row, id_, source)
 
 
 BENCHMARKS = (AI2D(),)

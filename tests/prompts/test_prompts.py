@@ -34,6 +34,7 @@ from colm_vl import Query, prompts
         ("**Answer**\n\ncats\n\nConfidence: 90/100", "cats", "", 0.9),
         ("### Caption\ntwo\ncats\n### Final answer\n**cats**\nConfidence: 9/0", "cats", "two cats", None),
         ("Caption: two\nAnswer\ncats", "", "two Answer cats", None),
+        (f"Answer: cats\nConfidence: 9/{'9' * 5000}", "cats", "", None),  # more digits than int() takes
         ("1. Caption: two cats\n2. Answer: cats", "cats", "two cats", None),
     ],
 )
@@ -148,6 +149,7 @@ def test_a_reply_in_the_asked_form_is_read_as_its_letter_where_choices_are_lette
     [
         ("Caption: two\nAnswer: one\n\n- two\nthree\nConfidence: 80", "one\n\n- two\nthree"),
         ("Answer: draft\nAnswer:\nlast\nline", "last\nline"),
+        ("Answer: An essay.\nEvidence: a letter\nThe end.\nConfidence: 80", "An essay.\nEvidence: a letter\nThe end."),
         ("<think>Answer: no</think>A story.\n\nThe end.", "A story.\n\nThe end."),
         ("## Answer\n\nA story.\nConfidence: 9/10", "A story."),
         ('{"caption": "two", "answer": "one", "confidence": 80}', "one"),

@@ -56,6 +56,7 @@ DOUBLING: dict[str, Any] = {
         ({"type": "dots"}, "the schema is not valid: 'dots' is not valid"),
         ({"$ref": "http://127.0.0.1:1/schema"}, "the schema refers to another document"),
         ({"$ref": "#/$defs/none"}, "the schema cannot be resolved"),
+        ({"$ref": "#/properties", "properties": {"$schema": {}}}, "the schema cannot be resolved"),
         ({"enum": ["a" * 30_000]}, "the schema has 30,014 characters; at most 20,000"),
         (DOUBLING, "the schema takes too long to check"),
         ({"not": {"$schema": "http://json-schema.org/draft-07/schema#"}}, "the schema refers to another document"),
